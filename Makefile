@@ -1,0 +1,48 @@
+# Thin: scripts/setup.sh installs what is missing, CMake presets build, the programs do the work.
+PREFIX ?= /usr/local
+STORE  ?= tephra-store
+PRESET ?= release
+BUILD   = $(if $(filter release,$(PRESET)),build,build/$(PRESET))
+
+.PHONY: all setup build demo test slow-test bench install format lint real-small base-models clean
+all: build
+
+setup:
+	@scripts/setup.sh
+
+$(BUILD)/build.ninja: | setup
+	@cmake --preset $(PRESET) > /dev/null
+
+build: setup $(BUILD)/build.ninja
+	@cmake --build --preset $(PRESET)
+
+demo: build
+	@build/bin/tephra run recipes/demo.yaml --store $(STORE)
+
+test: build
+	@ctest --preset $(PRESET)
+
+slow-test: build
+	@ctest --test-dir $(BUILD) -L slow --output-on-failure
+
+bench: build
+	@bench/run.sh
+
+real-small: build
+	@scripts/fetch_real_small.sh .deps/real-small
+	@build/bin/tephra run recipes/real-small.yaml --store $(STORE)
+
+base-models: build
+	@scripts/train_base.sh
+
+install: build
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+format:
+	@git ls-files '*.h' '*.cc' | xargs clang-format -i
+
+lint:
+	@git ls-files '*.cc' | xargs -P 2 -n 1 clang-tidy --quiet -p $(BUILD)
+
+clean:
+	@rm -rf build

@@ -1,0 +1,96 @@
+#include "base/dtype.h"
+
+#include <immintrin.h>
+
+#include <cstring>
+
+namespace tephra {
+namespace {
+struct Row {
+  DType dtype;
+  int64_t bytes;
+  std::string_view name;
+};
+constexpr Row kRows[] = {{DType::kFloat32, 4, "F32"}, {DType::kFloat16, 2, "F16"}, {DType::kBFloat16, 2, "BF16"},
+                         {DType::kFloat64, 8, "F64"}, {DType::kInt64, 8, "I64"},   {DType::kInt32, 4, "I32"},
+                         {DType::kUInt8, 1, "U8"},    {DType::kBool, 1, "BOOL"}};
+
+const Row& row(DType dtype) {
+  for (const Row& r : kRows)
+    if (r.dtype == dtype) return r;
+  TEPHRA_CHECK(false, "not a dtype");
+}
+
+uint16_t load16(const std::byte* p) {
+  uint16_t v;
+  std::memcpy(&v, p, 2);
+  return v;
+}
+
+uint16_t bfloat16_bits(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);  // NaN stays NaN
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+}  // namespace
+
+int64_t size_bytes(DType dtype) { return row(dtype).bytes; }
+std::string_view dtype_name(DType dtype) { return row(dtype).name; }
+
+Result<DType> parse_dtype(std::string_view name) {
+  for (const Row& r : kRows)
+    if (r.name == name) return r.dtype;
+  return Status(Code::kUnsupported, "unknown dtype '" + std::string(name) + "'");
+}
+
+int64_t numel(const Shape& shape) {
+  int64_t n = 1;
+  for (int64_t d : shape) n *= d;
+  return n;
+}
+
+std::string to_string(const Shape& shape) {
+  std::string out = "[";
+  for (size_t i = 0; i < shape.size(); ++i) out += (i ? ", " : "") + std::to_string(shape[i]);
+  return out + "]";
+}
+
+Status convert_to_float32(const std::byte* src, DType dtype, int64_t count, float* dst) {
+  switch (dtype) {
+    case DType::kFloat32: std::memcpy(dst, src, count * 4); return ok_status();
+    case DType::kBFloat16:
+      for (int64_t i = 0; i < count; ++i) {
+        uint32_t bits = static_cast<uint32_t>(load16(src + 2 * i)) << 16;
+        std::memcpy(dst + i, &bits, 4);
+      }
+      return ok_status();
+    case DType::kFloat16:
+      for (int64_t i = 0; i < count; ++i) dst[i] = _cvtsh_ss(load16(src + 2 * i));
+      return ok_status();
+    case DType::kFloat64:
+      for (int64_t i = 0; i < count; ++i) {
+        double v;
+        std::memcpy(&v, src + 8 * i, 8);
+        dst[i] = static_cast<float>(v);
+      }
+      return ok_status();
+    default: return {Code::kUnsupported, "cannot read " + std::string(dtype_name(dtype)) + " as float32"};
+  }
+}
+
+Status convert_from_float32(const float* src, int64_t count, DType dtype, std::byte* dst) {
+  switch (dtype) {
+    case DType::kFloat32: std::memcpy(dst, src, count * 4); return ok_status();
+    case DType::kBFloat16:
+    case DType::kFloat16:
+      for (int64_t i = 0; i < count; ++i) {
+        uint16_t bits = dtype == DType::kBFloat16 ? bfloat16_bits(src[i]) : _cvtss_sh(src[i], _MM_FROUND_TO_NEAREST_INT);
+        std::memcpy(dst + 2 * i, &bits, 2);
+      }
+      return ok_status();
+    default: return {Code::kUnsupported, "cannot write float32 as " + std::string(dtype_name(dtype))};
+  }
+}
+
+}  // namespace tephra

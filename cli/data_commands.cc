@@ -1,0 +1,96 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <thread>
+
+#include "cli/app.h"
+#include "data/tokenizer.h"
+#include "data/validate.h"
+
+namespace tephra::cli {
+namespace {
+
+struct CheckOptions {
+  data::ValidateOptions validate;
+  std::string tokenizer;
+  bool json = false;
+};
+
+int data_check(CheckOptions& o) {
+  auto tokenizer = data::Tokenizer::load(o.tokenizer);
+  if (!tokenizer.ok()) return fail(tokenizer.status());
+  o.validate.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  auto report = data::validate_dataset(o.validate, **tokenizer);
+  if (!report.ok()) return fail(report.status());
+  std::printf("%s\n", (o.json ? data::to_json(*report) : data::to_text(*report)).c_str());
+  return report->ok() ? kOk : kFailed;
+}
+
+void add_data_check(Verbs& verbs, CLI::App* data) {
+  auto o = std::make_shared<CheckOptions>();
+  o->validate.template_name = "v1";
+  auto* verb = data->add_subcommand("check", "Check conversations and pictures before training on them");
+  verb->add_option("FILE", o->validate.conversations_path, "conversations, JSON or JSON lines")->required();
+  verb->add_option("--images", o->validate.image_root, "root of the samples' pictures");
+  verb->add_option("--tokenizer", o->tokenizer, "folder with tokenizer.model")->required();
+  verb->add_option("--template", o->validate.template_name, "conversation template")->capture_default_str();
+  verb->add_option("--max-length", o->validate.max_length, "tokens a sample is cut to")->capture_default_str();
+  verb->add_flag("--json", o->json, "one JSON document");
+  verb->footer("Example:\n  tephra data check train.json --images pictures/ --tokenizer llama-7b/");
+  verb->callback([&verbs, o] { verbs.chosen = [o] { return data_check(*o); }; });
+}
+
+struct TokenizerOptions {
+  std::string model, text;
+  std::vector<int32_t> ids;
+  bool bos = false, keep_special = false, json = false;
+};
+
+void add_tokenizer(Verbs& verbs) {
+  auto* group = verbs.app.add_subcommand("tokenizer", "Text to token ids and back");
+  group->require_subcommand(1);
+  auto o = std::make_shared<TokenizerOptions>();
+  auto* encode = group->add_subcommand("encode", "Ids of a text");
+  encode->add_option("--model", o->model, "folder with tokenizer.model")->required();
+  encode->add_option("TEXT", o->text)->required();
+  encode->add_flag("--bos", o->bos, "with the beginning-of-sequence id");
+  encode->add_flag("--json", o->json, "ids and pieces as one JSON document");
+  encode->footer("Example:\n  tephra tokenizer encode --model llama-7b/ 'a red circle'");
+  encode->callback([&verbs, o] {
+    verbs.chosen = [o]() -> int {
+      auto tokenizer = data::Tokenizer::load(o->model);
+      if (!tokenizer.ok()) return fail(tokenizer.status());
+      if (o->json) {
+        std::printf("%s\n", data::describe_encoding(**tokenizer, o->text, o->bos).c_str());
+        return kOk;
+      }
+      auto ids = o->bos ? (*tokenizer)->encode_with_bos(o->text) : (*tokenizer)->encode(o->text);
+      for (size_t i = 0; i < ids.size(); ++i) std::printf("%s%d", i ? " " : "", ids[i]);
+      std::printf("\n");
+      return kOk;
+    };
+  });
+  auto* decode = group->add_subcommand("decode", "Text of ids");
+  decode->add_option("--model", o->model, "folder with tokenizer.model")->required();
+  decode->add_option("IDS", o->ids, "token ids")->required();
+  decode->add_flag("--keep-special", o->keep_special, "write special tokens too");
+  decode->footer("Example:\n  tephra tokenizer decode --model llama-7b/ 263 2654");
+  decode->callback([&verbs, o] {
+    verbs.chosen = [o]() -> int {
+      auto tokenizer = data::Tokenizer::load(o->model);
+      if (!tokenizer.ok()) return fail(tokenizer.status());
+      std::printf("%s\n", (*tokenizer)->decode(o->ids, !o->keep_special).c_str());
+      return kOk;
+    };
+  });
+}
+}  // namespace
+
+void add_data(Verbs& verbs) {
+  auto* data = verbs.app.add_subcommand("data", "Training data");
+  data->require_subcommand(1);
+  add_data_check(verbs, data);
+  add_tokenizer(verbs);
+}
+
+}  // namespace tephra::cli

@@ -1,0 +1,270 @@
+// submit, ps, show, watch, logs, cancel, report: from a coordinator, or, where reading is enough and none runs, from the store.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/env.h"
+#include "cli/app.h"
+#include "cli/http_client.h"
+#include "cli/interrupt.h"
+#include "cli/render.h"
+#include "cli/server_files.h"
+#include "cli/text.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/journal.h"
+#include "recipes/recipe.h"
+
+namespace tephra::cli {
+namespace {
+using nlohmann::json;
+
+struct Options {
+  ServerOptions server;
+  std::string job, recipe, out;
+  std::vector<std::string> overrides;
+  int rank = -1;
+  bool follow = false, json = false;
+};
+
+Status no_server(const Options& o) {
+  return {Code::kUnavailable, "no coordinator is running on store " + o.server.store + "; start one with tephra serve --store " +
+                                  o.server.store + ", or name one with --server URL"};
+}
+
+// Jobs as JSON documents (coordinator::to_json of a JobView), live or as the store has them.
+Result<json> read_jobs(const Options& o) {
+  if (auto server = find_server(o.server)) {
+    TEPHRA_ASSIGN_OR_RETURN(std::string body, checked(http_request(*server, "GET", "/api/v1/jobs")));
+    json document = json::parse(body, nullptr, false);
+    if (!document.is_object() || !document.contains("jobs")) return Status(Code::kInternal, "the server's job list is not understood");
+    return document["jobs"];
+  }
+  TEPHRA_ASSIGN_OR_RETURN(auto store, storage::Store::open(Env::posix(), o.server.store, storage::OpenMode::kReadOnly));
+  TEPHRA_ASSIGN_OR_RETURN(auto jobs, coordinator::Journal(*store).load());
+  json all = json::array();
+  for (const auto& job : jobs) {
+    coordinator::JobView view;
+    view.state = job.state;
+    view.directory = o.server.store + "/jobs/" + job.state.id;
+    std::string report = view.directory + "/report/report.html";
+    if (Env::posix().exists(report)) view.report_path = report;
+    all.push_back(json::parse(to_json(view, true)));
+  }
+  return all;
+}
+
+Result<json> read_job(const Options& o) {
+  if (auto server = find_server(o.server)) {
+    TEPHRA_ASSIGN_OR_RETURN(std::string body, checked(http_request(*server, "GET", "/api/v1/jobs/" + o.job)));
+    return json::parse(body, nullptr, false);
+  }
+  TEPHRA_ASSIGN_OR_RETURN(json jobs, read_jobs(o));
+  for (const json& job : jobs)
+    if (job.value("id", "") == o.job) return job;
+  return Status(Code::kNotFound, "store " + o.server.store + " has no job '" + o.job + "'; see tephra ps --store " + o.server.store);
+}
+
+int submit(const Options& o) {
+  auto server = find_server(o.server);
+  if (!server) return fail(no_server(o));
+  auto loaded = recipes::load_recipe(o.recipe, o.overrides);
+  if (!loaded.ok()) {
+    std::fprintf(stderr, "%s\n", to_string(loaded.diagnostics).c_str());
+    return kBadInput;
+  }
+  const char* user = std::getenv("USER");
+  json request = {{"recipe_json", recipes::to_json(loaded.recipe)}, {"user", user == nullptr ? "" : user}};
+  auto body = checked(http_request(*server, "POST", "/api/v1/jobs", request.dump()));
+  if (!body.ok()) return fail(body.status());
+  json reply = json::parse(*body, nullptr, false);
+  if (o.json) {
+    std::printf("%s\n", reply.dump().c_str());
+  } else {
+    std::string id = reply.value("id", "");
+    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(), o.server.store.c_str());
+  }
+  return kOk;
+}
+
+std::string where(const json& job) {
+  std::string text = job.value("phase", "");
+  if (text == "training" || text == "evaluating") text += " " + job.value("stage", "");
+  if (job.contains("progress") && job["progress"].is_object() && text.starts_with("training"))
+    text += " " + std::to_string(job["progress"].value("step", 0)) + "/" + std::to_string(job["progress"].value("total_steps", 0));
+  return text;
+}
+
+int ps(const Options& o) {
+  auto jobs = read_jobs(o);
+  if (!jobs.ok()) return fail(jobs.status());
+  if (o.json) {
+    std::printf("%s\n", jobs->dump(2).c_str());
+    return kOk;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const json& job : *jobs)
+    rows.push_back({job.value("id", ""), where(job), std::to_string(job.value("ranks", 0)), std::to_string(job.value("attempt", 0)),
+                    age(job.value("submitted_unix_ms", int64_t{0})), job.value("user", "")});
+  std::printf("%s", table({"job", "state", "ranks", "attempt", "submitted", "user"}, rows).c_str());
+  return kOk;
+}
+
+int show(const Options& o) {
+  auto job = read_job(o);
+  if (!job.ok()) return fail(job.status());
+  if (o.json) {
+    std::printf("%s\n", job->dump(2).c_str());
+    return kOk;
+  }
+  std::printf("job       %s (recipe %s)\nstate     %s\nattempt   %d, %d restarts of at most %d between commits\nsubmitted %s\n",
+              job->value("id", "").c_str(), job->value("recipe_name", "").c_str(), where(*job).c_str(), job->value("attempt", 0),
+              job->value("restarts", 0), job->value("max_restarts", 0), age(job->value("submitted_unix_ms", int64_t{0})).c_str());
+  if (!job->value("reason", "").empty()) std::printf("reason    %s\n", job->value("reason", "").c_str());
+  if (!job->value("report", "").empty()) std::printf("report    %s\n", job->value("report", "").c_str());
+  std::vector<std::vector<std::string>> rows;
+  for (const json& stage : (*job)["stages"]) {
+    std::string benches;
+    for (const auto& [name, done] : stage["benches"].items()) benches += (benches.empty() ? "" : ", ") + name + (done.get<bool>() ? " done" : "");
+    rows.push_back({stage.value("name", ""), stage.value("complete", false) ? "complete" : "", stage.value("checkpoint", ""), benches});
+  }
+  std::printf("\n%s", table({"stage", "", "checkpoint", "benches"}, rows).c_str());
+  rows.clear();
+  for (const json& rank : (*job)["rank_states"])
+    rows.push_back({std::to_string(rank.value("rank", 0)), std::to_string(rank.value("pid", 0)), rank.value("phase", ""),
+                    std::to_string(rank.value("step", 0)), human_bytes(rank.value("rss_bytes", 0.0)),
+                    fixed(rank.value("heartbeat_age_ms", 0.0) / 1000, 1) + " s ago"});
+  if (!rows.empty()) std::printf("\n%s", table({"rank", "pid", "phase", "step", "memory", "heartbeat"}, rows).c_str());
+  return kOk;
+}
+
+bool is_final_phase(const std::string& phase) { return phase == "done" || phase == "failed" || phase == "cancelled"; }
+
+// Server-sent events: fields of an event come line by line, an empty line ends it; only `data` is of interest here.
+class EventStream {
+ public:
+  explicit EventStream(std::function<void(const std::string& data)> on_data) : on_data_(std::move(on_data)) {}
+  void feed(const std::string& bytes) {
+    buffer_ += bytes;
+    for (size_t end; (end = buffer_.find('\n')) != std::string::npos; buffer_.erase(0, end + 1))
+      if (buffer_.starts_with("data: ")) on_data_(buffer_.substr(6, end - 6));
+  }
+
+ private:
+  std::function<void(const std::string&)> on_data_;
+  std::string buffer_;
+};
+
+int phase_code(const std::string& phase) { return phase == "done" ? kOk : phase.empty() ? kEnvironment : kFailed; }
+
+int watch(const Options& o) {
+  auto server = find_server(o.server);
+  if (!server) {  // nothing runs: say how the job stands
+    int code = show(o);
+    if (code != kOk) return code;
+    auto job = read_job(o);
+    return job.ok() && is_final_phase(job->value("phase", "")) ? phase_code(job->value("phase", "")) : kOk;
+  }
+  catch_interrupts();
+  EventRenderer out(output_mode(o.json));
+  std::string phase;
+  EventStream events([&](const std::string& data) {
+    json e = json::parse(data, nullptr, false);
+    if (!e.is_object()) return;
+    phase = e.value("phase", phase);
+    out.event(data);
+  });
+  auto status = http_stream(*server, "/api/v1/jobs/" + o.job + "/events", [&](const std::string& bytes) {
+    events.feed(bytes);
+    return !interrupted();
+  });
+  if (interrupted()) {
+    out.line("job " + o.job + " goes on; watch it again with the same command");
+    return kInterrupted;
+  }
+  if (!status.ok()) return fail(status.status());
+  if (*status == 404) return fail({Code::kNotFound, "there is no job '" + o.job + "'"});
+  if (*status == 401) return fail({Code::kPermission, "the server asks for its token; set TEPHRA_TOKEN"});
+  std::printf("%s", out.summary().c_str());
+  out.line("job " + o.job + ": " + phase);
+  return is_final_phase(phase) ? phase_code(phase) : kEnvironment;
+}
+
+int logs(const Options& o) {
+  if (auto server = find_server(o.server)) {
+    catch_interrupts();
+    std::string target = "/api/v1/jobs/" + o.job + "/logs?follow=" + (o.follow ? "1" : "0");
+    if (o.rank >= 0) target += "&rank=" + std::to_string(o.rank);
+    auto status = http_stream(*server, target, [](const std::string& bytes) {
+      std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+      std::fflush(stdout);
+      return !interrupted();
+    });
+    if (interrupted()) return kInterrupted;
+    if (!status.ok()) return fail(status.status());
+    return *status == 200 ? kOk : *status == 404 ? kBadInput : kEnvironment;
+  }
+  auto job = read_job(o);
+  if (!job.ok()) return fail(job.status());
+  std::string path = job->value("directory", "") + "/logs/attempt-" + std::to_string(job->value("attempt", 0)) + "/gang.log";
+  std::ifstream in(path);
+  if (!in) return fail({Code::kNotFound, "job " + o.job + " has no log at " + path});
+  std::string tag = "[1," + std::to_string(o.rank) + "]<";
+  for (std::string text; std::getline(in, text);)
+    if (o.rank < 0 || text.starts_with(tag)) std::printf("%s\n", text.c_str());
+  return kOk;
+}
+
+int cancel(const Options& o) {
+  auto server = find_server(o.server);
+  if (!server) return fail(no_server(o));
+  auto body = checked(http_request(*server, "POST", "/api/v1/jobs/" + o.job + "/cancel", "{}"));
+  if (!body.ok()) return fail(body.status());
+  std::printf("%s\n", o.json ? body->c_str() : ("job " + o.job + " is being cancelled").c_str());
+  return kOk;
+}
+
+int report(const Options& o) {
+  auto job = read_job(o);
+  if (!job.ok()) return fail(job.status());
+  std::string html = job->value("report", "");
+  if (html.empty()) return fail({Code::kNotFound, "job " + o.job + " has no report yet"});
+  std::string folder = html.substr(0, html.rfind('/'));
+  auto text = read_file(Env::posix(), folder + (o.json ? "/report.json" : "/report.md"));
+  if (!text.ok()) return fail(text.status());
+  std::printf("%s", text->c_str());
+  if (!o.json) std::printf("\nhtml: %s\n", html.c_str());
+  return kOk;
+}
+}  // namespace
+
+void add_jobs(Verbs& verbs) {
+  auto o = std::make_shared<Options>();
+  auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&), const std::string& example) {
+    auto* verb = verbs.app.add_subcommand(name, about);
+    verb->add_option("--server", o->server.server, "coordinator's address (default TEPHRA_SERVER, then the store's daemon)");
+    verb->add_option("--token-file", o->server.token_file, "file with its token (default TEPHRA_TOKEN, then STORE/token)");
+    verb->add_option("--store", o->server.store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
+    verb->add_flag("--json", o->json, "JSON output");
+    verb->footer("Example:\n  " + example);
+    verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });
+    return verb;
+  };
+  auto* verb = add("submit", "Give a recipe to a coordinator", submit, "tephra submit recipes/demo.yaml --store tephra-store");
+  verb->add_option("RECIPE", o->recipe, "recipe file (YAML)")->required();
+  verb->add_option("--set", o->overrides, "override a field: a.b=value; may be repeated")->take_all();
+  add("ps", "List jobs", ps, "tephra ps --store tephra-store");
+  add("show", "One job: state, stages, ranks", show, "tephra show demo-1")->add_option("JOB", o->job)->required();
+  add("watch", "Follow a job until it ends; Ctrl-C leaves it running", watch, "tephra watch demo-1")->add_option("JOB", o->job)->required();
+  verb = add("logs", "What the ranks wrote", logs, "tephra logs demo-1 -f --rank 1");
+  verb->add_option("JOB", o->job)->required();
+  verb->add_flag("-f,--follow", o->follow, "go on until the job ends");
+  verb->add_option("--rank", o->rank, "only this rank");
+  add("cancel", "End a job; its checkpoints stay", cancel, "tephra cancel demo-1")->add_option("JOB", o->job)->required();
+  add("report", "A job's evaluation report (Markdown; --json)", report, "tephra report demo-1 --store tephra-store")->add_option("JOB", o->job)->required();
+}
+
+}  // namespace tephra::cli

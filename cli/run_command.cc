@@ -1,0 +1,123 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <mutex>
+
+#include "base/log.h"
+#include "base/version.h"
+#include "cli/app.h"
+#include "cli/interrupt.h"
+#include "cli/programs.h"
+#include "cli/render.h"
+#include "cli/text.h"
+#include "coordinator/coordinator.h"
+#include "recipes/recipe.h"
+
+namespace tephra::cli {
+namespace {
+using coordinator::Coordinator;
+
+struct Options {
+  std::string recipe, store = "tephra-store";
+  std::vector<std::string> overrides;
+  int ranks = 0;
+  bool json = false;
+};
+
+Result<recipes::Recipe> load(const Options& o) {
+  std::vector<std::string> overrides = o.overrides;
+  if (o.ranks > 0) overrides.push_back("gang.ranks=" + std::to_string(o.ranks));
+  auto loaded = recipes::load_recipe(o.recipe, overrides);
+  if (!loaded.ok()) return Status(Code::kInvalidArgument, to_string(loaded.diagnostics));
+  return loaded.recipe;
+}
+
+// The unfinished job of the same recipe, if an earlier run was interrupted; else a new one.
+Result<std::string> find_or_submit(Coordinator& coordinator, const std::string& recipe_json, EventRenderer& out) {
+  for (const coordinator::JobView& view : coordinator.list()) {
+    if (is_final(view.state.phase)) continue;
+    if (view.state.recipe_json == recipe_json) {
+      out.line("job " + view.state.id + " goes on where it was interrupted");
+      return view.state.id;
+    }
+    out.line("note: unfinished job " + view.state.id + " of this store goes on too");
+  }
+  const char* user = std::getenv("USER");
+  return coordinator.submit(recipe_json, user == nullptr ? "" : user);
+}
+
+int conclude(const coordinator::JobView& view, const EventRenderer& out, bool json) {
+  const coordinator::JobState& state = view.state;
+  if (!json) {
+    std::string summary = out.summary();
+    if (!summary.empty()) std::printf("\n%s", summary.c_str());
+    double seconds = static_cast<double>(state.finished_unix_ms - state.submitted_unix_ms) / 1000;
+    std::printf("\njob %s: %s after %s\n", state.id.c_str(), std::string(phase_name(state.phase)).c_str(), human_duration(seconds).c_str());
+    if (!view.report_path.empty()) std::printf("report: %s\n", view.report_path.c_str());
+  }
+  if (state.phase == coordinator::Phase::kDone) return kOk;
+  std::fprintf(stderr, "tephra: job %s %s: %s\n", state.id.c_str(), std::string(phase_name(state.phase)).c_str(),
+               (state.phase == coordinator::Phase::kCancelled ? state.cancel_reason : state.reason).c_str());
+  return kFailed;
+}
+
+int run(const Options& o) {
+  auto recipe = load(o);
+  if (!recipe.ok()) {
+    std::fprintf(stderr, "%s\n", recipe.status().message().c_str());
+    return kBadInput;
+  }
+  auto worker = find_worker();
+  if (!worker.ok()) return fail(worker.status());
+  catch_interrupts();
+  coordinator::Options options;
+  options.store_dir = o.store;
+  options.worker_program = *worker;
+  auto coordinator = Coordinator::start(options);
+  if (!coordinator.ok()) return fail(coordinator.status());
+
+  EventRenderer out(output_mode(o.json));
+  std::mutex mutex;  // events come on the coordinator's thread
+  out.line("tephra " + std::string(kVersion) + "  store " + o.store + "  " + std::to_string((*coordinator)->slots()) + " slots");
+  uint64_t subscription = (*coordinator)->subscribe("", [&](const coordinator::JobEvent& e) {
+    std::lock_guard lock(mutex);
+    out.event(to_json(e));
+  });
+  auto job = find_or_submit(**coordinator, recipes::to_json(*recipe), out);
+  if (!job.ok()) return fail(job.status());
+  for (;;) {
+    auto state = (*coordinator)->wait(*job, Deadline::after(std::chrono::milliseconds(100)));
+    if (state.ok()) break;
+    if (state.status().code() != Code::kTimeout) return fail(state.status());
+    if (!interrupted()) continue;
+    {
+      std::lock_guard lock(mutex);
+      out.line("stopping (the ranks finish their step and write a checkpoint) ...");
+    }
+    (*coordinator)->unsubscribe(subscription);
+    (*coordinator)->shutdown();
+    std::fprintf(stderr, "tephra: interrupted; job %s is kept. The same command goes on from its last checkpoint.\n", job->c_str());
+    return kInterrupted;
+  }
+  (*coordinator)->unsubscribe(subscription);
+  auto view = (*coordinator)->get(*job);
+  if (!view.ok()) return fail(view.status());
+  (*coordinator)->shutdown();
+  return conclude(*view, out, o.json);
+}
+}  // namespace
+
+void add_run(Verbs& verbs) {
+  auto o = std::make_shared<Options>();
+  auto* verb = verbs.app.add_subcommand("run", "Run a whole job in the foreground");
+  verb->add_option("RECIPE", o->recipe, "recipe file (YAML)")->required();
+  verb->add_option("--set", o->overrides, "override a field: a.b=value; may be repeated")->take_all();
+  verb->add_option("--store", o->store, "store folder; made when missing")->envname("TEPHRA_STORE")->capture_default_str();
+  verb->add_option("--ranks", o->ranks, "ranks of the gang; overrides gang.ranks");
+  verb->add_flag("--json", o->json, "events as JSON lines");
+  verb->footer("Example:\n  tephra run recipes/demo.yaml --store tephra-store --set seed=2");
+  verb->callback([&verbs, o] { verbs.chosen = [o] { return run(*o); }; });
+}
+
+}  // namespace tephra::cli

@@ -1,0 +1,24 @@
+// Words and numbers for people: tables, sizes, times, and whether a stream is a terminal.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tephra::cli {
+
+std::string human_bytes(double bytes);        // "1.5 GB" (powers of ten)
+std::string human_duration(double seconds);   // "3 m 12 s"
+std::string human_count(double n);            // "12,345"
+std::string fixed(double value, int digits);  // "0.123"
+std::string age(int64_t unix_ms);             // "2 min ago"
+
+bool is_terminal(int fd);
+bool colour_allowed(int fd);  // a terminal, and NO_COLOR is not set
+int terminal_width();         // columns of stdout's terminal; 100 without one
+
+// Columns padded to their widest cell, two spaces between; numbers (cells that start with a digit or '-') to the right. Rows may be
+// shorter than the header.
+std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
+
+}  // namespace tephra::cli

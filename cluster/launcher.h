@@ -1,0 +1,80 @@
+// Starts gangs: the ranks of one attempt, begun together and ended together. Implementations: local (mpirun on this
+// machine). A gang outlives the process that launched it: a restarted coordinator adopts it by its identity, and the
+// ranks end by themselves when no coordinator takes them back. So destroying a Gang object leaves the processes alone;
+// end them with terminate() or kill_hard(). Threading: launch() and a Gang's methods block for a short while and are
+// called from one thread at a time for each object.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+
+namespace tephra::cluster {
+
+struct GangSpec {
+  std::vector<std::string> command;  // program and arguments of each rank; a program without '/' is looked up in PATH
+  int ranks = 1;
+  int threads_per_rank = 1;                        // exported as OMP_NUM_THREADS
+  std::map<std::string, std::string> environment;  // added to this process's own; secrets belong here, not in `command`
+  std::string log_dir;   // made when missing; the ranks' stdout and stderr are appended to LOG_DIR/gang.log, each line
+                         // tagged with its rank
+  std::string work_dir;  // current directory of the ranks; made when missing; empty: this process's
+  bool oversubscribe = false;  // waiting ranks give up their core; chosen by itself when ranks > cores of this machine
+};
+
+struct ExitInfo {
+  int code = 0;             // of the gang: 0 only when every rank ended with 0; -1 when not known (an adopted gang)
+  int signal = 0;           // when a rank or the starter died by one; else 0
+  std::string description;  // for people: "rank 1 ended by signal 9 (Killed)"; "a rank ..." when mpirun
+                            // did not say which, which happens
+};
+
+// Enough to find the gang again from another process; survives this one. Never matches a later process with the same
+// pid.
+struct GangIdentity {
+  int64_t pid = 0;           // of mpirun
+  uint64_t start_ticks = 0;  // its start time in /proc, clock ticks since boot
+  std::string marker;        // unique value of TEPHRA_GANG in the environment of every process of the gang
+  std::string log_dir;       // of the GangSpec
+};
+
+class Gang {
+ public:
+  virtual ~Gang() = default;
+  virtual int64_t pid() const = 0;  // of mpirun
+  virtual GangIdentity identity() const = 0;
+  // The end of the gang, once known (what is left of it is then killed); does not block.
+  virtual std::optional<ExitInfo> poll() = 0;
+  // Waits for the end. kTimeout: still running.
+  virtual Result<ExitInfo> wait(Deadline deadline) = 0;
+  // SIGTERM to mpirun, which ends the ranks; after `grace` kill_hard(). Ranks get no time to finish a step: that is the
+  // Stop message's work. Blocks until the gang has ended.
+  virtual Status terminate(std::chrono::milliseconds grace) = 0;
+  // SIGKILL to every process of the gang, found by its marker and by descent, until none is left. kTimeout: some
+  // process would not die within 10 s (stuck in the kernel); the message names it.
+  virtual Status kill_hard() = 0;
+};
+
+class Launcher {
+ public:
+  virtual ~Launcher() = default;
+  // kUnavailable: no mpirun, or the program cannot be started; kInvalidArgument: a spec that makes no sense.
+  virtual Result<std::unique_ptr<Gang>> launch(const GangSpec& spec) = 0;
+  // A gang that an earlier process launched. kNotFound: it has ended (with what is left of it killed).
+  virtual Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) = 0;
+};
+
+struct LocalLauncherOptions {
+  std::string mpirun = "mpirun";              // name in PATH, or a path (recipe: launcher.mpirun)
+  std::vector<std::string> mpirun_arguments;  // put before the program
+};
+std::unique_ptr<Launcher> make_local_launcher(LocalLauncherOptions options = {});
+
+}  // namespace tephra::cluster

@@ -1,0 +1,454 @@
+#include "coordinator/coordinator.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "base/env.h"
+#include "base/log.h"
+#include "coordinator/api.h"
+#include "coordinator/http_server.h"
+#include "coordinator/job_runner.h"
+#include "coordinator/threads.h"
+#include "recipes/recipe.h"
+#include "storage/index/store.h"
+
+namespace tephra::coordinator {
+namespace {
+
+constexpr int kPoolThreads = 4;
+constexpr std::chrono::seconds kShutdownLimit{20};  // for gangs that would not die
+
+int machine_slots() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
+
+JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json, const std::string& user) {
+  JobState state;
+  state.user = user;
+  state.recipe_json = recipe_json;
+  state.recipe_name = recipe.name;
+  state.world = static_cast<int>(recipe.gang.ranks);
+  state.threads_per_rank = static_cast<int>(recipe.gang.threads_per_rank);
+  state.max_restarts = static_cast<int>(recipe.gang.max_restarts);
+  for (const recipes::StageRecipe& stage : recipe.stages)
+    state.plan.push_back({stage.name, stage.init, stage.evaluate});
+  return state;
+}
+
+class CoordinatorImpl final : public Coordinator {
+ public:
+  explicit CoordinatorImpl(Options options) : options_(std::move(options)), pool_(kPoolThreads), preparations_(pool_) {
+    if (options_.slots <= 0) options_.slots = machine_slots();
+  }
+  ~CoordinatorImpl() override { shutdown(); }
+
+  Status open();
+
+  Result<std::string> submit(const std::string& recipe_json, const std::string& user) override;
+  Status cancel(const std::string& job, const std::string& reason) override;
+  std::vector<JobView> list() const override;
+  Result<JobView> get(const std::string& job) const override;
+  uint64_t subscribe(const std::string& job, Subscriber subscriber) override;
+  void unsubscribe(uint64_t id) override;
+  Result<JobState> wait(const std::string& job, Deadline deadline) override;
+  void shutdown() override;
+  int http_port() const override { return http_ == nullptr ? -1 : http_->port(); }
+  int slots() const override { return options_.slots; }
+  storage::Store& store() override { return *store_; }
+  const Options& options() const override { return options_; }
+
+ private:
+  struct Connection {
+    std::string job;
+    uint32_t attempt = 0;
+    int rank = 0;
+  };
+  struct SubscriberEntry {
+    std::string job;
+    Subscriber call;
+  };
+
+  Status open_http();
+  Status end_leftovers(const JournaledJob& job);
+  Status load_jobs();
+  Status check_slots(const recipes::Recipe& recipe) const;
+  Result<std::string> enqueue(const recipes::Recipe& recipe, const std::string& recipe_json, const std::string& user,
+                              std::function<void(const Status&)> durable);
+  void rank_said(cluster::ConnectionId connection, cluster::RankMessage message);
+  void rank_left(cluster::ConnectionId connection, const Status& reason);
+  void schedule();
+  void changed(const std::string& job);
+  void publish(JobEvent event);
+  void fill_queue_positions(std::vector<JobView>* views) const;
+  void stop_gangs();
+
+  Options options_;
+  mutable Dispatcher dispatcher_;
+  BlockingPool pool_;
+  Lane preparations_;
+  std::unique_ptr<storage::Store> store_;
+  std::unique_ptr<Journal> journal_;
+  std::unique_ptr<cluster::Launcher> launcher_;
+  std::unique_ptr<cluster::RpcServer> rpc_;
+  std::unique_ptr<HttpServer> http_;
+  Services services_;
+
+  // On the dispatcher thread only.
+  std::vector<std::shared_ptr<JobRunner>> runners_;  // in order of submission
+  std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
+  std::map<cluster::ConnectionId, Connection> connections_;
+  std::map<std::string, uint64_t> counters_;  // of job ids, by recipe name
+  uint64_t order_ = 0;
+  bool stopping_ = false;
+
+  std::mutex subscribers_mutex_;  // held while callbacks run, so that unsubscribe() waits for them
+  std::map<uint64_t, SubscriberEntry> subscribers_;
+  uint64_t next_subscriber_ = 1;
+  uint64_t sequence_ = 0;
+
+  std::mutex finals_mutex_;
+  std::condition_variable finals_changed_;
+  std::map<std::string, JobState> finals_;
+  bool shut_ = false;
+  std::mutex shutdown_mutex_;
+  bool shutdown_done_ = false;
+};
+
+Status CoordinatorImpl::open() {
+  Env& env = Env::posix();
+  if (options_.http_port >= 0 && options_.token.empty() && !is_loopback(options_.http_host))
+    return {Code::kInvalidArgument,
+            "listening on " + options_.http_host +
+                " without a token would let anyone on the network run jobs; give a token, or listen on 127.0.0.1"};
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(options_.store_dir));
+  // Absolute: ranks run in folders of their own.
+  if (char* resolved = realpath(options_.store_dir.c_str(), nullptr)) {
+    options_.store_dir = resolved;
+    std::free(resolved);
+  }
+  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite));
+  journal_ = std::make_unique<Journal>(*store_);
+  cluster::LocalLauncherOptions launcher_options;
+  launcher_options.mpirun = options_.mpirun;
+  launcher_ = cluster::make_local_launcher(launcher_options);
+  cluster::RpcServer::Handlers handlers;
+  handlers.on_message = [this](cluster::ConnectionId id, cluster::RankMessage message) {
+    dispatcher_.post([this, id, message = std::move(message)]() mutable { rank_said(id, std::move(message)); });
+  };
+  handlers.on_closed = [this](cluster::ConnectionId id, const Status& reason) {
+    dispatcher_.post([this, id, reason] { rank_left(id, reason); });
+  };
+  TEPHRA_ASSIGN_OR_RETURN(rpc_, cluster::RpcServer::start(options_.rpc_host, 0, std::move(handlers)));
+  services_ = {&options_,
+               &dispatcher_,
+               &pool_,
+               &preparations_,
+               store_.get(),
+               journal_.get(),
+               launcher_.get(),
+               rpc_.get(),
+               [this](JobEvent event) { publish(std::move(event)); },
+               [this](const std::string& job) { changed(job); }};
+  TEPHRA_RETURN_IF_ERROR(open_http());
+  return load_jobs();
+}
+
+Status CoordinatorImpl::open_http() {
+  if (options_.http_port < 0) return ok_status();
+  TEPHRA_ASSIGN_OR_RETURN(http_, HttpServer::start(options_.http_host, static_cast<uint16_t>(options_.http_port),
+                                                   make_api(*this, options_.token)));
+  return ok_status();
+}
+
+// Processes of an attempt that a killed coordinator left: ranks end by themselves when their connection closes; this
+// makes it sure.
+Status CoordinatorImpl::end_leftovers(const JournaledJob& job) {
+  const GangRecord& record = job.state.gang_record;
+  if (record.pid == 0) return ok_status();
+  Result<std::unique_ptr<cluster::Gang>> gang =
+      launcher_->adopt({record.pid, record.start_ticks, record.marker, record.log_dir});
+  if (!gang.ok()) return gang.status().code() == Code::kNotFound ? ok_status() : gang.status();
+  log::warning("ending a gang that an earlier coordinator left", {{"job", job.state.id}, {"pid", record.pid}});
+  return (*gang)->kill_hard();
+}
+
+Status CoordinatorImpl::load_jobs() {
+  TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledJob> jobs, journal_->load());
+  for (const JournaledJob& job : jobs) TEPHRA_RETURN_IF_ERROR(end_leftovers(job).with_context("job " + job.state.id));
+  TEPHRA_ASSIGN_OR_RETURN(const std::vector<storage::Lease> leases, store_->leases());
+  for (const storage::Lease& lease : leases) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
+  dispatcher_.call([&] {
+    for (const JournaledJob& job : jobs) {
+      order_ = std::max(order_, job.order);
+      const std::string& id = job.state.id;
+      const size_t dash = id.rfind('-');
+      uint64_t& counter = counters_[id.substr(0, dash)];
+      counter = std::max(counter, static_cast<uint64_t>(std::strtoull(id.c_str() + dash + 1, nullptr, 10)));
+      Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
+      JournaledJob loaded = job;
+      if (!recipe.ok() && !is_final(job.state.phase)) {
+        loaded.state.failing = true;  // the state machine ends it
+        loaded.state.reason = "this build does not read the job's recipe: " + recipe.status().message();
+      }
+      auto runner = std::make_shared<JobRunner>(services_, std::move(loaded),
+                                                recipe.ok() ? std::move(recipe).value() : recipes::Recipe{});
+      runners_.push_back(runner);
+      by_id_[id] = runner;
+      if (is_final(job.state.phase)) {
+        std::lock_guard lock(finals_mutex_);
+        finals_[id] = job.state;
+      }
+    }
+    for (const auto& runner : runners_)
+      if (!is_final(runner->state().phase)) runner->handle(CoordinatorRestarted{});
+    schedule();
+  });
+  return ok_status();
+}
+
+Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {
+  const int64_t wanted = recipe.gang.ranks * recipe.gang.threads_per_rank;
+  if (wanted <= options_.slots || recipe.gang.oversubscribe) return ok_status();
+  int64_t ranks = 1;
+  while (ranks * 2 * recipe.gang.threads_per_rank <= options_.slots) ranks *= 2;
+  return {Code::kUnavailable, "recipe wants " + std::to_string(recipe.gang.ranks) + " ranks x " +
+                                  std::to_string(recipe.gang.threads_per_rank) + " threads but this machine has " +
+                                  std::to_string(options_.slots) + " slots; set gang.ranks: " + std::to_string(ranks) +
+                                  " or --set gang.oversubscribe=true"};
+}
+
+Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, const std::string& user) {
+  TEPHRA_ASSIGN_OR_RETURN(const recipes::Recipe recipe, recipes::from_json(recipe_json));
+  TEPHRA_RETURN_IF_ERROR(check_slots(recipe));
+  struct Durable {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+    Status status;
+  };
+  auto durable = std::make_shared<Durable>();
+  Result<std::string> id = Status(Code::kCancelled, "the coordinator is shutting down");
+  dispatcher_.call([&] {
+    id = enqueue(recipe, recipes::to_json(recipe), user, [durable](const Status& status) {
+      std::lock_guard lock(durable->mutex);
+      durable->status = status;
+      durable->done = true;
+      durable->changed.notify_all();
+    });
+  });
+  if (!id.ok()) return id;
+  std::unique_lock lock(durable->mutex);
+  durable->changed.wait(lock, [&] { return durable->done; });
+  if (!durable->status.ok()) return durable->status;
+  return id;
+}
+
+Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, const std::string& recipe_json,
+                                             const std::string& user, std::function<void(const Status&)> durable) {
+  if (stopping_) return Status(Code::kCancelled, "the coordinator is shutting down");
+  JournaledJob job;
+  job.state = state_for(recipe, recipe_json, user);
+  job.state.id = recipe.name + "-" + std::to_string(++counters_[recipe.name]);
+  TEPHRA_RETURN_IF_ERROR(storage::check_name("job", job.state.id));
+  job.state.stages.resize(job.state.plan.size());
+  job.order = ++order_;
+  const std::string id = job.state.id;
+  auto runner = std::make_shared<JobRunner>(services_, std::move(job), recipe);
+  runners_.push_back(runner);
+  by_id_[id] = runner;
+  runner->handle(Submitted{options_.clock->unix_ms()}, std::move(durable));
+  return id;
+}
+
+Status CoordinatorImpl::cancel(const std::string& job, const std::string& reason) {
+  struct Durable {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool done = false;
+    Status status;
+  };
+  auto durable = std::make_shared<Durable>();
+  const auto tell = [durable](const Status& status) {
+    std::lock_guard lock(durable->mutex);
+    durable->status = status;
+    durable->done = true;
+    durable->changed.notify_all();
+  };
+  dispatcher_.call([&] {
+    const auto found = by_id_.find(job);
+    if (found == by_id_.end()) return tell(Status(Code::kNotFound, "there is no job '" + job + "'"));
+    if (stopping_) return tell(Status(Code::kCancelled, "the coordinator is shutting down"));
+    found->second->handle(CancelRequested{reason}, tell);
+  });
+  if (dispatcher_.on_thread()) return ok_status();  // a subscriber: the request is queued
+  std::unique_lock lock(durable->mutex);
+  durable->changed.wait(lock, [&] { return durable->done; });
+  return durable->status;
+}
+
+void CoordinatorImpl::fill_queue_positions(std::vector<JobView>* views) const {
+  int position = 0;
+  for (JobView& view : *views)
+    if (view.state.phase == Phase::kQueued) view.queue_position = ++position;
+}
+
+std::vector<JobView> CoordinatorImpl::list() const {
+  std::vector<JobView> views;
+  dispatcher_.call([&] {
+    for (const auto& runner : runners_) views.push_back(runner->view());
+  });
+  fill_queue_positions(&views);
+  return views;
+}
+
+Result<JobView> CoordinatorImpl::get(const std::string& job) const {
+  for (JobView& view : list())
+    if (view.state.id == job) return std::move(view);
+  return Status(Code::kNotFound, "there is no job '" + job + "'");
+}
+
+uint64_t CoordinatorImpl::subscribe(const std::string& job, Subscriber subscriber) {
+  std::lock_guard lock(subscribers_mutex_);
+  subscribers_[next_subscriber_] = {job, std::move(subscriber)};
+  return next_subscriber_++;
+}
+
+void CoordinatorImpl::unsubscribe(uint64_t id) {
+  std::lock_guard lock(subscribers_mutex_);
+  subscribers_.erase(id);
+}
+
+void CoordinatorImpl::publish(JobEvent event) {
+  event.sequence = ++sequence_;
+  event.unix_ms = options_.clock->unix_ms();
+  std::lock_guard lock(subscribers_mutex_);
+  for (const auto& [id, subscriber] : subscribers_)
+    if (subscriber.job.empty() || subscriber.job == event.job) subscriber.call(event);
+}
+
+void CoordinatorImpl::changed(const std::string& job) {
+  const auto found = by_id_.find(job);
+  if (found != by_id_.end() && is_final(found->second->state().phase)) {
+    {
+      std::lock_guard lock(finals_mutex_);
+      finals_[job] = found->second->state();
+    }
+    finals_changed_.notify_all();
+  }
+  schedule();
+}
+
+// First come, first served: the oldest queued job starts when it fits; younger ones wait behind it, so that a large
+// job's turn comes.
+void CoordinatorImpl::schedule() {
+  if (stopping_) return;
+  int used = 0;
+  for (const auto& runner : runners_)
+    if (runner->state().phase != Phase::kQueued && !is_final(runner->state().phase)) used += runner->slots();
+  for (const auto& runner : runners_) {
+    if (runner->state().phase != Phase::kQueued) continue;
+    // A job that oversubscribes runs when nothing else does.
+    const bool fits = used + runner->slots() <= options_.slots || (used == 0 && runner->slots() > options_.slots);
+    if (fits && runner->state().submitted_unix_ms != 0) runner->handle(Scheduled{options_.clock->unix_ms()});
+    return;
+  }
+}
+
+void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankMessage message) {
+  if (const auto* hello = std::get_if<cluster::Hello>(&message)) {
+    const auto found = by_id_.find(hello->job);
+    // Entered before the runner sees it: it may send its first task at once.
+    connections_[connection] = {hello->job, hello->attempt, hello->rank};
+    const Status taken = found == by_id_.end() ? Status(Code::kNotFound, "there is no job '" + hello->job + "'")
+                                               : found->second->hello(connection, *hello);
+    if (taken.ok()) return;
+    connections_.erase(connection);
+    log::warning("a rank was refused", {{"job", hello->job}, {"rank", hello->rank}, {"reason", taken.message()}});
+    (void)rpc_->send(connection, cluster::Refused{taken.message()});
+    rpc_->close(connection);
+    return;
+  }
+  const auto found = connections_.find(connection);
+  if (found == connections_.end()) return;
+  by_id_.at(found->second.job)->message(found->second.rank, found->second.attempt, message);
+}
+
+void CoordinatorImpl::rank_left(cluster::ConnectionId connection, const Status& reason) {
+  const auto found = connections_.find(connection);
+  if (found == connections_.end()) return;
+  const Connection left = found->second;
+  connections_.erase(found);
+  by_id_.at(left.job)->connection_closed(left.rank, left.attempt, reason);
+}
+
+Result<JobState> CoordinatorImpl::wait(const std::string& job, Deadline deadline) {
+  bool known = false;
+  dispatcher_.call([&] { known = by_id_.contains(job); });
+  if (!known) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  std::unique_lock lock(finals_mutex_);
+  const auto over = [&] { return finals_.contains(job) || shut_; };
+  if (deadline.at == SteadyTime::max()) {
+    finals_changed_.wait(lock, over);
+  } else if (!finals_changed_.wait_until(lock, deadline.at, over)) {
+    return Status(Code::kTimeout, "job " + job + " is still running");
+  }
+  const auto found = finals_.find(job);
+  if (found == finals_.end())
+    return Status(Code::kCancelled, "the coordinator was shut down before job " + job + " ended");
+  return found->second;
+}
+
+void CoordinatorImpl::stop_gangs() {
+  struct Count {
+    std::mutex mutex;
+    std::condition_variable changed;
+    size_t left = 0;
+  };
+  auto count = std::make_shared<Count>();
+  dispatcher_.call([&] {
+    stopping_ = true;
+    {
+      std::lock_guard lock(count->mutex);
+      count->left = runners_.size();
+    }
+    for (const auto& runner : runners_)
+      runner->shut_down([count] {
+        std::lock_guard lock(count->mutex);
+        --count->left;
+        count->changed.notify_all();
+      });
+  });
+  std::unique_lock lock(count->mutex);
+  if (!count->changed.wait_for(lock, options_.stop_grace + kShutdownLimit, [&] { return count->left == 0; }))
+    log::error("some gangs did not end; their ranks end by themselves when they see the coordinator gone", {});
+}
+
+void CoordinatorImpl::shutdown() {
+  std::lock_guard once(shutdown_mutex_);
+  if (shutdown_done_) return;
+  shutdown_done_ = true;
+  if (http_ != nullptr) http_->stop();
+  stop_gangs();
+  {
+    std::lock_guard lock(finals_mutex_);
+    shut_ = true;
+  }
+  finals_changed_.notify_all();
+  if (rpc_ != nullptr) rpc_->stop();
+  // Work in flight ends: the pool first, whose results the dispatcher then takes.
+  pool_.stop();
+  dispatcher_.stop();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Coordinator>> Coordinator::start(Options options) {
+  auto coordinator = std::make_unique<CoordinatorImpl>(std::move(options));
+  TEPHRA_RETURN_IF_ERROR(coordinator->open());
+  return std::unique_ptr<Coordinator>(std::move(coordinator));
+}
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,122 @@
+// The coordinator: takes recipes, runs each as a job on gangs of ranks, keeps what they make in the store, and survives
+// being killed at any instant (the next one on the same store goes on from the last commit). `tephra run` embeds one;
+// `tephra serve` is one.
+//
+// Threading: every method may be called from any thread except a subscriber's callback, where only get(), list() and
+// cancel() may be. Job state lives on one dispatcher thread; disk work runs on a few blocking threads; RPC and HTTP
+// have an io thread each.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "cluster/messages.h"
+#include "coordinator/job_state.h"
+
+namespace tephra::storage {
+class Store;
+}
+
+namespace tephra::coordinator {
+
+struct Options {
+  std::string store_dir;                // made when missing
+  std::string worker_program;           // path of tephra-worker
+  std::string rpc_host = "127.0.0.1";   // numeric address that ranks connect to
+  std::string http_host = "127.0.0.1";  // numeric address
+  int http_port = -1;                   // -1: no HTTP; 0: a free port
+  std::string token;                    // bearer token of the HTTP interface; empty: none is asked, loopback only
+  int slots = 0;                        // compute threads that gangs may use together; 0: the machine's cores
+  std::string mpirun = "mpirun";
+  const Clock* clock = &Clock::system();
+  std::chrono::milliseconds stop_grace{2000};       // between Stop and the kill
+  std::chrono::milliseconds start_timeout{120000};  // from launch to the last rank's hello
+};
+
+// Something that happened, as it happens; what subscribers and the server-sent events get.
+struct JobEvent {
+  enum class Kind { kState = 1, kStep, kCheckpoint, kBenchProgress, kBenchResult, kRestart, kReport, kLog };
+  Kind kind = Kind::kState;
+  uint64_t sequence = 0;  // grows by one over all jobs of this coordinator process
+  int64_t unix_ms = 0;
+  std::string job;
+  Phase phase = Phase::kQueued;  // of the job when the event was made
+  uint32_t attempt = 0;
+  std::string stage;
+  std::string bench;
+  std::string checkpoint;                // kCheckpoint: its name
+  std::string message;                   // one line for people, always set
+  cluster::StepProgress step;            // kStep
+  int64_t done = 0, total = 0;           // kBenchProgress: questions answered, of how many (0: not known)
+  std::string result_json;               // kBenchResult: the bench's result document
+  log::Level level = log::Level::kInfo;  // kLog
+  int rank = -1;                         // kLog, -1: the coordinator itself
+};
+std::string_view kind_name(JobEvent::Kind kind);  // "state", "step", "checkpoint", "bench_progress", "bench_result",
+                                                  // "restart", "report", "log"
+std::string to_json(const JobEvent& event);       // one line
+
+struct RankView {
+  int rank = 0;
+  int64_t pid = 0;
+  bool connected = false;
+  cluster::Heartbeat heartbeat;   // the last one
+  int64_t heartbeat_age_ms = -1;  // -1: none yet
+};
+
+// A job's durable state and what is known of it at this moment.
+struct JobView {
+  JobState state;
+  int queue_position = 0;  // 1 is next; 0: not queued
+  std::vector<RankView> ranks;
+  std::optional<cluster::StepProgress> step;  // the last step of the present stage
+  double eta_seconds = -1;                    // of the present stage's training; -1: not known
+  int64_t answers = 0;                        // of the present bench
+  std::string directory;                      // STORE/jobs/JOB
+  std::string report_path;                    // of the HTML report; empty: not written yet
+};
+std::string to_json(const JobView& view, bool with_recipe);
+
+class Coordinator {
+ public:
+  // Opens the store, ends what is left of an earlier coordinator's gangs, loads the jobs and goes on with them.
+  // kBusy: another process owns the store. kUnavailable: the HTTP port is taken. kInvalidArgument: non-loopback HTTP
+  // without a token.
+  static Result<std::unique_ptr<Coordinator>> start(Options options);
+  virtual ~Coordinator() = default;  // shutdown()
+
+  // `recipe_json`: recipes::to_json of a loaded recipe. Returns the job's id once it is durable. kInvalidArgument: a
+  // recipe that does not hold; kUnavailable: it wants more slots than there are.
+  virtual Result<std::string> submit(const std::string& recipe_json, const std::string& user) = 0;
+  // Returns once the request is durable; the job ends a little later. Ok for a job that has ended already. kNotFound.
+  virtual Status cancel(const std::string& job, const std::string& reason) = 0;
+  virtual std::vector<JobView> list() const = 0;  // in order of submission
+  virtual Result<JobView> get(const std::string& job) const = 0;
+
+  using Subscriber = std::function<void(const JobEvent&)>;
+  // `job` empty: all jobs. The callback runs on the dispatcher thread, must be short and must not subscribe,
+  // unsubscribe or wait.
+  virtual uint64_t subscribe(const std::string& job, Subscriber subscriber) = 0;
+  virtual void unsubscribe(uint64_t id) = 0;  // after it returns the callback is not running and will not run
+
+  // The job's last state. kTimeout: it has not ended by then; kCancelled: shutdown() came first.
+  virtual Result<JobState> wait(const std::string& job, Deadline deadline) = 0;
+
+  // Stops gangs (Stop, grace, kill), keeps the jobs' states for the next start, closes HTTP and RPC and joins every
+  // thread.
+  virtual void shutdown() = 0;
+
+  virtual int http_port() const = 0;  // -1: none
+  virtual int slots() const = 0;
+  virtual storage::Store& store() = 0;  // the one owner of the index; thread-safe as store.h says
+  virtual const Options& options() const = 0;
+};
+
+}  // namespace tephra::coordinator

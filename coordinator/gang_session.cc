@@ -1,0 +1,279 @@
+#include "coordinator/gang_session.h"
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+
+#include "coordinator/http_server.h"
+
+namespace tephra::coordinator {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kTick{100};
+// A broken gang's explanations arrive within this time of each other; mpirun takes up to a second to notice a killed
+// rank.
+constexpr milliseconds kExplainSoon{200};
+constexpr milliseconds kExplainLate{1500};
+constexpr size_t kLogTailBytes = 600;
+
+// Echoes: the rank is the victim of another's failure.
+bool is_echo(Code code) {
+  return code == Code::kPeerLost || code == Code::kTimeout || code == Code::kMismatch || code == Code::kCancelled;
+}
+
+}  // namespace
+
+GangSession::GangSession(GangSessionOptions options, Callbacks callbacks, Dispatcher& dispatcher, BlockingPool& pool,
+                         cluster::Launcher& launcher, cluster::RpcServer& rpc)
+    : options_(std::move(options)),
+      callbacks_(std::move(callbacks)),
+      dispatcher_(dispatcher),
+      pool_(pool),
+      launcher_(launcher),
+      rpc_(rpc) {
+  ranks_.resize(options_.world);
+}
+
+void GangSession::launch() {
+  launching_ = true;
+  started_ = std::chrono::steady_clock::now();
+  auto self = shared_from_this();
+  const bool taken = pool_.post([self] {
+    Result<std::unique_ptr<cluster::Gang>> gang = self->launcher_.launch(self->options_.spec);
+    std::shared_ptr<cluster::Gang> shared;
+    if (gang.ok()) shared = std::move(gang).value();
+    self->dispatcher_.post([self, shared, status = gang.status()] {
+      self->launching_ = false;
+      if (!status.ok()) {
+        self->exited_ = true;
+        self->fault(kFaultSaid, "the gang could not be started: " + status.message(), status.retry_class());
+        self->decide();
+      }
+      self->launched(shared);
+    });
+  });
+  if (!taken) launching_ = false;
+}
+
+void GangSession::launched(std::shared_ptr<cluster::Gang> gang) {
+  gang_ = std::move(gang);
+  if (ending_) return end(ask_first_);
+  if (gang_ == nullptr) return;
+  callbacks_.on_launched(gang_->identity());
+  auto self = shared_from_this();
+  dispatcher_.post_after(kTick, [self] { self->tick(); });
+}
+
+Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello& hello) {
+  if (hello.attempt != options_.attempt)
+    return {Code::kMismatch, "attempt " + std::to_string(hello.attempt) + " is over; attempt " +
+                                 std::to_string(options_.attempt) + " runs"};
+  if (!equal_constant_time(hello.token, options_.token)) return {Code::kPermission, "the gang's token is wrong"};
+  if (ending_) return {Code::kCancelled, "the gang is being ended"};
+  if (hello.world_size != options_.world || hello.rank < 0 || hello.rank >= options_.world)
+    return {Code::kMismatch, "rank " + std::to_string(hello.rank) + " of " + std::to_string(hello.world_size) +
+                                 " in a gang of " + std::to_string(options_.world)};
+  Rank& rank = ranks_[hello.rank];
+  if (rank.said_hello) return {Code::kAlreadyExists, "rank " + std::to_string(hello.rank) + " said hello before"};
+  if (!build_.empty() && build_ != hello.build) {
+    const std::string reason =
+        "ranks are of different builds (" + build_ + ", " + hello.build + "); install the same one everywhere";
+    fault(kFaultSaid, reason, RetryClass::kPermanent);
+    return {Code::kMismatch, reason};
+  }
+  build_ = hello.build;
+  rank.connection = connection;
+  rank.said_hello = true;
+  rank.pid = hello.pid;
+  rank.heard = std::chrono::steady_clock::now();
+  if (!up_ && std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& r) { return r.said_hello; })) {
+    up_ = true;
+    callbacks_.on_up();
+  }
+  return ok_status();
+}
+
+void GangSession::heartbeat(int rank, const cluster::Heartbeat& heartbeat) {
+  ranks_[rank].heartbeat = heartbeat;
+  ranks_[rank].beaten = true;
+  ranks_[rank].heard = std::chrono::steady_clock::now();
+}
+
+void GangSession::finished(int rank, const cluster::Finished& finished) {
+  ranks_[rank].heard = std::chrono::steady_clock::now();
+  if (ending_) return;
+  if (finished.code != Code::kOk) {
+    const Status status = finished.status();
+    return fault(is_echo(finished.code) ? kFaultEcho : kFaultSaid,
+                 "rank " + std::to_string(rank) + ": " + status.message(),
+                 is_echo(finished.code) ? RetryClass::kNewAttempt : status.retry_class());
+  }
+  ranks_[rank].finished = true;
+  ranks_[rank].result = finished;
+  if (!std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& r) { return r.finished; })) return;
+  std::vector<cluster::Finished> results;
+  for (Rank& r : ranks_) {
+    results.push_back(r.result);
+    r.finished = false;
+  }
+  callbacks_.on_finished(results);
+}
+
+void GangSession::connection_closed(int rank, const Status& reason) {
+  ranks_[rank].connection = 0;
+  if (ending_) return;
+  fault(reason.code() == Code::kCorruption ? kFaultSaid : kFaultClosed,
+        "rank " + std::to_string(rank) + " (process " + std::to_string(ranks_[rank].pid) +
+            ") closed its connection: " + reason.message(),
+        RetryClass::kNewAttempt);
+}
+
+void GangSession::fault(int weight, const std::string& reason, RetryClass retry) {
+  if (ending_ || reported_) return;
+  if (fault_weight_ == 0) {
+    fault_since_ = std::chrono::steady_clock::now();
+    auto self = shared_from_this();
+    dispatcher_.post_after(kExplainSoon, [self] { self->decide(); });
+    dispatcher_.post_after(kExplainLate, [self] { self->decide(); });
+  }
+  if (weight <= fault_weight_) return;
+  fault_weight_ = weight;
+  fault_reason_ = reason;
+  fault_retry_ = retry;
+}
+
+void GangSession::decide() {
+  if (ending_ || reported_ || fault_weight_ == 0) return;
+  // An echo or a closed connection has a cause that mpirun will tell; wait the longer time for it.
+  const bool vague = fault_weight_ <= kFaultClosed && !exited_;
+  if (vague && std::chrono::steady_clock::now() - fault_since_ < kExplainLate) return;
+  reported_ = true;
+  callbacks_.on_lost(fault_reason_, fault_retry_);
+}
+
+void GangSession::send_all(const cluster::CoordinatorMessage& message) {
+  const bool task = std::holds_alternative<cluster::Task>(message);
+  for (int i = 0; i < options_.world; ++i) {
+    if (task) ranks_[i].finished = false;
+    if (ranks_[i].connection == 0) continue;  // its closing is a fault already
+    const Status sent = rpc_.send(ranks_[i].connection, message);
+    if (!sent.ok() && !std::holds_alternative<cluster::Stop>(message))
+      fault(kFaultClosed, "rank " + std::to_string(i) + " cannot be reached: " + sent.message(),
+            RetryClass::kNewAttempt);
+  }
+}
+
+void GangSession::tick() {
+  if (ending_) return;  // from here on the gang belongs to the pool task that ends it
+  if (const std::optional<cluster::ExitInfo> exit = gang_->poll(); exit.has_value() && !exited_) {
+    exited_ = true;
+    std::string reason = exit->description.empty() ? "the gang ended" : exit->description;
+    if (!up_) {
+      const std::string tail = log_tail();
+      reason += " before every rank had connected";
+      if (!tail.empty()) reason += "; its last words: " + tail;
+    }
+    fault(kFaultExit, reason, RetryClass::kNewAttempt);
+    // A rank's own words may be under way; after kExplainSoon the decision comes by its timer.
+    if (fault_weight_ != kFaultExit || std::chrono::steady_clock::now() - fault_since_ >= kExplainSoon) decide();
+  }
+  check_silence();
+  auto self = shared_from_this();
+  if (!ending_) dispatcher_.post_after(kTick, [self] { self->tick(); });
+}
+
+void GangSession::check_silence() {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  if (!up_) {
+    if (now - started_ < options_.start_timeout) return;
+    std::string missing;
+    for (int i = 0; i < options_.world; ++i)
+      if (!ranks_[i].said_hello) missing += (missing.empty() ? "" : ", ") + std::to_string(i);
+    return fault(kFaultSilent,
+                 "rank " + missing + " did not connect within " +
+                     std::to_string(options_.start_timeout.count() / 1000) + " s; see " + options_.spec.log_dir +
+                     "/gang.log",
+                 RetryClass::kNewAttempt);
+  }
+  for (int i = 0; i < options_.world; ++i) {
+    if (ranks_[i].connection == 0 || now - ranks_[i].heard < options_.heartbeat_timeout) continue;
+    const cluster::Heartbeat& last = ranks_[i].heartbeat;
+    std::string where = ranks_[i].beaten
+                            ? " in '" + last.phase + (last.unit.empty() ? "" : " " + last.unit) + "', step " +
+                                  std::to_string(last.step) + ", collective " + std::to_string(last.collective_sequence)
+                            : std::string();
+    fault(kFaultSilent,
+          "rank " + std::to_string(i) + " (process " + std::to_string(ranks_[i].pid) + ") has been silent for " +
+              std::to_string(options_.heartbeat_timeout.count() / 1000) + " s" + where,
+          RetryClass::kNewAttempt);
+  }
+}
+
+void GangSession::stop(const std::string& reason) {
+  if (ending_) return;
+  const bool heard = up_ && !exited_;
+  if (heard) send_all(cluster::Stop{reason});
+  end(heard);
+}
+
+void GangSession::kill() {
+  if (!ending_) end(false);
+}
+
+void GangSession::end(bool ask_first) {
+  ending_ = true;
+  ask_first_ = ask_first;
+  if (launching_) return;  // launched() comes back here
+  auto self = shared_from_this();
+  auto finish = [self] {
+    for (Rank& rank : self->ranks_)
+      if (rank.connection != 0) self->rpc_.close(rank.connection);
+    self->callbacks_.on_ended();
+  };
+  if (gang_ == nullptr) return dispatcher_.post(finish);
+  const milliseconds grace = ask_first ? options_.stop_grace : milliseconds(0);
+  const bool taken = pool_.post([self, grace, finish] {
+    if (grace.count() > 0) (void)self->gang_->wait(Deadline::after(grace));
+    // Also after a clean end: a rank's own children, or a rank whose mpirun died first, may be left.
+    const Status killed = self->gang_->kill_hard();
+    if (!killed.ok())
+      log::error("a gang could not be ended", {{"job", self->options_.job}, {"reason", killed.message()}});
+    self->dispatcher_.post(finish);
+  });
+  if (!taken) dispatcher_.post(finish);
+}
+
+std::vector<RankView> GangSession::ranks() const {
+  std::vector<RankView> views;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  for (int i = 0; i < options_.world; ++i) {
+    const Rank& rank = ranks_[i];
+    RankView view;
+    view.rank = i;
+    view.pid = rank.pid;
+    view.connected = rank.connection != 0;
+    view.heartbeat = rank.heartbeat;
+    if (rank.beaten) view.heartbeat_age_ms = std::chrono::duration_cast<milliseconds>(now - rank.heard).count();
+    views.push_back(std::move(view));
+  }
+  return views;
+}
+
+std::string GangSession::log_tail() const {
+  std::ifstream in(options_.spec.log_dir + "/gang.log", std::ios::binary | std::ios::ate);
+  if (!in) return "";
+  const auto size = static_cast<size_t>(in.tellg());
+  const size_t count = std::min(size, kLogTailBytes);
+  std::string tail(count, '\0');
+  in.seekg(static_cast<std::streamoff>(size - count));
+  in.read(tail.data(), static_cast<std::streamsize>(count));
+  if (count < size) tail.erase(0, tail.find('\n') == std::string::npos ? 0 : tail.find('\n') + 1);
+  while (!tail.empty() && tail.back() == '\n') tail.pop_back();
+  for (char& c : tail)
+    if (static_cast<unsigned char>(c) < 0x20) c = c == '\n' ? '|' : ' ';
+  return tail;
+}
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,113 @@
+// One attempt's gang as the coordinator sees it: launching, the ranks' hellos, heartbeats and deaths, and its end.
+// Threading: every method and every callback on the dispatcher thread; processes are started and ended on the pool.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "cluster/launcher.h"
+#include "cluster/rpc.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/threads.h"
+
+namespace tephra::coordinator {
+
+struct GangSessionOptions {
+  std::string job;
+  uint32_t attempt = 0;
+  int world = 1;
+  std::string token;       // of the gang, random
+  cluster::GangSpec spec;  // what to launch
+  std::chrono::milliseconds heartbeat_timeout{30000};
+  std::chrono::milliseconds start_timeout{120000};
+  std::chrono::milliseconds stop_grace{2000};
+};
+
+class GangSession : public std::enable_shared_from_this<GangSession> {
+ public:
+  struct Callbacks {
+    std::function<void(const cluster::GangIdentity&)> on_launched;
+    std::function<void()> on_up;                                         // once
+    std::function<void(const std::string& reason, RetryClass)> on_lost;  // at most once, and not after stop() or kill()
+    std::function<void()> on_ended;  // once after stop() or kill(): no process is left
+    std::function<void(const std::vector<cluster::Finished>&)> on_finished;  // every rank finished the task ok
+  };
+
+  GangSession(GangSessionOptions options, Callbacks callbacks, Dispatcher& dispatcher, BlockingPool& pool,
+              cluster::Launcher& launcher, cluster::RpcServer& rpc);
+
+  void launch();
+
+  // Takes a rank's connection in, or says why not.
+  Status hello(cluster::ConnectionId connection, const cluster::Hello& hello);
+  void heartbeat(int rank, const cluster::Heartbeat& heartbeat);
+  void finished(int rank, const cluster::Finished& finished);
+  void connection_closed(int rank, const Status& reason);
+  // Something else is wrong with the gang: reported through on_lost after a short wait for a better explanation.
+  void fault(int weight, const std::string& reason, RetryClass retry);
+
+  // To every rank; what cannot be sent is a fault. Forgets the ranks' Finished of the task before when it is a Task.
+  void send_all(const cluster::CoordinatorMessage& message);
+
+  void stop(const std::string& reason);  // Stop to the ranks, a grace, then kill
+  void kill();
+  bool ending() const { return ending_; }
+
+  const GangSessionOptions& options() const { return options_; }
+  std::vector<RankView> ranks() const;
+  const std::string& build() const { return build_; }
+
+ private:
+  struct Rank {
+    cluster::ConnectionId connection = 0;  // 0: none
+    bool said_hello = false;
+    int64_t pid = 0;
+    cluster::Heartbeat heartbeat;
+    SteadyTime heard{};
+    bool beaten = false;  // a heartbeat came
+    bool finished = false;
+    cluster::Finished result;
+  };
+
+  void launched(std::shared_ptr<cluster::Gang> gang);
+  void tick();
+  void check_silence();
+  void decide();
+  void end(bool ask_first);
+  std::string log_tail() const;
+
+  const GangSessionOptions options_;
+  const Callbacks callbacks_;
+  Dispatcher& dispatcher_;
+  BlockingPool& pool_;
+  cluster::Launcher& launcher_;
+  cluster::RpcServer& rpc_;
+  std::shared_ptr<cluster::Gang> gang_;  // shared with the one pool task that ends it
+  std::vector<Rank> ranks_;
+  std::string build_;
+  SteadyTime started_{};
+  bool launching_ = false;
+  bool up_ = false;
+  bool exited_ = false;  // mpirun is gone
+  bool ending_ = false;
+  bool ask_first_ = false;
+  bool reported_ = false;
+  int fault_weight_ = 0;  // 0: none
+  std::string fault_reason_;
+  RetryClass fault_retry_ = RetryClass::kNewAttempt;
+  SteadyTime fault_since_{};
+};
+
+// Weights of explanations: when a gang breaks, several come at once and the heaviest is the cause.
+inline constexpr int kFaultEcho = 1;    // a rank that lost its peer
+inline constexpr int kFaultClosed = 2;  // a connection that closed without a word
+inline constexpr int kFaultSilent = 3;  // no heartbeat
+inline constexpr int kFaultExit = 4;    // a process that ended
+inline constexpr int kFaultSaid = 5;    // a rank that said what went wrong
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,77 @@
+// A small HTTP/1.1 server behind a plain interface (Boost.Beast stays in http_server.cc). One io thread serves all
+// connections; handlers run on a few threads of the server's own and may block for a short while.
+//
+// Limits: header 8 KiB, body 1 MiB (413 beyond), 30 s to send a request and between requests, 256 connections (further
+// ones are closed at once). A client that does not read a stream is closed when 4 MiB wait for it.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+
+namespace tephra::coordinator {
+
+struct HttpRequest {
+  std::string method;                          // "GET"
+  std::string path;                            // percent-decoded, without the query: "/api/v1/jobs"
+  std::map<std::string, std::string> query;    // percent-decoded
+  std::map<std::string, std::string> headers;  // names in lower case
+  std::string body;
+};
+
+// The writing end of a streamed response. Any thread. Copies share the stream.
+class HttpStream {
+ public:
+  virtual ~HttpStream() = default;
+  // Queues bytes; false when the client has gone (or reads too slowly), after which every call returns false.
+  virtual bool write(const std::string& bytes) = 0;
+  virtual void close() = 0;  // after what was written
+  // Called once when the client goes away or the server stops; at once when it already has. Runs on the io thread, must
+  // not block.
+  virtual void on_closed(std::function<void()> callback) = 0;
+  // Runs `work` on a handler thread every `interval` until it returns false or the stream is closed. At most one a
+  // stream.
+  virtual void repeat(std::chrono::milliseconds interval, std::function<bool()> work) = 0;
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "application/json";
+  std::string body;
+  std::map<std::string, std::string> headers;
+  // When set, `body` is sent first, then what the function writes, chunked, until close(). Called on a handler thread.
+  std::function<void(std::shared_ptr<HttpStream>)> stream;
+};
+
+using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;
+
+struct HttpLimits {
+  size_t header_bytes_max = 8u << 10;
+  size_t body_bytes_max = 1u << 20;
+  std::chrono::milliseconds read_timeout{30000};
+  size_t connections_max = 256;
+  size_t stream_bytes_max = 4u << 20;
+};
+
+class HttpServer {
+ public:
+  // `address`: numeric. `port` 0: a free one. kUnavailable: the port is in use, named in the sentence;
+  // kInvalidArgument: bad address.
+  static Result<std::unique_ptr<HttpServer>> start(const std::string& address, uint16_t port, HttpHandler handler,
+                                                   HttpLimits limits = {});
+  virtual ~HttpServer() = default;  // stop()
+  virtual uint16_t port() const = 0;
+  // Closes everything and joins the threads; no handler runs afterwards.
+  virtual void stop() = 0;
+};
+
+bool is_loopback(const std::string& address);
+// Compares in a time that depends on the lengths only.
+bool equal_constant_time(const std::string& a, const std::string& b);
+
+}  // namespace tephra::coordinator

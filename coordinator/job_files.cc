@@ -1,0 +1,253 @@
+#include "coordinator/job_files.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/env.h"
+#include "coordinator/tensorboard.h"
+#include "eval/score/questions.h"
+#include "eval/score/report.h"
+#include "storage/index/store.h"
+
+namespace tephra::coordinator {
+namespace {
+
+using nlohmann::json;
+
+std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+// Appends whole lines. These files are for people and can be made again from the journal or by asking again, so they
+// are not synced; a line that a kill tore is ended first, so that it spoils no other.
+Status append_lines(const std::string& path, const std::string& lines) {
+  TEPHRA_RETURN_IF_ERROR(Env::posix().make_directories(parent_of(path)));
+  std::FILE* file = std::fopen(path.c_str(), "a+be");
+  if (file == nullptr) return errno_status(errno, "open " + path);
+  bool torn = false;
+  if (std::fseek(file, -1, SEEK_END) == 0) torn = std::fgetc(file) != '\n';
+  std::fseek(file, 0, SEEK_END);
+  if (torn) std::fputc('\n', file);
+  const bool written = std::fwrite(lines.data(), 1, lines.size(), file) == lines.size();
+  const int error = errno;
+  if (std::fclose(file) != 0 || !written) return errno_status(written ? errno : error, "write " + path);
+  return ok_status();
+}
+
+json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
+
+eval::BenchSpec spec_of(const recipes::BenchRecipe& bench) {
+  eval::BenchSpec spec;
+  spec.name = bench.name;
+  spec.kind = bench.kind;
+  if (!bench.split.empty()) spec.split = bench.split;
+  if (!bench.part.empty()) spec.part = bench.part;
+  spec.prompt = bench.prompt;
+  spec.answer_rule = bench.answer_rule;
+  spec.score = bench.score;
+  spec.limit = bench.limit;
+  spec.swap_images = bench.swap_images;
+  spec.max_new_tokens = bench.max_new_tokens;
+  return spec;
+}
+
+struct StepRow {
+  eval::CurvePoint point;
+  double seconds = 0;
+};
+
+// The curve of each stage: by step, the last attempt's line. Seconds of all lines, for the time that was spent.
+struct Curves {
+  std::map<std::string, std::map<int64_t, StepRow>> steps;
+  std::map<std::string, double> seconds;
+};
+
+Curves read_curves(const std::string& path) {
+  Curves curves;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    const json row = json::parse(line, nullptr, false);
+    if (!row.is_object()) continue;
+    try {
+      const auto real = [&row](const char* key) {
+        return row.at(key).is_number() ? row.at(key).get<double>() : std::nan("");
+      };
+      const std::string stage = row.at("stage");
+      const int64_t step = row.at("step");
+      curves.steps[stage][step] = {{step - 1, real("loss"), real("lr"), real("grad_norm"), real("tokens_per_s")},
+                                   real("step_s")};
+      curves.seconds[stage] += real("step_s");
+    } catch (const json::exception&) {
+      continue;  // a torn line
+    }
+  }
+  return curves;
+}
+
+// Parameters of a checkpoint that its job trained, and all.
+std::pair<int64_t, int64_t> count_parameters(const storage::Manifest& manifest) {
+  int64_t trained = 0, total = 0;
+  for (const storage::ManifestTensor& tensor : manifest.tensors) {
+    if (tensor.kind != storage::StateKind::kParameter) continue;
+    total += numel(tensor.shape);
+    if (!tensor.frozen) trained += numel(tensor.shape);
+  }
+  return {trained, total};
+}
+
+// "majority": always the most frequent answer. "blind": the same model shown another question's picture, where a bench
+// asked that.
+std::vector<eval::Baseline> baselines_of(const recipes::Recipe& recipe, const std::vector<eval::StageReport>& stages) {
+  std::vector<eval::Baseline> baselines;
+  for (const std::string& name : recipe.report.baselines) {
+    const char* metric = name == "majority" ? "majority" : "accuracy_swapped";
+    eval::Baseline baseline{name, {}};
+    for (const eval::StageReport& stage : stages)
+      for (const eval::BenchResult& bench : stage.benches)
+        if (bench.metrics.contains(metric)) baseline.metrics[bench.bench] = bench.metrics.at(metric);
+    if (!baseline.metrics.empty()) baselines.push_back(std::move(baseline));
+  }
+  return baselines;
+}
+
+}  // namespace
+
+std::string iso_time(int64_t unix_ms) {
+  const std::time_t seconds = unix_ms / 1000;
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string JobFiles::log_dir(uint32_t attempt) const {
+  return directory_ + "/logs/attempt-" + std::to_string(attempt);
+}
+
+std::string JobFiles::answers_path(const std::string& stage, const std::string& bench) const {
+  return directory_ + "/eval/" + stage + "/" + bench + ".answers.jsonl";
+}
+
+std::string JobFiles::result_path(const std::string& stage, const std::string& bench) const {
+  return directory_ + "/eval/" + stage + "/" + bench + ".result.json";
+}
+
+Status JobFiles::create(const std::string& recipe_json) const {
+  TEPHRA_RETURN_IF_ERROR(Env::posix().make_directories(directory_));
+  return write_file_atomic(Env::posix(), directory_ + "/recipe.json", recipe_json);
+}
+
+Status JobFiles::append_step(uint32_t attempt, int64_t unix_ms, const cluster::StepProgress& step) const {
+  const json row = {{"stage", step.stage},
+                    {"step", step.step},
+                    {"total_steps", step.total_steps},
+                    {"loss", number(step.loss)},
+                    {"grad_norm", number(step.gradient_norm)},
+                    {"lr", number(step.learning_rate)},
+                    {"tokens_per_s", number(step.tokens_per_second)},
+                    {"step_s", number(step.step_seconds)},
+                    {"rss_bytes", step.rss_bytes},
+                    {"epoch", number(step.epoch)},
+                    {"loss_tokens", step.loss_tokens},
+                    {"skipped", step.skipped},
+                    {"attempt", attempt},
+                    {"unix_ms", unix_ms}};
+  TEPHRA_RETURN_IF_ERROR(append_lines(metrics_path(), row.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"));
+  return append_scalars(directory_ + "/tensorboard", "job", static_cast<double>(unix_ms) / 1000, step.step,
+                        {{step.stage + "/loss", step.loss},
+                         {step.stage + "/learning_rate", step.learning_rate},
+                         {step.stage + "/gradient_norm", step.gradient_norm},
+                         {step.stage + "/tokens_per_second", step.tokens_per_second}});
+}
+
+Status JobFiles::append_answers(const std::string& stage, const std::string& bench,
+                                const std::vector<cluster::Answer>& answers) const {
+  std::string lines;
+  for (const cluster::Answer& answer : answers) {
+    json row = {{"id", answer.question_id}, {"text", answer.text}};
+    const json more = json::parse(answer.json, nullptr, false);
+    if (!more.is_discarded()) row["json"] = more;
+    lines += row.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  }
+  return append_lines(answers_path(stage, bench), lines);
+}
+
+Result<std::map<std::string, std::string>> JobFiles::read_answers(const std::string& stage,
+                                                                  const std::string& bench) const {
+  std::map<std::string, std::string> answers;
+  std::ifstream in(answers_path(stage, bench));
+  for (std::string line; std::getline(in, line);) {
+    const json row = json::parse(line, nullptr, false);
+    if (!row.is_object() || !row.contains("id") || !row.contains("text")) continue;
+    if (row["id"].is_string() && row["text"].is_string()) answers[row["id"]] = row["text"];
+  }
+  return answers;
+}
+
+Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const PreparedJob& prepared,
+                                          const std::string& stage, const std::string& bench) const {
+  const recipes::BenchRecipe* bench_recipe = recipe.find_bench(bench);
+  if (bench_recipe == nullptr || !prepared.datasets.contains(bench_recipe->dataset))
+    return Status(Code::kInvalidArgument, "the recipe has no bench '" + bench + "' with a dataset");
+  const eval::BenchSpec spec = spec_of(*bench_recipe);
+  TEPHRA_ASSIGN_OR_RETURN(const eval::QuestionSet questions,
+                          eval::load_questions(spec, prepared.datasets.at(bench_recipe->dataset)));
+  TEPHRA_ASSIGN_OR_RETURN(const auto answers, read_answers(stage, bench));
+  TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::score_bench(spec, questions, answers));
+  const std::string path = result_path(stage, bench);
+  TEPHRA_RETURN_IF_ERROR(Env::posix().make_directories(parent_of(path)));
+  TEPHRA_RETURN_IF_ERROR(write_file_atomic(Env::posix(), path, eval::to_json(result)));
+  return result;
+}
+
+Status JobFiles::write_report(const recipes::Recipe& recipe, const JobState& state, const PreparedJob& prepared,
+                              const storage::Store& store, int64_t now_unix_ms) const {
+  eval::ReportInput input;
+  input.title = recipe.report.title.empty() ? recipe.name : recipe.report.title;
+  input.job = state.id;
+  input.created = iso_time(now_unix_ms);
+  input.recipe = state.recipe_json;
+  const Curves curves = read_curves(metrics_path());
+  std::string build;
+  for (size_t i = 0; i < state.plan.size(); ++i) {
+    if (state.stages[i].checkpoint.empty()) continue;
+    eval::StageReport stage;
+    stage.name = state.plan[i].name;
+    stage.kind = recipe.stages[i].kind;
+    stage.checkpoint = state.stages[i].checkpoint;
+    stage.world_size = state.world;
+    stage.attempts = state.attempt;
+    if (const auto found = curves.steps.find(stage.name); found != curves.steps.end()) {
+      stage.duration_s = curves.seconds.at(stage.name);
+      for (const auto& [step, row] : found->second) stage.curve.push_back(row.point);
+    }
+    if (const Result<storage::Manifest> manifest = store.get(stage.checkpoint); manifest.ok()) {
+      std::tie(stage.trained_parameters, stage.total_parameters) = count_parameters(*manifest);
+      input.lineage.emplace_back(
+          stage.checkpoint, "from " + (manifest->parent.empty() ? "initial values" : manifest->parent) + ", content " +
+                                manifest->content_hash.hex());
+      build = manifest->build;
+      input.handover.assign(manifest->handover.begin(), manifest->handover.end());
+    }
+    for (const std::string& bench : state.plan[i].benches) {
+      if (!state.stages[i].bench_done.at(bench)) continue;
+      Result<std::string> text = read_file(Env::posix(), result_path(stage.name, bench));
+      if (!text.ok()) return text.status();
+      TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::from_json(*text));
+      stage.benches.push_back(std::move(result));
+    }
+    input.stages.push_back(std::move(stage));
+  }
+  input.baselines = baselines_of(recipe, input.stages);
+  input.environment = {{"build", build},
+                       {"ranks", std::to_string(state.world)},
+                       {"threads per rank", std::to_string(state.threads_per_rank)},
+                       {"attempts", std::to_string(state.attempt)},
+                       {"restarts", std::to_string(state.restarts_total)}};
+  return eval::write_report(input, report_dir());
+}
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,63 @@
+// STORE/jobs/JOB/: what a job leaves for people and other programs.
+//
+//   recipe.json                     as resolved
+//   logs/attempt-N/gang.log         ranks' stdout and stderr
+//   metrics.jsonl                   one line a step and attempt; after a restart steps occur again, the last line of a
+//   step counts tensorboard/                    the same numbers as TensorBoard events eval/STAGE/BENCH.answers.jsonl
+//   {"id", "text", "json"}, as they were made; the last line of an id counts eval/STAGE/BENCH.result.json eval::to_json
+//   of the scores report/                         report.html, report.md, report.json, curves.csv
+//
+// Threading: paths from any thread; the rest blocks on disk and runs on one thread at a time (the job's lane).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "cluster/messages.h"
+#include "coordinator/job_state.h"
+#include "coordinator/preparation.h"
+#include "eval/score/results.h"
+#include "recipes/recipe.h"
+
+namespace tephra::storage {
+class Store;
+}
+
+namespace tephra::coordinator {
+
+class JobFiles {
+ public:
+  explicit JobFiles(std::string directory) : directory_(std::move(directory)) {}
+
+  const std::string& directory() const { return directory_; }
+  std::string log_dir(uint32_t attempt) const;
+  std::string metrics_path() const { return directory_ + "/metrics.jsonl"; }
+  std::string answers_path(const std::string& stage, const std::string& bench) const;
+  std::string result_path(const std::string& stage, const std::string& bench) const;
+  std::string report_dir() const { return directory_ + "/report"; }
+  std::string report_path() const { return report_dir() + "/report.html"; }
+
+  Status create(const std::string& recipe_json) const;
+  Status append_step(uint32_t attempt, int64_t unix_ms, const cluster::StepProgress& step) const;
+  Status append_answers(const std::string& stage, const std::string& bench,
+                        const std::vector<cluster::Answer>& answers) const;
+  // Id -> text. A line that was torn by a kill is passed over: its question is asked again.
+  Result<std::map<std::string, std::string>> read_answers(const std::string& stage, const std::string& bench) const;
+
+  // Scores the bench's answers and writes the result file; returns its text.
+  Result<eval::BenchResult> score(const recipes::Recipe& recipe, const PreparedJob& prepared, const std::string& stage,
+                                  const std::string& bench) const;
+  Status write_report(const recipes::Recipe& recipe, const JobState& state, const PreparedJob& prepared,
+                      const storage::Store& store, int64_t now_unix_ms) const;
+
+ private:
+  std::string directory_;
+};
+
+// "2026-01-31T12:00:00Z"
+std::string iso_time(int64_t unix_ms);
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,532 @@
+#include "coordinator/job_runner.h"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "base/env.h"
+#include "coordinator/tokens.h"
+#include "storage/pack.h"
+
+namespace tephra::coordinator {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr double kSmoothing = 0.2;  // weight of the newest step in the time estimate
+
+std::string pack_prefix_of(const JobState& state) { return storage::pack_prefix(state.id, state.attempt); }
+
+}  // namespace
+
+JobRunner::JobRunner(Services& services, JournaledJob job, recipes::Recipe recipe)
+    : services_(services),
+      job_(std::move(job)),
+      recipe_(std::move(recipe)),
+      files_(services.options->store_dir + "/jobs/" + job_.state.id),
+      lane_(*services.pool) {
+  report_written_ = Env::posix().exists(files_.report_path());
+  if (job_.state.prepared_json.empty()) return;
+  Result<PreparedJob> prepared = prepared_from_json(job_.state.prepared_json);
+  if (prepared.ok()) prepared_ = std::move(prepared).value();
+}
+
+JobView JobRunner::view() const {
+  JobView view;
+  view.state = job_.state;
+  view.directory = files_.directory();
+  if (gang_ != nullptr) view.ranks = gang_->ranks();
+  view.step = step_;
+  view.answers = answers_;
+  if (step_.has_value() && job_.state.phase == Phase::kTraining && step_->total_steps > 0)
+    view.eta_seconds = static_cast<double>(step_->total_steps - step_->step) * step_seconds_;
+  if (report_written_) view.report_path = files_.report_path();
+  return view;
+}
+
+void JobRunner::handle(Event event, std::function<void(const Status&)> durable) {
+  inbox_.push_back({std::move(event), std::nullopt, std::move(durable)});
+  next();
+}
+
+void JobRunner::next() {
+  if (busy_ || inbox_.empty()) return;
+  Pending pending = std::move(inbox_.front());
+  inbox_.pop_front();
+  process(std::move(pending));
+}
+
+void JobRunner::process(Pending pending) {
+  if (broken_) {
+    if (pending.durable)
+      pending.durable(Status(Code::kIo, "the job's journal cannot be written: " + job_.state.reason));
+    return next();
+  }
+  Transition step = transition(job_.state, pending.event);
+  if (pending.commit.has_value()) return commit(std::move(pending), std::move(step));
+  if (!step.changed) {
+    if (pending.durable) pending.durable(ok_status());
+    return next();
+  }
+  busy_ = true;
+  const int64_t now = services_.options->clock->unix_ms();
+  JournaledJob job{std::move(step.state), job_.order, job_.events + 1};
+  if (is_final(job.state.phase)) job.state.finished_unix_ms = now;
+  auto self = shared_from_this();
+  services_.pool->post(
+      [self, job = std::move(job), pending = std::move(pending), actions = std::move(step.actions), now]() mutable {
+        const Status written = self->services_.journal->put(job, pending.event, now);
+        self->services_.dispatcher->post([self, written, job = std::move(job), pending = std::move(pending),
+                                          actions = std::move(actions)]() mutable {
+          if (!written.ok()) return self->journal_failed(pending, written);
+          self->applied(std::move(job), pending, actions);
+        });
+      });
+}
+
+// A checkpoint: its manifest and the job's new state become durable in one batch, or neither does.
+void JobRunner::commit(Pending pending, Transition step) {
+  const auto& event = std::get<CheckpointCommitted>(pending.event);
+  if (!step.changed) {
+    if (gang_ != nullptr && event.attempt == job_.state.attempt)
+      gang_->send_all(
+          cluster::Committed{event.stage, event.step, "", false, "the coordinator does not expect this checkpoint"});
+    return next();
+  }
+  busy_ = true;
+  const int64_t now = services_.options->clock->unix_ms();
+  JournaledJob job{std::move(step.state), job_.order, job_.events + 1};
+  auto self = shared_from_this();
+  services_.pool->post(
+      [self, job = std::move(job), pending = std::move(pending), actions = std::move(step.actions), now]() mutable {
+        const Result<storage::Manifest> manifest =
+            commit_checkpoint(*self->services_.store, *pending.commit, Journal::puts(job, pending.event, now));
+        self->services_.dispatcher->post([self, status = manifest.status(), job = std::move(job),
+                                          pending = std::move(pending), actions = std::move(actions)]() mutable {
+          const auto& committed = std::get<CheckpointCommitted>(pending.event);
+          if (status.ok()) {
+            if (self->gang_ != nullptr)
+              self->gang_->send_all(cluster::Committed{committed.stage, committed.step, committed.name, true, ""});
+            return self->applied(std::move(job), pending, actions);
+          }
+          self->busy_ = false;
+          if (self->gang_ != nullptr) {
+            self->gang_->send_all(cluster::Committed{committed.stage, committed.step, "", false, status.message()});
+            const RetryClass retry = status.retry_class() == RetryClass::kNeedsOperator ? RetryClass::kNeedsOperator
+                                                                                        : RetryClass::kNewAttempt;
+            self->gang_->fault(kFaultSaid,
+                               "checkpoint " + committed.name + " could not be committed: " + status.message(), retry);
+          }
+          self->next();
+        });
+      });
+}
+
+void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vector<Action>& actions) {
+  const JobState before = std::move(job_.state);
+  job_ = std::move(job);
+  busy_ = false;
+  if (job_.state.prepared_json != before.prepared_json) {
+    Result<PreparedJob> prepared = prepared_from_json(job_.state.prepared_json);
+    if (prepared.ok()) prepared_ = std::move(prepared).value();
+  }
+  if (job_.state.stage != before.stage || job_.state.phase != before.phase) {
+    if (job_.state.stage != before.stage) step_.reset();
+    answers_ = 0;
+  }
+  tell(before, pending.event);
+  if (pending.durable) pending.durable(ok_status());
+  if (!shut_)
+    for (const Action& action : actions) std::visit([this](const auto& a) { act(a); }, action);
+  services_.on_change(job_.state.id);
+  next();
+}
+
+// Without a journal nothing that happens to the job can be remembered, so nothing more is made to happen.
+void JobRunner::journal_failed(const Pending& pending, const Status& status) {
+  busy_ = false;
+  broken_ = true;
+  job_.state.phase = Phase::kFailed;
+  job_.state.reason = "the journal cannot be written: " + status.message();
+  job_.state.retry = RetryClass::kNeedsOperator;
+  log::error("journal write failed", {{"job", job_.state.id}, {"reason", status.message()}});
+  if (gang_ != nullptr) gang_->kill();
+  if (pending.durable) pending.durable(status);
+  services_.publish(make_event(JobEvent::Kind::kState, job_.state.reason));
+  services_.on_change(job_.state.id);
+  next();
+}
+
+// What subscribers hear of a durable step.
+void JobRunner::tell(const JobState& before, const Event& event) {
+  const JobState& now = job_.state;
+  if (const auto* committed = std::get_if<CheckpointCommitted>(&event)) {
+    JobEvent told = make_event(JobEvent::Kind::kCheckpoint, "checkpoint " + committed->name + " committed");
+    told.checkpoint = committed->name;
+    told.step.step = committed->step;
+    services_.publish(std::move(told));
+  }
+  if (std::holds_alternative<BackoffElapsed>(event) || std::holds_alternative<GangLost>(event))
+    services_.publish(make_event(JobEvent::Kind::kRestart,
+                                 std::holds_alternative<GangLost>(event)
+                                     ? describe(event)
+                                     : "starting attempt " + std::to_string(now.attempt) + ": " + now.reason));
+  if (now.phase == before.phase && now.gang == before.gang && now.stage == before.stage) return;
+  std::string message = describe(event);
+  if (now.phase != before.phase) message = std::string(phase_name(now.phase)) + " (" + message + ")";
+  if (now.phase == Phase::kFailed) message = "failed: " + now.reason;
+  if (now.phase == Phase::kCancelled)
+    message = "cancelled" + (now.cancel_reason.empty() ? "" : ": " + now.cancel_reason);
+  services_.publish(make_event(JobEvent::Kind::kState, std::move(message)));
+}
+
+JobEvent JobRunner::make_event(JobEvent::Kind kind, std::string message) const {
+  JobEvent event;
+  event.kind = kind;
+  event.job = job_.state.id;
+  event.phase = job_.state.phase;
+  event.attempt = job_.state.attempt;
+  event.stage = job_.state.plan[job_.state.stage].name;
+  event.bench = job_.state.work_bench;
+  event.message = std::move(message);
+  return event;
+}
+
+// --- actions
+// --------------------------------------------------------------------------------------------------------------
+
+void JobRunner::act(const Prepare&) {
+  auto self = shared_from_this();
+  services_.preparations->post([self] {
+    PreparationContext context;
+    context.store = self->services_.store;
+    context.store_dir = self->services_.options->store_dir;
+    context.cancelled = self->cancelled_.get();
+    context.report = [self](const std::string& line) {
+      self->services_.dispatcher->post(
+          [self, line] { self->services_.publish(self->make_event(JobEvent::Kind::kLog, line)); });
+    };
+    Status status = self->files_.create(recipes::to_json(self->recipe_));
+    std::string prepared_json;
+    if (status.ok()) {
+      const Result<PreparedJob> prepared = prepare_job(self->recipe_, context);
+      status = prepared.status();
+      if (prepared.ok()) prepared_json = to_json(*prepared);
+    }
+    self->services_.dispatcher->post([self, status, prepared_json] {
+      if (!self->shut_) self->handle(Prepared{status, prepared_json});
+    });
+  });
+}
+
+void JobRunner::act(const LaunchGang& action) {
+  const Options& options = *services_.options;
+  const std::string id = job_.state.id;
+  GangSessionOptions gang;
+  gang.job = id;
+  gang.attempt = action.attempt;
+  gang.world = action.world;
+  gang.token = random_token();
+  gang.heartbeat_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.heartbeat_timeout_s * 1000));
+  gang.start_timeout = options.start_timeout;
+  gang.stop_grace = options.stop_grace;
+  gang.spec.command = {
+      options.worker_program,
+      "rank",
+      "--coordinator",
+      (options.rpc_host.find(':') == std::string::npos ? options.rpc_host : "[" + options.rpc_host + "]") + ":" +
+          std::to_string(services_.rpc->port()),
+      "--job",
+      id,
+      "--attempt",
+      std::to_string(action.attempt)};
+  gang.spec.ranks = action.world;
+  gang.spec.threads_per_rank = job_.state.threads_per_rank;
+  gang.spec.environment["TEPHRA_GANG_TOKEN"] = gang.token;
+  gang.spec.log_dir = files_.log_dir(action.attempt);
+  gang.spec.work_dir = files_.directory();
+  gang.spec.oversubscribe = slots() > options.slots;
+
+  // Weak: the gang belongs to this runner.
+  const std::weak_ptr<JobRunner> weak = weak_from_this();
+  const uint32_t attempt = action.attempt;
+  const auto with_self = [weak](auto&& work) {
+    if (const std::shared_ptr<JobRunner> self = weak.lock()) work(*self);
+  };
+  GangSession::Callbacks callbacks;
+  callbacks.on_launched = [with_self, attempt](const cluster::GangIdentity& identity) {
+    with_self([&](JobRunner& self) {
+      self.handle(GangLaunched{attempt, {identity.pid, identity.start_ticks, identity.marker, identity.log_dir}});
+    });
+  };
+  callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.handle(GangUp{attempt}); }); };
+  callbacks.on_lost = [with_self, attempt](const std::string& reason, RetryClass retry) {
+    with_self([&](JobRunner& self) {
+      if (!self.shut_) self.handle(GangLost{attempt, reason, retry});
+    });
+  };
+  callbacks.on_finished = [with_self](const std::vector<cluster::Finished>&) {
+    with_self([](JobRunner& self) { self.task_done(); });
+  };
+  callbacks.on_ended = [with_self, attempt] { with_self([&](JobRunner& self) { self.gang_ended(attempt); }); };
+  shards_.clear();
+  gang_ = std::make_shared<GangSession>(std::move(gang), std::move(callbacks), *services_.dispatcher, *services_.pool,
+                                        *services_.launcher, *services_.rpc);
+  gang_->launch();
+}
+
+void JobRunner::gang_ended(uint32_t attempt) {
+  lane_.post([store = services_.store, prefix = storage::pack_prefix(job_.state.id, attempt)] {
+    (void)store->release_lease(prefix);
+  });
+  ended_attempt_ = attempt;
+  if (shut_ended_) return shut_ended_();
+  handle(GangEnded{attempt});
+}
+
+void JobRunner::act(const SendTrain& action) {
+  cluster::Task task;
+  task.kind = "train";
+  task.stage = job_.state.plan[action.stage].name;
+  task.start_step = static_cast<uint64_t>(action.start_step);
+  task_input_ = action.checkpoint.empty() ? prepared_.base_checkpoint : action.checkpoint;
+  send_task(std::move(task), task_input_, task_options(action.stage, "", action.resume));
+}
+
+void JobRunner::act(const SendEvaluate& action) {
+  cluster::Task task;
+  task.kind = "evaluate";
+  task.stage = job_.state.plan[action.stage].name;
+  answers_ = 0;
+  send_task(std::move(task), action.checkpoint, task_options(action.stage, action.bench, false));
+}
+
+std::string JobRunner::task_options(int stage, const std::string& bench, bool resume) const {
+  nlohmann::json options = nlohmann::json::parse(to_json(prepared_));
+  const std::string& stage_name = job_.state.plan[stage].name;
+  nlohmann::json out = {{"stage_index", stage},
+                        {"bench", bench},
+                        {"resume", resume},
+                        {"model_dir", prepared_.model_dir},
+                        {"datasets", options["datasets"]},
+                        {"packs_dir", services_.store->packs_dir()},
+                        {"total_ranks", job_.state.world},
+                        {"answers_file", bench.empty() ? "" : files_.answers_path(stage_name, bench)}};
+  return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+// On the job's lane, behind the answers that were received before, so that the ranks read them all.
+void JobRunner::send_task(cluster::Task task, std::string checkpoint, std::string options_json) {
+  task.recipe_json = recipes::to_json(recipe_);
+  task.attempt = job_.state.attempt;
+  task.options_json = std::move(options_json);
+  task.work_dir = files_.directory();
+  auto self = shared_from_this();
+  storage::Lease lease{
+      pack_prefix_of(job_.state), "job " + job_.state.id + " attempt " + std::to_string(job_.state.attempt), {}};
+  if (!checkpoint.empty()) lease.checkpoints.push_back(checkpoint);
+  lane_.post([self, task = std::move(task), checkpoint = std::move(checkpoint), lease = std::move(lease)]() mutable {
+    const auto locate = [&]() -> Status {
+      TEPHRA_RETURN_IF_ERROR(self->services_.store->acquire_lease(lease));
+      if (checkpoint.empty()) return ok_status();
+      TEPHRA_ASSIGN_OR_RETURN(const storage::Manifest manifest, self->services_.store->get(checkpoint));
+      TEPHRA_ASSIGN_OR_RETURN(const storage::LocatedManifest located, self->services_.store->locate(manifest));
+      task.located_manifest = storage::encode(located);
+      return ok_status();
+    };
+    const Status located = locate();
+    self->services_.dispatcher->post([self, located, task = std::move(task)] {
+      if (self->gang_ == nullptr || self->gang_->ending() || self->gang_->options().attempt != task.attempt) return;
+      if (!located.ok()) return self->gang_->fault(kFaultSaid, located.message(), located.retry_class());
+      self->gang_->send_all(task);
+    });
+  });
+}
+
+void JobRunner::act(const StopGang& action) {
+  if (gang_ != nullptr) gang_->stop(action.reason);
+}
+
+void JobRunner::act(const KillGang&) {
+  if (gang_ != nullptr) gang_->kill();
+}
+
+void JobRunner::act(const ScoreBench& action) {
+  auto self = shared_from_this();
+  const std::string stage = job_.state.plan[action.stage].name;
+  lane_.post([self, stage, bench = action.bench, checkpoint = action.checkpoint, prepared = prepared_] {
+    const Result<eval::BenchResult> result = self->files_.score(self->recipe_, prepared, stage, bench);
+    std::string text;
+    if (result.ok()) {
+      nlohmann::json document = {
+          {"bench", bench}, {"stage", stage}, {"metrics", result->metrics}, {"counts", result->counts}};
+      text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    }
+    self->services_.dispatcher->post([self, stage, bench, checkpoint, text, status = result.status()] {
+      if (status.ok()) {
+        JobEvent event =
+            self->make_event(JobEvent::Kind::kBenchResult, "bench " + bench + " on " + checkpoint + " scored");
+        event.stage = stage;
+        event.bench = bench;
+        event.checkpoint = checkpoint;
+        event.result_json = text;
+        self->services_.publish(std::move(event));
+      }
+      self->handle(BenchScored{stage, bench, status});
+    });
+  });
+}
+
+void JobRunner::act(const WriteReport& action) {
+  auto self = shared_from_this();
+  lane_.post([self, final = action.final, state = job_.state, prepared = prepared_] {
+    const Status written = self->files_.write_report(self->recipe_, state, prepared, *self->services_.store,
+                                                     self->services_.options->clock->unix_ms());
+    self->services_.dispatcher->post([self, final, written] {
+      if (written.ok()) {
+        self->report_written_ = true;
+        self->services_.publish(
+            self->make_event(JobEvent::Kind::kReport, "report written: " + self->files_.report_path()));
+      } else if (!final) {
+        JobEvent event =
+            self->make_event(JobEvent::Kind::kLog, "the report could not be written: " + written.message());
+        event.level = log::Level::kWarning;
+        self->services_.publish(std::move(event));
+      }
+      if (final) self->handle(ReportWritten{written});
+    });
+  });
+}
+
+void JobRunner::act(const StartBackoff& action) {
+  auto self = shared_from_this();
+  services_.dispatcher->post_after(milliseconds(action.ms), [self, attempt = action.attempt] {
+    if (!self->shut_) self->handle(BackoffElapsed{attempt});
+  });
+}
+
+void JobRunner::act(const NotifyDone&) { *cancelled_ = true; }
+
+// --- what ranks say
+// -------------------------------------------------------------------------------------------------------
+
+Status JobRunner::hello(cluster::ConnectionId connection, const cluster::Hello& hello) {
+  if (gang_ == nullptr || shut_) return {Code::kCancelled, "the job " + job_.state.id + " has no gang"};
+  return gang_->hello(connection, hello);
+}
+
+void JobRunner::message(int rank, uint32_t attempt, const cluster::RankMessage& message) {
+  if (gang_ == nullptr || gang_->options().attempt != attempt || ended_attempt_ == attempt) return;
+  if (const auto* heartbeat = std::get_if<cluster::Heartbeat>(&message))
+    gang_->heartbeat(rank, *heartbeat);
+  else if (const auto* step = std::get_if<cluster::StepProgress>(&message))
+    stepped(*step);
+  else if (const auto* shard = std::get_if<cluster::ShardWritten>(&message))
+    shard_written(rank, *shard);
+  else if (const auto* answers = std::get_if<cluster::Answers>(&message))
+    answered(*answers);
+  else if (const auto* finished = std::get_if<cluster::Finished>(&message))
+    gang_->finished(rank, *finished);
+  else if (const auto* log = std::get_if<cluster::Log>(&message))
+    logged(rank, *log);
+}
+
+void JobRunner::connection_closed(int rank, uint32_t attempt, const Status& reason) {
+  if (gang_ != nullptr && gang_->options().attempt == attempt && !shut_) gang_->connection_closed(rank, reason);
+}
+
+void JobRunner::stepped(const cluster::StepProgress& step) {
+  step_seconds_ = step_.has_value() && step_seconds_ > 0
+                      ? kSmoothing * step.step_seconds + (1 - kSmoothing) * step_seconds_
+                      : step.step_seconds;
+  step_ = step;
+  auto self = shared_from_this();
+  const int64_t now = services_.options->clock->unix_ms();
+  lane_.post([self, step, now, attempt = job_.state.attempt] {
+    const Status written = self->files_.append_step(attempt, now, step);
+    if (!written.ok())
+      log::warning("a step's metrics were not written", {{"job", self->job_.state.id}, {"reason", written.message()}});
+  });
+  JobEvent event =
+      make_event(JobEvent::Kind::kStep, step.stage + ": step " + std::to_string(step.step) + " of " +
+                                            std::to_string(step.total_steps) + ", loss " + std::to_string(step.loss));
+  event.stage = step.stage;
+  event.step = step;
+  services_.publish(std::move(event));
+}
+
+void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
+  auto& shards = shards_[{shard.stage, shard.step}];
+  shards.resize(job_.state.world);
+  shards[rank] = shard;
+  for (const auto& one : shards)
+    if (!one.has_value()) return;
+  CommitRequest request;
+  request.job = job_.state.id;
+  request.stage = shard.stage;
+  request.step = shard.step;
+  request.attempt = gang_->options().attempt;
+  request.recipe_json = job_.state.recipe_json;
+  request.input_checkpoint = task_input_;
+  for (auto& one : shards) request.shard_summaries.push_back(std::move(one->shard_summary));
+  request.metadata_json = std::move(shards[0]->metadata_json);
+  request.build = gang_->build();
+  request.handover = prepared_.handover;
+  if (const recipes::StageRecipe* stage = recipe_.find_stage(shard.stage)) {
+    request.handover["template"] = stage->template_name;
+    request.handover["image_aspect"] = stage->image_aspect;
+  }
+  shards_.erase({shard.stage, shard.step});
+  const Result<CheckpointMetadata> metadata = parse_metadata(request.metadata_json);
+  if (!metadata.ok()) return gang_->fault(kFaultSaid, metadata.status().message(), RetryClass::kPermanent);
+  CheckpointCommitted event{request.attempt, shard.stage, shard.step,
+                            storage::checkpoint_name(request.job, request.stage, request.step),
+                            metadata->stage_complete};
+  inbox_.push_back({std::move(event), std::move(request), nullptr});
+  next();
+}
+
+void JobRunner::answered(const cluster::Answers& answers) {
+  if (job_.state.work != Work::kEvaluate || answers.task != job_.state.work_bench) return;
+  answers_ += static_cast<int64_t>(answers.answers.size());
+  auto self = shared_from_this();
+  const std::string stage = job_.state.plan[job_.state.stage].name;
+  lane_.post([self, stage, answers] {
+    const Status written = self->files_.append_answers(stage, answers.task, answers.answers);
+    if (written.ok()) return;
+    self->services_.dispatcher->post([self, written] {
+      if (self->gang_ != nullptr)
+        self->gang_->fault(kFaultSaid, "answers could not be written: " + written.message(), written.retry_class());
+    });
+  });
+  JobEvent event =
+      make_event(JobEvent::Kind::kBenchProgress, answers.task + ": " + std::to_string(answers_) + " answers");
+  event.bench = answers.task;
+  event.done = answers_;
+  services_.publish(std::move(event));
+}
+
+void JobRunner::logged(int rank, const cluster::Log& line) {
+  JobEvent event = make_event(JobEvent::Kind::kLog, line.text);
+  event.level = line.level;
+  event.rank = rank;
+  services_.publish(std::move(event));
+}
+
+// All ranks finished what was sent last. The state may be a step behind (a commit in the inbox), so the event is made
+// from the task that the state will have when it gets there.
+void JobRunner::task_done() {
+  const JobState& s = job_.state;
+  const bool training = s.work == Work::kTrain;
+  handle(TaskFinished{s.attempt, training ? "train" : "evaluate", s.plan[s.stage].name, training ? "" : s.work_bench});
+}
+
+void JobRunner::shut_down(std::function<void()> ended) {
+  shut_ = true;
+  *cancelled_ = true;
+  const bool live = gang_ != nullptr && ended_attempt_ != gang_->options().attempt;
+  if (!live) return ended();
+  shut_ended_ = std::move(ended);
+  if (!gang_->ending()) gang_->stop("the coordinator is shutting down");
+}
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,121 @@
+// Drives one job: feeds events to the state machine one at a time, makes each step durable, then carries its actions
+// out. Threading: everything on the dispatcher thread, except what its methods post to the pool.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "coordinator/checkpoint_commit.h"
+#include "coordinator/gang_session.h"
+#include "coordinator/job_files.h"
+#include "coordinator/journal.h"
+#include "coordinator/preparation.h"
+#include "coordinator/threads.h"
+#include "recipes/recipe.h"
+
+namespace tephra::coordinator {
+
+// What all jobs share. Outlives the runners.
+struct Services {
+  const Options* options = nullptr;
+  Dispatcher* dispatcher = nullptr;
+  BlockingPool* pool = nullptr;
+  Lane* preparations = nullptr;  // one preparation at a time
+  storage::Store* store = nullptr;
+  Journal* journal = nullptr;
+  cluster::Launcher* launcher = nullptr;
+  cluster::RpcServer* rpc = nullptr;
+  std::function<void(JobEvent)> publish;                  // fills in sequence and time
+  std::function<void(const std::string& job)> on_change;  // after each durable step: the scheduler looks again
+};
+
+class JobRunner : public std::enable_shared_from_this<JobRunner> {
+ public:
+  JobRunner(Services& services, JournaledJob job, recipes::Recipe recipe);
+
+  const JobState& state() const { return job_.state; }
+  JobView view() const;
+  int slots() const { return job_.state.world * job_.state.threads_per_rank; }
+
+  // Queues an event. `durable`, if any, is called when it was processed: with the journal's error, or ok.
+  void handle(Event event, std::function<void(const Status&)> durable = nullptr);
+
+  Status hello(cluster::ConnectionId connection, const cluster::Hello& hello);
+  void message(int rank, uint32_t attempt, const cluster::RankMessage& message);
+  void connection_closed(int rank, uint32_t attempt, const Status& reason);
+
+  // Stops the gang without an event, so that the journal says what to go on with; `ended` is called when no process is
+  // left.
+  void shut_down(std::function<void()> ended);
+
+ private:
+  struct CheckpointKey {
+    std::string stage;
+    int64_t step = 0;
+    auto operator<=>(const CheckpointKey&) const = default;
+  };
+  struct Pending {
+    Event event;
+    std::optional<CommitRequest> commit;  // with a CheckpointCommitted: it happens when the store says so
+    std::function<void(const Status&)> durable;
+  };
+
+  void next();
+  void process(Pending pending);
+  void commit(Pending pending, Transition transition);
+  void applied(JournaledJob job, const Pending& pending, const std::vector<Action>& actions);
+  void journal_failed(const Pending& pending, const Status& status);
+  void tell(const JobState& before, const Event& event);
+
+  void act(const Prepare&);
+  void act(const LaunchGang&);
+  void act(const SendTrain&);
+  void act(const SendEvaluate&);
+  void act(const StopGang&);
+  void act(const KillGang&);
+  void act(const ScoreBench&);
+  void act(const WriteReport&);
+  void act(const StartBackoff&);
+  void act(const NotifyDone&);
+
+  void send_task(cluster::Task task, std::string checkpoint, std::string options_json);
+  void shard_written(int rank, const cluster::ShardWritten& shard);
+  void stepped(const cluster::StepProgress& step);
+  void answered(const cluster::Answers& answers);
+  void logged(int rank, const cluster::Log& log);
+  void task_done();
+  void gang_ended(uint32_t attempt);
+  std::string task_options(int stage, const std::string& bench, bool resume) const;
+  JobEvent make_event(JobEvent::Kind kind, std::string message) const;
+
+  Services& services_;
+  JournaledJob job_;
+  const recipes::Recipe recipe_;
+  PreparedJob prepared_;
+  const JobFiles files_;
+  Lane lane_;  // of the job's files, in order
+  std::deque<Pending> inbox_;
+  bool busy_ = false;
+  bool broken_ = false;  // the journal failed: nothing more is done with the job
+  bool shut_ = false;
+  std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
+
+  std::shared_ptr<GangSession> gang_;
+  uint32_t ended_attempt_ = 0;
+  std::function<void()> shut_ended_;
+  std::map<CheckpointKey, std::vector<std::optional<cluster::ShardWritten>>> shards_;
+  std::string task_input_;  // checkpoint that the running training task started from
+  std::optional<cluster::StepProgress> step_;
+  double step_seconds_ = 0;  // smoothed
+  int64_t answers_ = 0;
+  bool report_written_ = false;
+};
+
+}  // namespace tephra::coordinator

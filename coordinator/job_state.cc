@@ -1,0 +1,433 @@
+#include "coordinator/job_state.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+
+namespace tephra::coordinator {
+namespace {
+
+template <class... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+constexpr int64_t kBackoffFirstMs = 200;
+constexpr int64_t kBackoffMaxMs = 10000;
+
+bool retryable(RetryClass retry) { return retry == RetryClass::kNewAttempt || retry == RetryClass::kRetryHere; }
+
+// One transition in the making. Each on() handles one kind of event; doing nothing means the event is stale.
+class Machine {
+ public:
+  explicit Machine(const JobState& state) { out_.state = state; }
+
+  Transition take() && { return std::move(out_); }
+
+  void on(const Submitted& event) {
+    JobState& s = change();
+    s.phase = Phase::kQueued;
+    s.submitted_unix_ms = event.unix_ms;
+    s.stages.resize(s.plan.size());
+    for (size_t i = 0; i < s.plan.size(); ++i)
+      for (const std::string& bench : s.plan[i].benches) s.stages[i].bench_done.emplace(bench, false);
+  }
+
+  void on(const Scheduled& event) {
+    if (now().phase != Phase::kQueued) return;
+    change().phase = Phase::kPreparing;
+    change().started_unix_ms = event.unix_ms;
+    act(Prepare{});
+  }
+
+  void on(const Prepared& event) {
+    if (now().phase != Phase::kPreparing) return;
+    if (!event.status.ok()) {
+      change().reason = event.status.message();
+      change().retry = event.status.retry_class();
+      finish(Phase::kFailed);
+      return;
+    }
+    change().prepared_json = event.prepared_json;
+    change().phase = Phase::kTraining;
+    launch_or_report();
+  }
+
+  void on(const GangLaunched& event) {
+    if (!is_live(event.attempt)) return;
+    change().gang_record = event.record;
+  }
+
+  void on(const GangUp& event) {
+    if (event.attempt != now().attempt || now().gang != GangPhase::kStarting) return;
+    change().gang = GangPhase::kUp;
+    give_work();
+  }
+
+  void on(const CheckpointCommitted& event) {
+    if (!is_up(event.attempt) || now().phase != Phase::kTraining || now().work != Work::kTrain) return;
+    const StageState& stage = now().stages[now().stage];
+    if (event.stage != now().plan[now().stage].name || event.step <= stage.step || stage.complete) return;
+    StageState& next = change().stages[now().stage];
+    next.checkpoint = event.name;
+    next.step = event.step;
+    next.complete = event.stage_complete;
+    next.checkpoints.push_back(event.name);
+    change().restarts_used = 0;
+  }
+
+  void on(const TaskFinished& event) {
+    if (!is_up(event.attempt) || event.stage != now().plan[now().stage].name) return;
+    if (event.kind == "train" && now().work == Work::kTrain) {
+      if (now().stages[now().stage].complete) return give_work();
+      return stop_and_fail("stage " + event.stage + ": the ranks ended it without committing its last checkpoint",
+                           RetryClass::kPermanent);
+    }
+    if (event.kind != "evaluate" || now().work != Work::kEvaluate || event.bench != now().work_bench) return;
+    if (now().stages[now().stage].bench_done.at(event.bench))
+      return give_work();  // an earlier attempt's answers were scored meanwhile
+    change().work = Work::kScoring;
+    act(ScoreBench{now().stage, event.bench, now().stages[now().stage].checkpoint});
+  }
+
+  void on(const BenchScored& event) {
+    if (is_final(now().phase)) return;
+    const int stage = stage_index(event.stage);
+    if (stage < 0 || !now().stages[stage].bench_done.contains(event.bench) ||
+        now().stages[stage].bench_done.at(event.bench))
+      return;
+    if (!event.status.ok()) {
+      if (stage != now().stage || now().failing || now().cancel_requested) return;
+      const std::string reason = "bench " + event.bench + " after stage " + event.stage + ": " + event.status.message();
+      if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
+        return stop_and_fail(reason, event.status.retry_class());
+      if (now().gang != GangPhase::kEnding) return;  // between attempts: the next one asks and scores again
+      change().failing = true;
+      change().reason = reason;
+      change().retry = event.status.retry_class();
+      return;
+    }
+    change().stages[stage].bench_done[event.bench] = true;
+    change().restarts_used = 0;
+    if (now().gang == GangPhase::kUp && now().work == Work::kScoring && now().work_bench == event.bench) give_work();
+  }
+
+  void on(const GangLost& event) {
+    if (event.attempt != now().attempt || (now().gang != GangPhase::kStarting && now().gang != GangPhase::kUp)) return;
+    lose(event.reason, event.retry);
+    act(KillGang{event.reason});
+  }
+
+  void on(const CancelRequested& event) {
+    if (is_final(now().phase) || now().cancel_requested) return;
+    change().cancel_requested = true;
+    change().cancel_reason = event.reason;
+    switch (now().gang) {
+      case GangPhase::kStarting:
+      case GangPhase::kUp:
+        end_gang();
+        act(StopGang{event.reason});
+        return;
+      case GangPhase::kEnding:
+        return;
+      case GangPhase::kNone:
+      case GangPhase::kBackoff:
+        finish(Phase::kCancelled);
+    }
+  }
+
+  void on(const GangEnded& event) {
+    if (!is_live(event.attempt)) return;
+    if (now().gang != GangPhase::kEnding) lose("the gang ended", RetryClass::kNewAttempt);
+    change().gang = GangPhase::kNone;
+    change().gang_record = {};
+    if (now().cancel_requested) return finish(Phase::kCancelled);
+    if (now().failing) return finish(Phase::kFailed);
+    if (now().phase == Phase::kReporting) return act(WriteReport{true});
+    change().retrying = false;
+    if (!settle()) return act(WriteReport{true});
+    change().restarts_used += 1;
+    change().restarts_total += 1;
+    change().gang = GangPhase::kBackoff;
+    act(StartBackoff{backoff_ms(now().restarts_used), now().attempt});
+  }
+
+  void on(const ReportWritten& event) {
+    if (now().phase != Phase::kReporting || now().gang != GangPhase::kNone) return;
+    if (event.status.ok()) return finish(Phase::kDone);
+    change().reason = "report: " + event.status.message();
+    change().retry = event.status.retry_class();
+    finish(Phase::kFailed);
+  }
+
+  void on(const BackoffElapsed& event) {
+    if (event.attempt != now().attempt || now().gang != GangPhase::kBackoff) return;
+    launch_or_report();
+  }
+
+  void on(const CoordinatorRestarted&) {
+    if (is_final(now().phase) || now().phase == Phase::kQueued) return;
+    JobState& s = change();
+    s.gang = GangPhase::kNone;
+    s.gang_record = {};
+    s.work = Work::kNone;
+    s.work_bench.clear();
+    if (s.cancel_requested) return finish(Phase::kCancelled);
+    if (s.failing) return finish(Phase::kFailed);
+    s.retrying = false;
+    if (s.phase == Phase::kPreparing) return act(Prepare{});
+    if (s.phase == Phase::kReporting) return act(WriteReport{true});
+    launch_or_report();
+  }
+
+ private:
+  const JobState& now() const { return out_.state; }
+  JobState& change() {
+    out_.changed = true;
+    return out_.state;
+  }
+  template <class A>
+  void act(A action) {
+    out_.changed = true;
+    out_.actions.emplace_back(std::in_place_type<A>, std::move(action));
+  }
+
+  bool is_live(uint32_t attempt) const {
+    return attempt == now().attempt &&
+           (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp || now().gang == GangPhase::kEnding);
+  }
+  bool is_up(uint32_t attempt) const { return attempt == now().attempt && now().gang == GangPhase::kUp; }
+
+  int stage_index(const std::string& name) const {
+    for (size_t i = 0; i < now().plan.size(); ++i)
+      if (now().plan[i].name == name) return static_cast<int>(i);
+    return -1;
+  }
+
+  void finish(Phase phase) {
+    change().phase = phase;
+    change().gang = GangPhase::kNone;
+    change().work = Work::kNone;
+    change().work_bench.clear();
+    act(NotifyDone{});
+  }
+
+  void end_gang() {
+    change().gang = GangPhase::kEnding;
+    change().work = Work::kNone;
+    change().work_bench.clear();
+  }
+
+  void lose(const std::string& reason, RetryClass retry) {
+    end_gang();
+    change().reason = reason;
+    change().retry = retry;
+    change().retrying = retryable(retry) && now().restarts_used < now().max_restarts;
+    change().failing = !now().retrying;
+    if (now().failing && retryable(retry) && now().max_restarts > 0)
+      change().reason += " (after " + std::to_string(now().restarts_used) + " restarts without a new checkpoint)";
+  }
+
+  void stop_and_fail(const std::string& reason, RetryClass retry) {
+    end_gang();
+    change().failing = true;
+    change().reason = reason;
+    change().retry = retry;
+    act(StopGang{reason});
+  }
+
+  // Moves stage and phase past what is done. False: nothing is left to do for ranks, and the phase is kReporting.
+  bool settle() {
+    for (;;) {
+      const StageState& stage = now().stages[now().stage];
+      if (!stage.complete) {
+        change().phase = Phase::kTraining;
+        return true;
+      }
+      if (!now().next_bench().empty()) {
+        change().phase = Phase::kEvaluating;
+        return true;
+      }
+      if (now().stage + 1 == static_cast<int>(now().plan.size())) {
+        change().phase = Phase::kReporting;
+        return false;
+      }
+      change().stage += 1;
+      act(WriteReport{false});
+    }
+  }
+
+  void launch_or_report() {
+    if (!settle()) {
+      change().gang = GangPhase::kNone;
+      return act(WriteReport{true});
+    }
+    change().gang = GangPhase::kStarting;
+    change().attempt += 1;
+    act(LaunchGang{now().attempt, now().world});
+  }
+
+  // The gang is up and idle: its next task, or its end.
+  void give_work() {
+    if (!settle()) {
+      end_gang();
+      return act(StopGang{"the work is done"});
+    }
+    if (now().phase == Phase::kTraining) {
+      bool resume = false;
+      const std::string checkpoint = now().train_from(&resume);
+      change().work = Work::kTrain;
+      change().work_bench.clear();
+      return act(SendTrain{now().stage, checkpoint, resume ? now().stages[now().stage].step : 0, resume});
+    }
+    change().work = Work::kEvaluate;
+    change().work_bench = now().next_bench();
+    act(SendEvaluate{now().stage, now().work_bench, now().stages[now().stage].checkpoint});
+  }
+
+  Transition out_;
+};
+
+}  // namespace
+
+std::string_view phase_name(Phase phase) {
+  switch (phase) {
+    case Phase::kQueued:
+      return "queued";
+    case Phase::kPreparing:
+      return "preparing";
+    case Phase::kTraining:
+      return "training";
+    case Phase::kEvaluating:
+      return "evaluating";
+    case Phase::kReporting:
+      return "reporting";
+    case Phase::kDone:
+      return "done";
+    case Phase::kFailed:
+      return "failed";
+    case Phase::kCancelled:
+      return "cancelled";
+  }
+  return "?";
+}
+
+bool is_final(Phase phase) { return phase == Phase::kDone || phase == Phase::kFailed || phase == Phase::kCancelled; }
+
+std::string_view gang_phase_name(GangPhase phase) {
+  switch (phase) {
+    case GangPhase::kNone:
+      return "none";
+    case GangPhase::kStarting:
+      return "starting";
+    case GangPhase::kUp:
+      return "up";
+    case GangPhase::kEnding:
+      return "ending";
+    case GangPhase::kBackoff:
+      return "backoff";
+  }
+  return "?";
+}
+
+std::string JobState::next_bench() const {
+  for (const std::string& bench : plan[stage].benches)
+    if (!stages[stage].bench_done.at(bench)) return bench;
+  return "";
+}
+
+std::string JobState::train_from(bool* resume) const {
+  const StageState& own = stages[stage];
+  *resume = !own.checkpoint.empty();
+  if (*resume) return own.checkpoint;
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (plan[i].name == plan[stage].init) return stages[i].checkpoint;
+  return "";
+}
+
+std::string_view event_name(const Event& event) {
+  return std::visit(Overloaded{
+                        [](const Submitted&) { return "submitted"; },
+                        [](const Scheduled&) { return "scheduled"; },
+                        [](const Prepared&) { return "prepared"; },
+                        [](const GangLaunched&) { return "gang_launched"; },
+                        [](const GangUp&) { return "gang_up"; },
+                        [](const CheckpointCommitted&) { return "checkpoint_committed"; },
+                        [](const TaskFinished&) { return "task_finished"; },
+                        [](const BenchScored&) { return "bench_scored"; },
+                        [](const GangLost&) { return "gang_lost"; },
+                        [](const CancelRequested&) { return "cancel_requested"; },
+                        [](const GangEnded&) { return "gang_ended"; },
+                        [](const ReportWritten&) { return "report_written"; },
+                        [](const BackoffElapsed&) { return "backoff_elapsed"; },
+                        [](const CoordinatorRestarted&) { return "coordinator_restarted"; },
+                    },
+                    event);
+}
+
+std::string describe(const Event& event) {
+  const auto attempt = [](uint32_t n) { return "attempt " + std::to_string(n) + ": "; };
+  return std::visit(
+      Overloaded{
+          [](const Submitted&) { return std::string("submitted"); },
+          [](const Scheduled&) { return std::string("slots are free; preparing data and base model"); },
+          [](const Prepared& e) {
+            return e.status.ok() ? std::string("prepared") : "preparation failed: " + e.status.message();
+          },
+          [&](const GangLaunched& e) {
+            return attempt(e.attempt) + "gang started as process " + std::to_string(e.record.pid);
+          },
+          [&](const GangUp& e) { return attempt(e.attempt) + "all ranks are there"; },
+          [&](const CheckpointCommitted& e) { return attempt(e.attempt) + "checkpoint " + e.name + " committed"; },
+          [&](const TaskFinished& e) {
+            return attempt(e.attempt) + e.kind + " " + e.stage + (e.bench.empty() ? "" : " on " + e.bench) +
+                   " finished";
+          },
+          [](const BenchScored& e) {
+            return "bench " + e.bench + " after " + e.stage +
+                   (e.status.ok() ? " scored" : " could not be scored: " + e.status.message());
+          },
+          [&](const GangLost& e) { return attempt(e.attempt) + "gang lost: " + e.reason; },
+          [](const CancelRequested& e) { return "cancel requested" + (e.reason.empty() ? "" : ": " + e.reason); },
+          [&](const GangEnded& e) { return attempt(e.attempt) + "gang ended"; },
+          [](const ReportWritten& e) {
+            return e.status.ok() ? std::string("report written") : "report could not be written: " + e.status.message();
+          },
+          [&](const BackoffElapsed& e) { return attempt(e.attempt) + "waited; trying again"; },
+          [](const CoordinatorRestarted&) { return std::string("the coordinator was restarted"); },
+      },
+      event);
+}
+
+std::string_view action_name(const Action& action) {
+  return std::visit(Overloaded{
+                        [](const Prepare&) { return "prepare"; },
+                        [](const LaunchGang&) { return "launch_gang"; },
+                        [](const SendTrain&) { return "send_train"; },
+                        [](const SendEvaluate&) { return "send_evaluate"; },
+                        [](const StopGang&) { return "stop_gang"; },
+                        [](const KillGang&) { return "kill_gang"; },
+                        [](const ScoreBench&) { return "score_bench"; },
+                        [](const WriteReport&) { return "write_report"; },
+                        [](const StartBackoff&) { return "start_backoff"; },
+                        [](const NotifyDone&) { return "notify_done"; },
+                    },
+                    action);
+}
+
+Transition transition(const JobState& state, const Event& event) {
+  TEPHRA_CHECK(!state.plan.empty(), "a job without stages");
+  Machine machine(state);
+  std::visit([&machine](const auto& e) { machine.on(e); }, event);
+  return std::move(machine).take();
+}
+
+int64_t backoff_ms(int n) {
+  int64_t ms = kBackoffFirstMs;
+  for (int i = 1; i < n && ms < kBackoffMaxMs; ++i) ms *= 2;
+  return std::min(ms, kBackoffMaxMs);
+}
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,217 @@
+// A job's life as a pure function: (state, event) -> (state, actions). No clocks, no processes, no files: the
+// coordinator turns what happens into events and carries the actions out after state and event are durable (journal.h).
+//
+//   queued -> preparing -> [ training -> evaluating ] for each stage -> reporting -> done | failed | cancelled
+//
+// Beside the phase stands the gang's own small machine (GangPhase). Only one attempt is ever live: a new one is
+// launched only from kNone, and kNone is reached only by GangEnded, which the coordinator reports when no process of
+// the gang is left. An attempt's number fences it: events of another attempt than the state's, or of a gang that is
+// ending, change nothing.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/status.h"
+
+namespace tephra::coordinator {
+
+enum class Phase { kQueued = 1, kPreparing, kTraining, kEvaluating, kReporting, kDone, kFailed, kCancelled };
+std::string_view phase_name(Phase phase);  // "queued", ...
+bool is_final(Phase phase);
+
+enum class GangPhase {
+  kNone = 1,  // no process of any attempt exists
+  kStarting,  // launched; not all ranks have said hello
+  kUp,
+  kEnding,   // told to stop or being killed
+  kBackoff,  // none, and waiting before the next attempt
+};
+std::string_view gang_phase_name(GangPhase phase);
+
+// What the gang that is up has been told to do and has not finished.
+enum class Work {
+  kNone = 1,
+  kTrain,
+  kEvaluate,
+  kScoring
+};  // kScoring: it waits while the coordinator scores `work_bench`
+
+// What the state machine needs to know of a stage; the rest stays in the recipe.
+struct StagePlan {
+  std::string name;
+  std::string init;  // "base", or the name of an earlier stage whose last checkpoint it starts from
+  std::vector<std::string> benches;
+};
+
+struct StageState {
+  std::string checkpoint;                  // the last committed one, "JOB/STAGE@STEP"; empty: none yet
+  int64_t step = 0;                        // its optimizer step
+  bool complete = false;                   // it is the stage's final one
+  std::vector<std::string> checkpoints;    // all, oldest first
+  std::map<std::string, bool> bench_done;  // by name; scored and written
+};
+
+// Enough to find the processes of the live attempt again (cluster::GangIdentity, flattened so that this header needs
+// nothing).
+struct GangRecord {
+  int64_t pid = 0;  // 0: none
+  uint64_t start_ticks = 0;
+  std::string marker;
+  std::string log_dir;
+};
+
+struct JobState {
+  std::string id;
+  std::string user;
+  std::string recipe_json;
+  std::string recipe_name;
+  std::vector<StagePlan> plan;
+  int world = 1;  // ranks of the gang
+  int threads_per_rank = 1;
+  int max_restarts = 3;
+
+  Phase phase = Phase::kQueued;
+  GangPhase gang = GangPhase::kNone;
+  Work work = Work::kNone;
+  std::string work_bench;
+  int stage = 0;                   // index into plan
+  std::vector<StageState> stages;  // one for each of plan
+  std::string prepared_json;       // what preparation found out (coordinator/preparation.h)
+  uint32_t attempt = 0;            // of the last gang; 0: none was started
+  int restarts_used = 0;           // since the last commit
+  int restarts_total = 0;
+  GangRecord gang_record;
+  bool cancel_requested = false;
+  bool failing = false;                       // the job fails once the gang has ended
+  bool retrying = false;                      // a new attempt follows once the gang has ended
+  std::string reason;                         // of the failure, or of the last restart
+  RetryClass retry = RetryClass::kPermanent;  // of `reason`
+  std::string cancel_reason;
+  int64_t submitted_unix_ms = 0;
+  int64_t started_unix_ms = 0;   // 0: not yet
+  int64_t finished_unix_ms = 0;  // 0: not yet
+
+  // The first bench of the present stage that is not done; empty: all are.
+  std::string next_bench() const;
+  // The checkpoint that the present stage (re)starts from; empty: the job's base model. `resume`: it is a mid-stage one
+  // of the same stage.
+  std::string train_from(bool* resume) const;
+};
+
+// --- events
+// ---------------------------------------------------------------------------------------------------------------
+struct Submitted {
+  int64_t unix_ms = 0;
+};
+struct Scheduled {
+  int64_t unix_ms = 0;
+};
+struct Prepared {
+  Status status;
+  std::string prepared_json;
+};
+struct GangLaunched {
+  uint32_t attempt = 0;
+  GangRecord record;
+};
+struct GangUp {
+  uint32_t attempt = 0;
+};  // every rank said hello
+struct CheckpointCommitted {
+  uint32_t attempt = 0;
+  std::string stage;
+  int64_t step = 0;
+  std::string name;
+  bool stage_complete = false;
+};
+struct TaskFinished {
+  uint32_t attempt = 0;
+  std::string kind, stage, bench;
+};  // every rank finished it ok
+struct BenchScored {
+  std::string stage, bench;
+  Status status;
+};
+struct GangLost {
+  uint32_t attempt = 0;
+  std::string reason;
+  RetryClass retry = RetryClass::kNewAttempt;
+};
+struct CancelRequested {
+  std::string reason;
+};
+struct GangEnded {
+  uint32_t attempt = 0;
+};  // no process of it is left
+struct ReportWritten {
+  Status status;
+};
+struct BackoffElapsed {
+  uint32_t attempt = 0;
+};                               // the attempt after which the wait began
+struct CoordinatorRestarted {};  // the first event after a load; no process of an earlier attempt is left
+
+using Event =
+    std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished, BenchScored,
+                 GangLost, CancelRequested, GangEnded, ReportWritten, BackoffElapsed, CoordinatorRestarted>;
+std::string_view event_name(const Event& event);
+std::string describe(const Event& event);  // one line for people and the journal
+
+// --- actions
+// --------------------------------------------------------------------------------------------------------------
+struct Prepare {};
+struct LaunchGang {
+  uint32_t attempt = 0;
+  int world = 1;
+};
+struct SendTrain {
+  int stage = 0;
+  std::string checkpoint;
+  int64_t start_step = 0;
+  bool resume = false;
+};  // checkpoint empty: base model
+struct SendEvaluate {
+  int stage = 0;
+  std::string bench, checkpoint;
+};
+struct StopGang {
+  std::string reason;
+};  // ask, then kill
+struct KillGang {
+  std::string reason;
+};
+struct ScoreBench {
+  int stage = 0;
+  std::string bench, checkpoint;
+};
+struct WriteReport {
+  bool final = false;
+};  // only a final one is answered by ReportWritten
+struct StartBackoff {
+  int64_t ms = 0;
+  uint32_t attempt = 0;
+};
+struct NotifyDone {};
+
+using Action = std::variant<Prepare, LaunchGang, SendTrain, SendEvaluate, StopGang, KillGang, ScoreBench, WriteReport,
+                            StartBackoff, NotifyDone>;
+std::string_view action_name(const Action& action);
+
+struct Transition {
+  JobState state;
+  std::vector<Action> actions;
+  bool changed = false;  // false: the event was stale or made no difference; nothing needs to be written
+};
+
+// Total: every event is accepted in every state; one that does not fit changes nothing.
+Transition transition(const JobState& state, const Event& event);
+
+// 200 ms, 400 ms, ... up to 10 s for the `n`-th restart in a row, n from 1.
+int64_t backoff_ms(int n);
+
+}  // namespace tephra::coordinator

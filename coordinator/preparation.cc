@@ -1,0 +1,348 @@
+#include "coordinator/preparation.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "base/diagnostic.h"
+#include "base/env.h"
+#include "base/hash.h"
+#include "data/tokenizer.h"
+#include "data/validate.h"
+#include "model/spec/model_folder.h"
+#include "model/spec/units.h"
+#include "storage/index/store.h"
+
+namespace tephra::coordinator {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kDiagnosticsShown = 20;
+// What a rank or an export reads from a model's folder beside the weights.
+constexpr const char* kKeptFiles[] = {
+    "config.json",    "generation_config.json", "preprocessor_config.json", "tokenizer.model",
+    "tokenizer.json", "tokenizer_config.json",  "special_tokens_map.json",  "added_tokens.json"};
+
+Status from_diagnostics(const std::vector<Diagnostic>& diagnostics, uint64_t total) {
+  std::vector<Diagnostic> shown(diagnostics.begin(),
+                                diagnostics.begin() + std::min(diagnostics.size(), kDiagnosticsShown));
+  std::string text = to_string(shown);
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  if (total > shown.size()) text += "\n... and " + std::to_string(total - shown.size()) + " more";
+  return {Code::kInvalidArgument, text};
+}
+
+// Path, size and time of a file: changes when the file does. Empty when there is none.
+std::string fingerprint(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return "";
+  return path + ":" + std::to_string(info.st_size) + ":" + std::to_string(info.st_mtim.tv_sec) + "." +
+         std::to_string(info.st_mtim.tv_nsec) + ";";
+}
+
+bool is_weights(const std::string& name) {
+  return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
+}
+
+// Fingerprints of a folder's weight files; empty when it has none.
+Result<std::string> weights_fingerprint(const std::string& folder) {
+  if (folder.empty()) return std::string();
+  if (folder.ends_with(".safetensors")) return fingerprint(folder);
+  Result<std::vector<std::string>> names = Env::posix().list(folder);
+  if (!names.ok()) return names.status().with_context("model folder " + folder);
+  std::string prints;
+  for (const std::string& name : *names)
+    if (is_weights(name)) prints += fingerprint(folder + "/" + name);
+  return prints;
+}
+
+class Preparation {
+ public:
+  Preparation(const recipes::Recipe& recipe, const PreparationContext& context) : recipe_(recipe), context_(context) {}
+
+  Result<PreparedJob> run() {
+    TEPHRA_RETURN_IF_ERROR(keep_model_files());
+    TEPHRA_RETURN_IF_ERROR(load_configs());
+    TEPHRA_RETURN_IF_ERROR(make_datasets());
+    TEPHRA_RETURN_IF_ERROR(check_data());
+    TEPHRA_RETURN_IF_ERROR(check_disk());
+    TEPHRA_RETURN_IF_ERROR(import_base());
+    out_.handover["base"] = out_.base_checkpoint;
+    return std::move(out_);
+  }
+
+ private:
+  Status step(const std::string& line) {
+    if (context_.cancelled != nullptr && *context_.cancelled) return {Code::kCancelled, "cancelled while preparing"};
+    if (context_.report) context_.report(line);
+    return ok_status();
+  }
+
+  bool has_stage(const std::string& kind, bool from_base_only) const {
+    return std::any_of(recipe_.stages.begin(), recipe_.stages.end(), [&](const recipes::StageRecipe& stage) {
+      return stage.kind == kind && (!from_base_only || stage.init == "base");
+    });
+  }
+
+  std::map<std::string, std::string> model_folders() const {
+    std::map<std::string, std::string> folders;
+    if (!recipe_.model.llava.empty()) folders["llava"] = recipe_.model.llava;
+    if (!recipe_.model.vision.empty()) folders["vision"] = recipe_.model.vision;
+    if (!recipe_.model.language.empty()) folders["language"] = recipe_.model.language;
+    return folders;
+  }
+
+  // Copies the small files into STORE/models/HASH, named by their contents, so that equal models share a folder.
+  Status keep_model_files() {
+    TEPHRA_RETURN_IF_ERROR(step("reading the model's configuration"));
+    Env& env = Env::posix();
+    std::map<std::string, std::string> files;
+    for (const auto& [part, folder] : model_folders()) {
+      if (!env.exists(folder))
+        return {Code::kInvalidArgument,
+                "model." + part + ": there is no folder " + folder + "; give the path of a Hugging Face layout folder"};
+      for (const char* name : kKeptFiles) {
+        const std::string path = folder + "/" + name;
+        if (!env.exists(path)) continue;
+        TEPHRA_ASSIGN_OR_RETURN(files[part + "/" + name], read_file(env, path));
+      }
+    }
+    Hasher hasher;
+    for (const auto& [name, bytes] : files) {
+      hasher.update(name + ":" + std::to_string(bytes.size()) + "\n");
+      hasher.update(std::string_view(bytes));
+    }
+    out_.model_dir = context_.store_dir + "/models/" + hasher.digest().hex().substr(0, 16);
+    for (const auto& [part, folder] : model_folders())
+      TEPHRA_RETURN_IF_ERROR(env.make_directories(out_.model_dir + "/" + part));
+    for (const auto& [name, bytes] : files)
+      if (!env.exists(out_.model_dir + "/" + name))
+        TEPHRA_RETURN_IF_ERROR(write_file_atomic(env, out_.model_dir + "/" + name, bytes));
+    return ok_status();
+  }
+
+  model::ModelPaths paths() const {
+    return {recipe_.model.llava, recipe_.model.vision, recipe_.model.connector.init, recipe_.model.language};
+  }
+
+  Status load_configs() {
+    const auto& model = recipe_.model;
+    if (has_stage("train", false)) {
+      model::PartsOptions options;
+      if (model.llava.empty()) {
+        options.connector_kind = model.connector.kind;
+        options.vision_layer = static_cast<int>(model.vision_layer);
+      }
+      TEPHRA_ASSIGN_OR_RETURN(config_, model::load_model_config(paths(), options));
+      image_tokens_ = static_cast<int>(config_.tokens_per_image());
+      out_.handover["connector"] = config_.connector.kind;
+      out_.handover["vision_layer"] = std::to_string(config_.vision_layer);
+    }
+    const std::string vision = out_.model_dir + (model.llava.empty() ? "/vision" : "/llava") + "/config.json";
+    if (Env::posix().exists(vision)) {
+      TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(Env::posix(), vision));
+      out_.handover["vision_config"] = hash_text(text).hex();
+    }
+    const std::string language = model.llava.empty() ? model.language : model.llava;
+    if (!language.empty() && Env::posix().exists(language + "/tokenizer.model")) {
+      TEPHRA_ASSIGN_OR_RETURN(tokenizer_, data::Tokenizer::load(language));
+      out_.handover["tokenizer"] = tokenizer_->hash().hex();
+    }
+    return ok_status();
+  }
+
+  Status make_datasets() {
+    for (const recipes::DatasetRecipe& dataset : recipe_.datasets) {
+      TEPHRA_RETURN_IF_ERROR(step("dataset " + dataset.name + " (" + dataset.kind + ")"));
+      Result<data::PreparedDataset> made =
+          data::prepare_dataset(dataset.kind, dataset.options, context_.store_dir + "/data");
+      if (!made.ok()) return made.status().with_context("dataset " + dataset.name);
+      out_.datasets[dataset.name] = std::move(made).value();
+    }
+    return ok_status();
+  }
+
+  Status check_data() {
+    for (const recipes::StageRecipe& stage : recipe_.stages) {
+      for (const recipes::DataUse& use : stage.data) {
+        const auto found = out_.datasets.find(use.dataset);
+        if (found == out_.datasets.end())
+          return {Code::kInvalidArgument,
+                  "stage " + stage.name + " trains on dataset '" + use.dataset + "', which the recipe lacks"};
+        TEPHRA_RETURN_IF_ERROR(
+            step("checking " + use.dataset + (use.part.empty() ? "" : "." + use.part) + " for stage " + stage.name));
+        Result<data::DatasetPart> part = found->second.part(use.part);
+        if (!part.ok()) return part.status().with_context("stage " + stage.name + ", dataset " + use.dataset);
+        TEPHRA_RETURN_IF_ERROR(check_part(stage, *part));
+      }
+    }
+    return ok_status();
+  }
+
+  Status check_part(const recipes::StageRecipe& stage, const data::DatasetPart& part) {
+    if (!part.text.empty()) {
+      return Env::posix().exists(part.text)
+                 ? ok_status()
+                 : Status(Code::kInvalidArgument, "stage " + stage.name + ": no file " + part.text);
+    }
+    if (stage.kind == "language_model" || tokenizer_ == nullptr) return ok_status();
+    data::ValidateOptions options;
+    options.conversations_path = part.conversations;
+    options.image_root = part.images;
+    options.template_name = stage.template_name;
+    options.max_length = static_cast<int>(stage.max_length);
+    options.image_tokens = image_tokens_;
+    options.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u));
+    // What was checked before with the same file and the same questions is not checked again: a large dataset takes
+    // minutes.
+    const std::string key = fingerprint(part.conversations) + part.images + ";" + stage.template_name + ";" +
+                            std::to_string(stage.max_length) + ";" + std::to_string(image_tokens_) + ";" +
+                            tokenizer_->hash().hex();
+    const std::string marker = context_.store_dir + "/data/checked/" + hash_text(key).hex();
+    Env& env = Env::posix();
+    if (env.exists(marker)) {
+      TEPHRA_ASSIGN_OR_RETURN(const std::string count, read_file(env, marker));
+      samples_[stage.name] += std::strtoull(count.c_str(), nullptr, 10);
+      return ok_status();
+    }
+    TEPHRA_ASSIGN_OR_RETURN(const data::ValidationReport report, data::validate_dataset(options, *tokenizer_));
+    if (!report.ok()) return from_diagnostics(report.errors, report.errors_total);
+    samples_[stage.name] += report.samples;
+    TEPHRA_RETURN_IF_ERROR(env.make_directories(context_.store_dir + "/data/checked"));
+    return write_file_atomic(env, marker, std::to_string(report.samples) + "\n");
+  }
+
+  // Bytes that the job's checkpoints will take: parameters and both moments of what each stage trains, float32.
+  double checkpoint_bytes() const {
+    if (!has_stage("train", false)) return 0;
+    double bytes = 0;
+    for (const recipes::StageRecipe& stage : recipe_.stages) {
+      if (stage.kind != "train") continue;
+      double elements = 0;
+      for (const sharding::UnitSpec& unit : model::make_units(config_, {stage.train.begin(), stage.train.end()}))
+        if (unit.trainable)
+          for (const sharding::TensorSpec& tensor : unit.tensors) elements += static_cast<double>(numel(tensor.shape));
+      const auto samples = samples_.find(stage.name);
+      double steps = static_cast<double>(stage.steps);
+      if (steps == 0 && samples != samples_.end())
+        steps = std::ceil(static_cast<double>(samples->second) / static_cast<double>(stage.global_batch)) *
+                static_cast<double>(stage.epochs);
+      const double count = stage.checkpoint.every_steps > 0
+                               ? std::floor(steps / static_cast<double>(stage.checkpoint.every_steps)) + 1
+                               : 1;
+      bytes += count * elements * 12;
+    }
+    return bytes;
+  }
+
+  Status check_disk() {
+    TEPHRA_ASSIGN_OR_RETURN(const uint64_t free, Env::posix().free_bytes(context_.store_dir));
+    const double wanted = checkpoint_bytes();
+    if (wanted <= static_cast<double>(free)) return ok_status();
+    const auto gib = [](double bytes) {
+      return std::to_string(static_cast<int64_t>(std::ceil(bytes / (1 << 30)))) + " GiB";
+    };
+    return {Code::kNoSpace, "the job's checkpoints need about " + gib(wanted) + " and " + context_.store_dir + " has " +
+                                gib(static_cast<double>(free)) +
+                                " free; set a larger checkpoint.every_steps, or use another store"};
+  }
+
+  Status import_base() {
+    std::string prints;
+    std::unique_ptr<TensorSource> source;
+    if (has_stage("train", true)) {
+      TEPHRA_ASSIGN_OR_RETURN(source, open_whole(&prints));
+    } else {
+      TEPHRA_ASSIGN_OR_RETURN(const std::string vision, weights_fingerprint(recipe_.model.vision));
+      TEPHRA_ASSIGN_OR_RETURN(const std::string language, weights_fingerprint(recipe_.model.language));
+      if (has_stage("contrastive", true) && !vision.empty()) {
+        TEPHRA_ASSIGN_OR_RETURN(source, model::open_clip(recipe_.model.vision));
+        prints = "clip " + vision;
+      } else if (has_stage("language_model", true) && !language.empty()) {
+        TEPHRA_ASSIGN_OR_RETURN(source, model::open_model({"", "", "", recipe_.model.language}));
+        prints = "language " + language;
+      }
+    }
+    if (source == nullptr) return ok_status();  // a base training from initial values
+    TEPHRA_RETURN_IF_ERROR(step("importing the base model"));
+    storage::ImportOptions options;
+    options.import_key = hash_text(prints).hex();
+    options.handover = out_.handover;
+    TEPHRA_ASSIGN_OR_RETURN(const storage::Manifest manifest, context_.store->import_tensors(*source, options));
+    out_.base_checkpoint = manifest.name();
+    return ok_status();
+  }
+
+  // The whole model, with a connector that has no file drawn from the seed, so that the base is a model by itself.
+  Result<std::unique_ptr<TensorSource>> open_whole(std::string* prints) {
+    const auto& model = recipe_.model;
+    for (const std::string& folder : {model.llava, model.vision, model.language, model.connector.init}) {
+      TEPHRA_ASSIGN_OR_RETURN(const std::string print, weights_fingerprint(folder));
+      *prints += print;
+    }
+    *prints += config_.connector.kind + ";" + std::to_string(config_.vision_layer);
+    TEPHRA_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source, model::open_model(paths()));
+    const std::vector<sharding::UnitSpec> units = model::make_units(config_, {});
+    const bool drawn = model.llava.empty() && model.connector.init.empty();
+    const std::vector<Diagnostic> wrong =
+        model::check_against_units(*source, units, model.llava.empty() ? model.language : model.llava,
+                                   drawn ? std::vector<std::string>{"connector"} : std::vector<std::string>{});
+    if (!wrong.empty()) return from_diagnostics(wrong, wrong.size());
+    if (!drawn) return source;
+    *prints += ";seed " + std::to_string(recipe_.seed);
+    return model::with_initial_values(std::move(source), units, static_cast<uint64_t>(recipe_.seed));
+  }
+
+  const recipes::Recipe& recipe_;
+  const PreparationContext& context_;
+  PreparedJob out_;
+  model::ModelConfig config_;
+  int image_tokens_ = 1;
+  std::unique_ptr<data::Tokenizer> tokenizer_;
+  std::map<std::string, uint64_t> samples_;  // of a stage
+};
+
+}  // namespace
+
+std::string to_json(const PreparedJob& prepared) {
+  json datasets = json::object();
+  for (const auto& [name, dataset] : prepared.datasets)
+    datasets[name] = {{"kind", dataset.kind}, {"dir", dataset.dir}, {"options", dataset.options}};
+  return json{{"base_checkpoint", prepared.base_checkpoint},
+              {"model_dir", prepared.model_dir},
+              {"datasets", datasets},
+              {"handover", prepared.handover}}
+      .dump();
+}
+
+Result<PreparedJob> prepared_from_json(const std::string& text) {
+  const json document = json::parse(text, nullptr, false);
+  if (!document.is_object()) return Status(Code::kCorruption, "the journal's record of a preparation is not JSON");
+  PreparedJob prepared;
+  try {
+    prepared.base_checkpoint = document.at("base_checkpoint");
+    prepared.model_dir = document.at("model_dir");
+    prepared.handover = document.at("handover").get<std::map<std::string, std::string>>();
+    for (const auto& [name, dataset] : document.at("datasets").items()) {
+      data::PreparedDataset& made = prepared.datasets[name];
+      made.kind = dataset.at("kind");
+      made.dir = dataset.at("dir");
+      made.options = dataset.at("options").get<std::map<std::string, std::string>>();
+    }
+  } catch (const json::exception& error) {
+    return Status(Code::kCorruption, std::string("the journal's record of a preparation: ") + error.what());
+  }
+  return prepared;
+}
+
+Result<PreparedJob> prepare_job(const recipes::Recipe& recipe, const PreparationContext& context) {
+  return Preparation(recipe, context).run();
+}
+
+}  // namespace tephra::coordinator

@@ -1,0 +1,42 @@
+// What happens to a recipe before ranks exist: datasets are made or checked, the base model's tensors go into the store
+// once, and the small files that ranks and exports need (configuration, tokenizer, preprocessing) are kept, so that the
+// user's folders may go away afterwards.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "base/status.h"
+#include "data/prepared.h"
+#include "recipes/recipe.h"
+
+namespace tephra::storage {
+class Store;
+}
+
+namespace tephra::coordinator {
+
+struct PreparedJob {
+  std::string base_checkpoint;  // "base/HASH@0"; empty: parameters start from their initial values
+  std::string model_dir;        // STORE/models/HASH with vision/ and language/, or llava/
+  std::map<std::string, data::PreparedDataset> datasets;  // by name in the recipe
+  std::map<std::string, std::string> handover;  // what is the same for all stages: vision_config, tokenizer, base, ...
+};
+std::string to_json(const PreparedJob& prepared);
+Result<PreparedJob> prepared_from_json(const std::string& text);  // kCorruption
+
+struct PreparationContext {
+  storage::Store* store = nullptr;
+  std::string store_dir;
+  const std::atomic<bool>* cancelled = nullptr;         // looked at between steps; kCancelled
+  std::function<void(const std::string& line)> report;  // what is being done, one line each; may be empty
+};
+
+// Blocks, seconds to minutes. One at a time for each store: two preparations could write the same dataset.
+// kInvalidArgument with all diagnostics in the message, one a line, when the user's input does not hold; kNoSpace when
+// the disk is too small.
+Result<PreparedJob> prepare_job(const recipes::Recipe& recipe, const PreparationContext& context);
+
+}  // namespace tephra::coordinator

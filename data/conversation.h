@@ -1,0 +1,40 @@
+// Conversations in LLaVA's JSON layout: an array (or JSON lines) of
+//   {"id": "000017", "image": "a/b.jpg", "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value":
+//   "..."}]}
+// `image` is absent for a text-only sample.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace tephra::data {
+
+inline constexpr std::string_view kImageTag = "<image>";
+
+struct Turn {
+  std::string from;  // "human" or "gpt"
+  std::string value;
+};
+
+struct Sample {
+  std::string id;     // as in the file; a number is written out; "#N" (N: index) where the file has none
+  std::string image;  // path relative to the image root; empty: text only
+  std::vector<Turn> turns;
+  int line = 0;  // 1-based line of the file where the sample starts; 0: not from a file
+};
+
+// Samples of a file in its order. Only one sample's JSON is parsed at a time, so memory is the file plus the result.
+// kNotFound or kIo: the file cannot be read. kInvalidArgument: the first sample that is not of the layout above, with
+// file, line, sample index and id, and field. Unknown keys are passed over.
+Result<std::vector<Sample>> load_conversations(const std::string& path);
+
+// The same from text in memory; `name` stands for the path in messages.
+Result<std::vector<Sample>> parse_conversations(std::string_view text, const std::string& name);
+
+// How often kImageTag stands in a sample's turns.
+int count_image_tags(const Sample& sample);
+
+}  // namespace tephra::data

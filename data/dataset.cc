@@ -1,0 +1,89 @@
+#include <mutex>
+#include <unordered_map>
+
+#include "data/batch.h"
+
+namespace tephra::data {
+
+struct Dataset::State {
+  DatasetOptions options;
+  const Tokenizer* tokenizer = nullptr;
+  std::vector<Sample> samples;
+
+  // Pixels by image path, shared by all samples with that picture. Filled until cache_bytes, then left alone: with a
+  // shuffled order each sample is seen once an epoch, so throwing out the oldest would throw out what is needed next
+  // just as often.
+  std::mutex mutex;
+  std::unordered_map<std::string, std::shared_ptr<const std::vector<float>>> cache;
+  uint64_t cached_bytes = 0;
+
+  Result<std::shared_ptr<const std::vector<float>>> pixels(const std::string& image);
+};
+
+Result<std::shared_ptr<const std::vector<float>>> Dataset::State::pixels(const std::string& image) {
+  if (options.cache_bytes > 0) {
+    std::lock_guard lock(mutex);
+    if (auto it = cache.find(image); it != cache.end()) return it->second;
+  }
+  TEPHRA_ASSIGN_OR_RETURN(std::string path, resolve_image_path(options.image_root, image));
+  TEPHRA_ASSIGN_OR_RETURN(Image decoded, load_image(path));
+  auto made = std::make_shared<const std::vector<float>>(preprocess(decoded, options.preprocess));
+  const uint64_t bytes = made->size() * sizeof(float);
+  if (options.cache_bytes > 0) {
+    std::lock_guard lock(mutex);
+    if (cached_bytes + bytes <= options.cache_bytes && cache.emplace(image, made).second) cached_bytes += bytes;
+  }
+  return made;
+}
+
+Dataset::Dataset(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Dataset::~Dataset() = default;
+
+Result<std::unique_ptr<Dataset>> Dataset::open(const DatasetOptions& options, const Tokenizer* tokenizer) {
+  TEPHRA_CHECK(tokenizer != nullptr, "a dataset needs a tokenizer");
+  if (find_template(options.template_name) == nullptr) {
+    return Status(Code::kInvalidArgument, "there is no template '" + options.template_name + "'");
+  }
+  if (options.max_length < 1) return Status(Code::kInvalidArgument, "the maximal length must be at least 1");
+  auto state = std::make_unique<State>();
+  state->options = options;
+  state->tokenizer = tokenizer;
+  TEPHRA_ASSIGN_OR_RETURN(state->samples, load_conversations(options.conversations_path));
+  if (state->samples.empty()) return Status(Code::kInvalidArgument, options.conversations_path + " has no samples");
+  return std::unique_ptr<Dataset>(new Dataset(std::move(state)));
+}
+
+uint64_t Dataset::size() const { return state_->samples.size(); }
+
+const Sample& Dataset::sample(uint64_t index) const {
+  TEPHRA_CHECK(index < size(), "a sample index past the dataset's end");
+  return state_->samples[index];
+}
+
+Result<EncodedSample> Dataset::get_text(uint64_t index) const {
+  const Sample& s = sample(index);
+  const DatasetOptions& o = state_->options;
+  TEPHRA_ASSIGN_OR_RETURN(Encoded encoded, encode_sample(s, *state_->tokenizer, o.template_name, o.max_length));
+  const int images = encoded.images;
+  finish_encoding(encoded, state_->tokenizer->unk_id(), o.max_length);
+  if (images > 1 || (images == 0) != s.image.empty()) {
+    return Status(Code::kInvalidArgument, o.conversations_path + ": sample '" + s.id + "' has " +
+                                              std::to_string(images) + " <image> tags and " +
+                                              (s.image.empty() ? "no image" : "an image") +
+                                              "; a sample has one of each or none");
+  }
+  return EncodedSample{std::move(encoded.ids),    std::move(encoded.labels), std::nullopt, s.id, index,
+                       std::move(encoded.warning)};
+}
+
+Result<EncodedSample> Dataset::get(uint64_t index) const {
+  TEPHRA_ASSIGN_OR_RETURN(EncodedSample out, get_text(index));
+  const Sample& s = sample(index);
+  if (s.image.empty()) return out;
+  auto pixels = state_->pixels(s.image);
+  if (!pixels.ok()) return pixels.status().with_context("sample '" + s.id + "'");
+  out.pixels = **pixels;
+  return out;
+}
+
+}  // namespace tephra::data

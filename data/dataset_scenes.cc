@@ -1,0 +1,308 @@
+#include "data/dataset_scenes.h"
+
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "base/hash.h"
+#include "base/random.h"
+#include "data/scene_questions.h"
+#include "data/scene_text.h"
+#include "data/scene_world.h"
+
+namespace tephra::data {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kFormatVersion = 1;  // of the words and pixels below; raise it when either changes, so that old folders are redone
+constexpr uint64_t kTextKey = 0x74657874;
+constexpr std::string_view kPromptFormat = "CQM-A";
+constexpr int kQuestionsPerPicture = 3;
+constexpr const char* kDescribe[] = {"Describe the picture.", "What is in the picture?"};
+
+std::string numbered(int index) {
+  char buffer[16];
+  std::snprintf(buffer, sizeof buffer, "%06d", index);
+  return buffer;
+}
+
+Json options_json(const SceneDatasetOptions& o) {
+  return {{"format", kFormatVersion},
+          {"seed", o.seed},
+          {"image_size", o.image_size},
+          {"train_scenes", o.train_scenes},
+          {"validation_questions", o.validation_questions},
+          {"test_questions", o.test_questions},
+          {"heldout_conversations", o.heldout_conversations},
+          {"text_questions", o.text_questions},
+          {"corpus_scenes", o.corpus_scenes}};
+}
+
+Json turn(const char* from, std::string value) { return {{"from", from}, {"value", std::move(value)}}; }
+
+Json turns_of(const std::vector<SceneExchange>& exchanges, const std::string& before) {
+  Json turns = Json::array();
+  for (const SceneExchange& exchange : exchanges) {
+    turns.push_back(turn("human", (turns.empty() ? before : "") + exchange.question));
+    turns.push_back(turn("gpt", exchange.answer));
+  }
+  return turns;
+}
+
+// `image` empty: a text-only sample.
+Json sample(const std::string& id, const std::string& image, const std::vector<SceneExchange>& exchanges,
+            const std::string& before_text = "") {
+  Json out;
+  out["id"] = id;
+  if (!image.empty()) out["image"] = image;
+  out["conversations"] = turns_of(exchanges, image.empty() ? before_text : "<image>\n");
+  return out;
+}
+
+Result<SceneExchange> exchange_of(const ScienceQaProblem& problem) {
+  TEPHRA_ASSIGN_OR_RETURN(std::string prompt, scienceqa_prompt(problem, kPromptFormat));
+  TEPHRA_ASSIGN_OR_RETURN(std::string reply, scienceqa_reply(problem, kPromptFormat));
+  return SceneExchange{std::move(prompt), std::move(reply)};
+}
+
+// Several questions on one scene, as turns of one conversation: the picture and the system text are paid for once.
+Result<std::vector<SceneExchange>> choices_about(const Scene& scene, uint64_t key, int count) {
+  std::vector<SceneExchange> out;
+  for (const SceneQuestion& question : questions_about(scene, key, count)) {
+    TEPHRA_ASSIGN_OR_RETURN(SceneExchange exchange, exchange_of(question.problem));
+    out.push_back(std::move(exchange));
+  }
+  return out;
+}
+
+// The same question with its scene told in the hint instead of shown.
+ScienceQaProblem told(const SceneQuestion& question) {
+  ScienceQaProblem problem = question.problem;
+  problem.hint = chart(question.scene);
+  return problem;
+}
+
+Json problem_json(const ScienceQaProblem& p, std::string_view split) {
+  return {{"question", p.question}, {"choices", p.choices},   {"answer", p.answer},     {"hint", p.hint},
+          {"image", p.image.empty() ? Json(nullptr) : Json(p.image)}, {"task", p.task}, {"grade", p.grade},
+          {"subject", p.subject},   {"topic", p.topic},       {"category", p.category}, {"skill", p.skill},
+          {"lecture", p.lecture},   {"solution", p.solution}, {"split", split}};
+}
+
+Json scene_json(const Scene& scene, const std::string& image, int size) {
+  Json objects = Json::array();
+  const std::vector<SceneBox> all = boxes(scene, size);
+  for (size_t i = 0; i < scene.objects.size(); ++i) {
+    const SceneObject& o = scene.objects[i];
+    objects.push_back({{"shape", word(o.shape)},
+                       {"color", word(o.color)},
+                       {"size", o.large ? "large" : "small"},
+                       {"place", word(o.place)},
+                       {"box", {all[i].x0, all[i].y0, all[i].x1, all[i].y1}}});
+  }
+  return {{"image", image},        {"width", size},     {"height", size}, {"caption", caption(scene)},
+          {"split", name(split_of(scene))}, {"objects", std::move(objects)}};
+}
+
+// One line an element: files of thousands of samples stay readable, and comparable line by line.
+std::string lines(const Json& array) {
+  std::string out = "[\n";
+  for (size_t i = 0; i < array.size(); ++i) out += array[i].dump() + (i + 1 < array.size() ? ",\n" : "\n");
+  return out + "]\n";
+}
+
+class Writer {
+ public:
+  Writer(Env& env, const SceneDatasetOptions& options) : env_(env), options_(options) {}
+
+  Status write_all();
+
+ private:
+  Status write(const std::string& relative, std::string_view bytes);
+  Status write_picture(const std::string& relative, const Scene& scene);
+  Status write_train();
+  Status write_heldout();
+  Status write_scienceqa();
+  Status add_problems(SceneSplit split, int count, int told_count, Json& problems, Json& pids);
+  Status write_corpus();
+  Status add_instruct(int index, const Scene& scene, const std::string& image);
+
+  Env& env_;
+  const SceneDatasetOptions& options_;
+  Hasher hasher_;
+  Json captions_ = Json::array(), instruct_ = Json::array(), scenes_ = Json::array();
+};
+
+// Not synced one by one: thousands of syncs would take longer than the rest, and dataset.json vouches for all of them.
+Status Writer::write(const std::string& relative, std::string_view bytes) {
+  const std::string path = options_.out_dir + "/" + relative;
+  if (env_.exists(path)) TEPHRA_RETURN_IF_ERROR(env_.remove(path));  // left by a writing that did not end
+  TEPHRA_ASSIGN_OR_RETURN(auto file, env_.create(path));
+  TEPHRA_RETURN_IF_ERROR(file->append(std::as_bytes(std::span(bytes))));
+  TEPHRA_RETURN_IF_ERROR(file->close());
+  hasher_.update(relative);
+  hasher_.update(bytes);
+  return ok_status();
+}
+
+Status Writer::write_picture(const std::string& relative, const Scene& scene) {
+  TEPHRA_ASSIGN_OR_RETURN(const std::vector<std::byte> png, encode_png(draw(scene, options_.image_size)));
+  return write(relative, {reinterpret_cast<const char*>(png.data()), png.size()});
+}
+
+// Every picture gives one sample of several multiple-choice questions, and in turn one of the other kinds; each fourth adds a
+// sample without a picture, about another scene that is told in words.
+Status Writer::add_instruct(int index, const Scene& scene, const std::string& image) {
+  const std::string id = numbered(index);
+  const uint64_t key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(index)});
+  TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> choices, choices_about(scene, key, kQuestionsPerPicture));
+  instruct_.push_back(sample("choice-" + id, image, choices));
+  switch (key % 4) {
+    case 0:
+    case 1: instruct_.push_back(sample("talk-" + id, image, conversation(scene, key))); break;
+    case 2: instruct_.push_back(sample("detail-" + id, image, {detailed_description(scene, key)})); break;
+    default: instruct_.push_back(sample("reason-" + id, image, {complex_reasoning(scene, key)})); break;
+  }
+  if (index % 4 == 0) {
+    const SceneQuestion other = scene_question(options_.seed, SceneSplit::kTrain, static_cast<uint64_t>(index / 4));
+    TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_words, exchange_of(told(other)));
+    instruct_.push_back(sample("text-" + id, "", {std::move(in_words)}));
+  }
+  return ok_status();
+}
+
+Status Writer::write_train() {
+  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/images/train"));
+  for (int i = 0; i < options_.train_scenes; ++i) {
+    const Scene scene = scene_at(options_.seed, SceneSplit::kTrain, static_cast<uint64_t>(i));
+    const std::string image = "train/" + numbered(i) + ".png";
+    TEPHRA_RETURN_IF_ERROR(write_picture("images/" + image, scene));
+    captions_.push_back(sample("caption-" + numbered(i), image, {{kDescribe[i % 2], caption(scene)}}));
+    scenes_.push_back(scene_json(scene, image, options_.image_size));
+    TEPHRA_RETURN_IF_ERROR(add_instruct(i, scene, image));
+  }
+  TEPHRA_RETURN_IF_ERROR(write("captions.json", lines(captions_)));
+  return write("instruct.json", lines(instruct_));
+}
+
+Status Writer::write_heldout() {
+  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/images/heldout"));
+  Json samples = Json::array();
+  for (int i = 0; i < options_.heldout_conversations; ++i) {
+    const Scene scene = scene_at(options_.seed, SceneSplit::kTest, static_cast<uint64_t>(i));
+    const std::string image = "heldout/" + numbered(i) + ".png", id = "heldout-" + numbered(i);
+    const uint64_t key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(i), 1});
+    TEPHRA_RETURN_IF_ERROR(write_picture("images/" + image, scene));
+    scenes_.push_back(scene_json(scene, image, options_.image_size));
+    switch (i / kScenePlaces % 3) {  // scene_at turns through the number of objects, so each kind sees all of them
+      case 0: samples.push_back(sample(id, image, conversation(scene, key))); break;
+      case 1: samples.push_back(sample(id, image, {detailed_description(scene, key)})); break;
+      default: samples.push_back(sample(id, image, {complex_reasoning(scene, key)})); break;
+    }
+  }
+  TEPHRA_RETURN_IF_ERROR(write("heldout.json", lines(samples)));
+  return write("scenes.json", lines(scenes_));
+}
+
+Status Writer::add_problems(SceneSplit split, int count, int told_count, Json& problems, Json& pids) {
+  for (int i = 0; i < count + told_count; ++i) {
+    const std::string pid = std::to_string(problems.size() + 1);
+    const SceneQuestion question = scene_question(options_.seed, split, static_cast<uint64_t>(i));
+    ScienceQaProblem problem = i < count ? question.problem : told(question);
+    if (i < count) {
+      problem.image = "image.png";
+      const std::string folder = "scienceqa/images/" + std::string(name(split)) + "/" + pid;
+      TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/" + folder));
+      TEPHRA_RETURN_IF_ERROR(write_picture(folder + "/image.png", question.scene));
+    }
+    problems[pid] = problem_json(problem, name(split));
+    pids.push_back(pid);
+  }
+  return ok_status();
+}
+
+Status Writer::write_scienceqa() {
+  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/scienceqa"));
+  Json problems = Json::object();
+  Json splits = {{"train", Json::array()}, {"val", Json::array()}, {"test", Json::array()}};
+  TEPHRA_RETURN_IF_ERROR(add_problems(SceneSplit::kValidation, options_.validation_questions, 0, problems, splits["val"]));
+  TEPHRA_RETURN_IF_ERROR(
+      add_problems(SceneSplit::kTest, options_.test_questions, options_.text_questions, problems, splits["test"]));
+  TEPHRA_RETURN_IF_ERROR(write("scienceqa/problems.json", problems.dump(1) + "\n"));
+  return write("scienceqa/pid_splits.json", splits.dump() + "\n");
+}
+
+// What a language model can learn of this world without seeing it: a scene told where a picture would stand, as a chart or in
+// words, then talked about; a chart put into words; questions with the chart in the hint. Train layouts only.
+Status Writer::write_corpus() {
+  if (options_.corpus_scenes == 0) return ok_status();
+  Json documents = Json::array();
+  const uint64_t seed = random_bits({kTextKey, options_.seed, 2});
+  for (int i = 0; i < options_.corpus_scenes; ++i) {
+    const auto index = static_cast<uint64_t>(i);
+    const uint64_t key = random_bits({seed, index});
+    const Scene scene = scene_at(seed, SceneSplit::kTrain, index);
+    const std::string id = "text-" + numbered(i), told_as = (key >> 32) % 8 == 0 ? caption_variant(scene, key) : chart(scene), before = told_as + "\n";
+    switch (key % 12) {
+      case 0: documents.push_back(sample(id, "", conversation(scene, key), before)); break;
+      case 1: documents.push_back(sample(id, "", {detailed_description(scene, key)}, before)); break;
+      case 2: documents.push_back(sample(id, "", {complex_reasoning(scene, key)}, before)); break;
+      case 3: {
+        TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, exchange_of(told(scene_question(seed, SceneSplit::kTrain, index))));
+        documents.push_back(sample(id, "", {std::move(in_hint)}));
+        break;
+      }
+      case 4:
+      case 5: documents.push_back({{"id", id}, {"text", told_as + " " + caption(scene) + "\n"}}); break;
+      default: {
+        TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> choices, choices_about(scene, key, kQuestionsPerPicture));
+        documents.push_back(sample(id, "", choices, before));
+        break;
+      }
+    }
+  }
+  return write("corpus.json", lines(documents));
+}
+
+Status Writer::write_all() {
+  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir));
+  const std::string marker = options_.out_dir + "/dataset.json";
+  Json expected = options_json(options_);
+  if (env_.exists(marker)) {
+    TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(env_, marker));
+    Json found = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (found.is_object() && found.contains("options") && found["options"] == expected) return ok_status();
+    TEPHRA_RETURN_IF_ERROR(env_.remove(marker));  // from here on the folder is incomplete
+  }
+  TEPHRA_RETURN_IF_ERROR(write_train());
+  TEPHRA_RETURN_IF_ERROR(write_heldout());
+  TEPHRA_RETURN_IF_ERROR(write_scienceqa());
+  TEPHRA_RETURN_IF_ERROR(write_corpus());
+  const Json done = {{"options", std::move(expected)}, {"content_hash", hasher_.digest().hex()}};
+  return write_file_atomic(env_, marker, done.dump(1) + "\n");
+}
+
+Status check_options(const SceneDatasetOptions& o) {
+  const auto bad = [](const std::string& what) { return Status(Code::kInvalidArgument, "scene dataset: " + what); };
+  if (o.out_dir.empty()) return bad("out_dir is empty; name a folder");
+  if (o.image_size < 16 || o.image_size > 1024 || o.image_size % 2 != 0) {
+    return bad("image_size " + std::to_string(o.image_size) + " is not an even number from 16 to 1024");
+  }
+  const int counts[] = {o.train_scenes,          o.validation_questions, o.test_questions,
+                        o.heldout_conversations, o.text_questions,       o.corpus_scenes};
+  for (int count : counts) {
+    if (count < 0 || count > 999999) return bad("a count of " + std::to_string(count) + " is not from 0 to 999999");
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+Status write_scene_dataset(Env& env, const SceneDatasetOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(check_options(options));
+  return Writer(env, options).write_all().with_context("scene dataset " + options.out_dir);
+}
+
+Status write_scene_dataset(const SceneDatasetOptions& options) { return write_scene_dataset(Env::posix(), options); }
+
+}  // namespace tephra::data

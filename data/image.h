@@ -1,0 +1,41 @@
+// Pictures as bytes: JPEG and PNG in, PNG out. Pixels equal Pillow's Image.open(f).convert('RGB'): EXIF orientation and
+// gamma are ignored, alpha is dropped (not blended), gray becomes three equal channels.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace tephra::data {
+
+inline constexpr int64_t kMaxImagePixels = int64_t{256} << 20;
+
+struct Image {
+  int width = 0;
+  int height = 0;
+  std::vector<uint8_t> rgb;  // height x width x 3, row by row
+};
+
+// `name` stands for the picture in messages. kCorruption: truncated or damaged. kUnsupported: neither JPEG nor PNG (the
+// message names GIF, WebP, BMP and TIFF), or larger than kMaxImagePixels. 16-bit PNG keeps the upper byte of each
+// sample.
+Result<Image> decode_image(std::span<const std::byte> bytes, const std::string& name);
+// decode_image of a file. kNotFound, kIo besides.
+Result<Image> load_image(const std::string& path);
+
+Result<std::vector<std::byte>> encode_png(const Image& image);
+
+// Pillow 13's Image.resize((width, height), BICUBIC): a = -0.5, antialiased, 22-bit integer weights, horizontal pass
+// first (vertical first for a picture that loses more than twice as many rows as columns), and pixels clipped and
+// rounded to 8 bits between the passes. Sizes at least 1.
+Image resize_bicubic(const Image& image, int width, int height);
+
+// Full path of a sample's picture. kInvalidArgument: absolute, or leading out of `root` by ".." or by a symbolic link.
+// kNotFound: no such file.
+Result<std::string> resolve_image_path(const std::string& root, const std::string& relative);
+
+}  // namespace tephra::data

@@ -1,0 +1,58 @@
+// A bench as a list of questions: the worker asks them, the coordinator scores the answers. Both build the same list from the
+// same files, so only ids and texts travel between them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "data/conversation.h"
+#include "data/prepared.h"
+#include "eval/score/results.h"
+
+namespace tephra::eval {
+
+// What a recipe says of a bench, as far as questions and scores depend on it.
+struct BenchSpec {
+  std::string name;
+  std::string kind = "scienceqa";         // scienceqa | instruct | vqa
+  std::string split = "test";             // scienceqa, vqa
+  std::string part = "heldout";           // instruct
+  std::string prompt = "CQM-A";           // scienceqa
+  std::string answer_rule = "scienceqa";  // scienceqa
+  std::string score = "exact";            // instruct
+  int64_t limit = 0;                      // 0: all
+  bool swap_images = false;
+  int64_t max_new_tokens = 64;
+};
+
+struct Question {
+  std::string id;
+  std::vector<data::Turn> turns;    // the prompt; the last turn is the human's; "<image>\n" leads where there is a picture
+  std::string image;                // absolute path; empty: none
+  std::string swapped_image;        // another question's picture; empty unless swap_images and there is a picture
+  std::vector<std::string> choices;
+  std::string reference;            // the right letter, or text
+  std::string category;
+  int64_t problem = -1;             // index into QuestionSet::problems (scienceqa)
+};
+
+struct QuestionSet {
+  std::vector<Question> questions;
+  std::vector<data::ScienceQaProblem> problems;
+  std::string data_hash;  // of the files it was read from
+};
+
+// Order and swaps are pure functions of the files. Each picture question takes the picture of the one half-way round the list
+// whose picture is another file.
+Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDataset& dataset);
+
+// Key of an answer: the question's id, with "#swapped" behind it when it was asked with the swapped picture.
+std::string answer_key(const std::string& question_id, bool swapped);
+
+// answers: answer_key -> text. Missing answers count as unparsed. Fills everything in BenchResult.
+Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, const std::map<std::string, std::string>& answers);
+
+}  // namespace tephra::eval

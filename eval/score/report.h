@@ -1,0 +1,67 @@
+// The report of a job: one HTML file that opens with no network, the same in Markdown and JSON, and the curves as CSV.
+// All formats are written from one list of figures, so they cannot disagree.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "eval/score/results.h"
+
+namespace tephra::eval {
+
+struct CurvePoint {
+  int64_t step = 0;  // 0-based optimizer step
+  double loss = 0;   // nats per supervised token
+  double lr = 0;
+  double grad_norm = 0;  // before clipping
+  double tokens_per_s = 0;
+};
+
+struct StageReport {
+  std::string name;
+  std::string kind;        // train | contrastive | language_model; empty for a base that was only evaluated
+  std::string checkpoint;  // JOB/STAGE@STEP
+  std::vector<CurvePoint> curve;
+  std::vector<BenchResult> benches;
+  std::vector<std::string> notes;
+  double duration_s = 0;           // seconds, all attempts
+  int64_t trained_parameters = 0;  // elements
+  int64_t total_parameters = 0;    // elements; 0: unknown
+  int64_t world_size = 0;          // ranks of the last attempt
+  int64_t attempts = 0;
+};
+
+// A row to compare the stages with: an answerer that did not learn, or learned without pictures.
+struct Baseline {
+  std::string name;                       // "majority", "blind"
+  std::map<std::string, double> metrics;  // bench name -> accuracy, 0..1
+};
+
+using KeyValues = std::vector<std::pair<std::string, std::string>>;
+
+struct ReportInput {
+  std::string title;
+  std::string job;
+  std::string created;  // ISO 8601, given by the caller (the report reads no clock)
+  std::vector<StageReport> stages;
+  std::string recipe;     // text as resolved
+  KeyValues lineage;      // checkpoint -> parent, hashes
+  KeyValues handover;     // vision tower, template, tokenizer hash, data hash, ...
+  KeyValues environment;  // build, host, threads
+  std::vector<Baseline> baselines;
+  int examples_per_bench = 8;              // cases shown with pictures: mixed right and wrong
+  int64_t picture_bytes_max = 256 * 1024;  // larger picture files are named, not embedded
+};
+
+// Writes report.html, report.md, report.json and curves.csv into `out_dir` (made when absent), each atomically. Blocks
+// on disk. A picture that cannot be read becomes a note in its place. Errors are the Env's, with the path.
+Status write_report(const ReportInput& input, const std::string& out_dir);
+
+// The texts of the four files by name, without writing them (pictures are still read).
+std::map<std::string, std::string> render_report(const ReportInput& input);
+
+}  // namespace tephra::eval

@@ -1,0 +1,53 @@
+// What a benchmark run leaves behind: numbers, what they depend on, and every raw answer, so that it can be scored
+// again.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "eval/score/scienceqa.h"
+
+namespace tephra::eval {
+
+// One question and what was answered.
+struct CaseRow {
+  std::string id;
+  std::string question;
+  std::vector<std::string> choices;  // empty: free text
+  std::string reference;             // the right answer: a choice's letter, or text
+  std::string answer;                // raw, as generated
+  std::string parsed;                // what was scored: a letter or the normalised text; empty: could not be parsed
+  bool correct = false;
+  std::string image_path;  // absolute; empty: no picture
+  std::string category;
+  std::map<std::string, double> scores;  // per question, for example token_f1
+  std::optional<bool> correct_swapped;   // outcome with another question's picture; absent: not asked
+};
+
+struct BenchResult {
+  std::string bench;  // name in the recipe
+  std::string kind;   // scienceqa | instruct | vqa
+  std::map<std::string, std::string>
+      pinned;  // prompt, rule, decoding, data hash, ...: results compare only when these are equal
+  std::map<std::string, double>
+      metrics;  // accuracy, token_f1, rouge_l, guess_level, accuracy_swapped, ...: shares in 0..1
+  std::map<std::string, int64_t>
+      counts;                   // total, correct, unparsed, images, skipped, correct_swapped, count_swapped, ...
+  std::vector<Column> columns;  // scienceqa: nine; otherwise one a category, may be empty
+  std::vector<CaseRow> cases;
+};
+
+// Fills metrics (accuracy, guess_level, majority, accuracy_swapped, means of CaseRow::scores), counts (total, correct,
+// unparsed, correct_swapped, count_swapped, majority_correct, images) from the cases; columns by category when there
+// are none yet. Of the questions asked both ways: accuracy_swapped, accuracy_shown (their own pictures) and
+// swap_p_value (McNemar). guess_level: mean of 1/choices, or the majority's share for free text.
+void summarize(BenchResult* result);
+
+std::string to_json(const BenchResult& result);
+Result<BenchResult> from_json(const std::string& text);  // kCorruption with what is wrong
+
+}  // namespace tephra::eval

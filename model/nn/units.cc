@@ -1,0 +1,182 @@
+#include "model/nn/units.h"
+
+#include "model/nn/batch.h"
+#include "model/nn/connector.h"
+#include "model/nn/llama.h"
+#include "model/spec/units.h"
+#include "sharding/exec/aten.h"
+
+namespace tephra::model {
+namespace {
+
+using sharding::Activations;
+using sharding::MicroBatch;
+using sharding::UnitModule;
+using Tensors = std::vector<at::Tensor>;
+
+const LlavaBatch& llava_batch(const MicroBatch& batch) {
+  const auto* out = dynamic_cast<const LlavaBatch*>(&batch);
+  TEPHRA_CHECK(out != nullptr, "a language unit was given a batch that is no LlavaBatch");
+  return *out;
+}
+
+const ClipBatch& clip_batch(const MicroBatch& batch) {
+  const auto* out = dynamic_cast<const ClipBatch*>(&batch);
+  TEPHRA_CHECK(out != nullptr, "a text unit was given a batch that is no ClipBatch");
+  return *out;
+}
+
+ClipBlockOptions block_options(const ClipVisionConfig& c) {
+  return {c.num_heads, c.layer_norm_eps, c.hidden_act == "quick_gelu", /*causal=*/false};
+}
+ClipBlockOptions block_options(const ClipTextConfig& c) {
+  return {c.num_heads, c.layer_norm_eps, c.hidden_act == "quick_gelu", /*causal=*/true};
+}
+
+class VisionEmbed : public UnitModule {
+ public:
+  explicit VisionEmbed(ClipVisionConfig config) : config_(std::move(config)) {}
+  Activations forward(const Tensors& p, const Activations&, const MicroBatch& batch) override {
+    const auto* clip = dynamic_cast<const ClipBatch*>(&batch);
+    at::Tensor pixels = clip ? clip->pixels_BCHW : llava_batch(batch).pixels_ICHW;
+    if (!pixels.defined()) return {};
+    return {clip_vision_embed(p, pixels.to(p[0].options()), config_)};
+  }
+
+ private:
+  ClipVisionConfig config_;
+};
+
+// Works on the first activation and passes on the rest.
+class ClipBlock : public UnitModule {
+ public:
+  explicit ClipBlock(ClipBlockOptions options) : options_(options) {}
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
+    if (in.empty()) return {};
+    Activations out = in;
+    out[0] = clip_block(p, in[0], options_);
+    return out;
+  }
+
+ private:
+  ClipBlockOptions options_;
+};
+
+class Connector : public UnitModule {
+ public:
+  Connector(ConnectorConfig config, bool drop_class_token) : config_(std::move(config)), drop_class_token_(drop_class_token) {}
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
+    if (in.empty()) return {};
+    return {connect(p, drop_class_token_ ? in[0].narrow(1, 1, in[0].size(1) - 1) : in[0], config_)};
+  }
+
+ private:
+  ConnectorConfig config_;
+  bool drop_class_token_;
+};
+
+class LlamaEmbed : public UnitModule {
+ public:
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
+    const LlavaBatch& b = llava_batch(batch);
+    at::Device device = p[0].device();
+    at::Tensor h = at::embedding(p[0], b.ids_BT.to(device));
+    if (in.empty()) return {h};
+    const int64_t width = h.size(-1);
+    at::Tensor tokens = in[0].reshape({-1, width}).index_select(0, b.image_sources.to(device));
+    return {h.view({-1, width}).index_copy(0, b.image_rows.to(device), tokens).view(h.sizes())};
+  }
+};
+
+class LlamaBlock : public UnitModule {
+ public:
+  explicit LlamaBlock(LlamaConfig config) : config_(std::move(config)) {}
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
+    at::Tensor positions = at::arange(in[0].size(1), at::TensorOptions(at::kLong).device(in[0].device()));
+    return {llama_block(p, in[0], rotary_tables(positions, config_), config_)};
+  }
+
+ private:
+  LlamaConfig config_;
+};
+
+class LlamaHead : public UnitModule {
+ public:
+  explicit LlamaHead(LlamaConfig config) : config_(std::move(config)) {}
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
+    const LlavaBatch& b = llava_batch(batch);
+    return {llama_loss(p, in[0], b.target_rows.to(in[0].device()), b.targets.to(in[0].device()), config_)};
+  }
+
+ private:
+  LlamaConfig config_;
+};
+
+class ClipVisionHead : public UnitModule {
+ public:
+  explicit ClipVisionHead(double eps) : eps_(eps) {}
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
+    return {clip_vision_head(p, in[0], eps_)};
+  }
+
+ private:
+  double eps_;
+};
+
+class ClipTextEmbed : public UnitModule {
+ public:
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
+    return {clip_text_embed(p, clip_batch(batch).ids_BT.to(p[0].device())), in[0]};
+  }
+};
+
+class ClipTextHead : public UnitModule {
+ public:
+  explicit ClipTextHead(double eps) : eps_(eps) {}
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
+    at::Tensor text = clip_text_head(p, in[0], clip_batch(batch).pooled.to(in[0].device()), eps_);
+    return {clip_loss(in[1], text, p[kLogitScale])};
+  }
+
+ private:
+  double eps_;
+};
+
+void add_vision(Modules& modules, const ClipVisionConfig& config, int64_t layers) {
+  modules.push_back(std::make_unique<VisionEmbed>(config));
+  for (int64_t i = 0; i < layers; ++i) modules.push_back(std::make_unique<ClipBlock>(block_options(config)));
+}
+
+void add_llm(Modules& modules, const LlamaConfig& config) {
+  modules.push_back(std::make_unique<LlamaEmbed>());
+  for (int64_t i = 0; i < config.num_layers; ++i) modules.push_back(std::make_unique<LlamaBlock>(config));
+  modules.push_back(std::make_unique<LlamaHead>(config));
+}
+
+}  // namespace
+
+Modules make_modules(const ModelConfig& config) {
+  Modules modules;
+  add_vision(modules, config.vision, config.vision_layers_used());
+  modules.push_back(std::make_unique<Connector>(config.connector, config.drop_class_token));
+  add_llm(modules, config.text);
+  return modules;
+}
+
+Modules make_clip_modules(const ClipConfig& config) {
+  Modules modules;
+  add_vision(modules, config.vision, config.vision.num_layers);
+  modules.push_back(std::make_unique<ClipVisionHead>(config.vision.layer_norm_eps));
+  modules.push_back(std::make_unique<ClipTextEmbed>());
+  for (int64_t i = 0; i < config.text.num_layers; ++i) modules.push_back(std::make_unique<ClipBlock>(block_options(config.text)));
+  modules.push_back(std::make_unique<ClipTextHead>(config.text.layer_norm_eps));
+  return modules;
+}
+
+Modules make_lm_modules(const LlamaConfig& config) {
+  Modules modules;
+  add_llm(modules, config);
+  return modules;
+}
+
+}  // namespace tephra::model

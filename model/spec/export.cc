@@ -1,0 +1,301 @@
+// Folders that transformers loads. config.json states every size, defaults too, so that a later change of a default cannot change a model.
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include <nlohmann/json.hpp>
+
+#include "model/spec/model_folder.h"
+#include "model/spec/safetensors.h"
+#include "model/spec/units.h"
+
+namespace tephra::model {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Result<std::string> torch_dtype(DType dtype) {
+  if (dtype == DType::kFloat32) return std::string("float32");
+  if (dtype == DType::kBFloat16) return std::string("bfloat16");
+  if (dtype == DType::kFloat16) return std::string("float16");
+  return Status(Code::kInvalidArgument, "weights cannot be exported as " + std::string(dtype_name(dtype)) + "; use F32, BF16 or F16");
+}
+
+Status write_json(Env& env, const std::string& path, const Json& json) { return write_file_atomic(env, path, json.dump(2) + "\n"); }
+
+Json llama_json(const LlamaConfig& c, const std::string& dtype) {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"attention_bias", false},
+          {"bos_token_id", c.bos_token_id},
+          {"eos_token_id", c.eos_token_id},
+          {"head_dim", c.head_dim},
+          {"hidden_act", "silu"},
+          {"hidden_size", c.hidden_size},
+          {"intermediate_size", c.intermediate_size},
+          {"max_position_embeddings", c.max_position_embeddings},
+          {"mlp_bias", false},
+          {"model_type", "llama"},
+          {"num_attention_heads", c.num_heads},
+          {"num_hidden_layers", c.num_layers},
+          {"num_key_value_heads", c.num_kv_heads},
+          {"pad_token_id", c.pad_token_id},
+          {"rms_norm_eps", c.rms_norm_eps},
+          {"rope_theta", c.rope_theta},
+          {"tie_word_embeddings", false},
+          {"torch_dtype", dtype},
+          {"vocab_size", c.vocab_size}};
+}
+
+Json vision_json(const ClipVisionConfig& c, int64_t projection_dim) {
+  return {{"hidden_act", c.hidden_act},
+          {"hidden_size", c.hidden_size},
+          {"image_size", c.image_size},
+          {"intermediate_size", c.intermediate_size},
+          {"layer_norm_eps", c.layer_norm_eps},
+          {"model_type", "clip_vision_model"},
+          {"num_attention_heads", c.num_heads},
+          {"num_channels", 3},
+          {"num_hidden_layers", c.num_layers},
+          {"patch_size", c.patch_size},
+          {"projection_dim", projection_dim}};
+}
+
+Json clip_text_json(const ClipTextConfig& c, int64_t projection_dim) {
+  return {{"bos_token_id", c.bos_token_id},
+          {"eos_token_id", c.eos_token_id},
+          {"hidden_act", c.hidden_act},
+          {"hidden_size", c.hidden_size},
+          {"intermediate_size", c.intermediate_size},
+          {"layer_norm_eps", c.layer_norm_eps},
+          {"max_position_embeddings", c.max_position_embeddings},
+          {"model_type", "clip_text_model"},
+          {"num_attention_heads", c.num_heads},
+          {"num_hidden_layers", c.num_layers},
+          {"pad_token_id", c.pad_token_id},
+          {"projection_dim", projection_dim},
+          {"vocab_size", c.vocab_size}};
+}
+
+Json llava_json(const ModelConfig& c, const std::string& dtype) {
+  return {{"architectures", {"LlavaForConditionalGeneration"}},
+          {"ignore_index", -100},
+          {"image_seq_length", c.tokens_per_image()},
+          {"image_token_index", c.image_token_index},
+          {"model_type", "llava"},
+          {"pad_token_id", c.text.pad_token_id},
+          {"projector_hidden_act", c.connector.kind == "linear" ? "linear" : "gelu"},
+          {"text_config", llama_json(c.text, dtype)},
+          {"tie_word_embeddings", false},
+          {"torch_dtype", dtype},
+          {"vision_config", vision_json(c.vision, 512)},
+          {"vision_feature_layer", c.vision_layer},
+          {"vision_feature_select_strategy", c.drop_class_token ? "default" : "full"}};
+}
+
+Json generation_json(const LlamaConfig& c) {
+  return {{"bos_token_id", c.bos_token_id}, {"eos_token_id", c.eos_token_id}, {"pad_token_id", c.pad_token_id}};
+}
+
+Json preprocessor_json(int64_t size) {
+  return {{"crop_size", {{"height", size}, {"width", size}}},
+          {"do_center_crop", true},
+          {"do_convert_rgb", true},
+          {"do_normalize", true},
+          {"do_rescale", true},
+          {"do_resize", true},
+          {"image_mean", {0.48145466, 0.4578275, 0.40821073}},
+          {"image_processor_type", "CLIPImageProcessor"},
+          {"image_std", {0.26862954, 0.26130258, 0.27577711}},
+          {"resample", 3},
+          {"rescale_factor", 0.00392156862745098},
+          {"size", {{"shortest_edge", size}}}};
+}
+
+Status copy_file(Env& env, const std::string& from, const std::string& to) {
+  TEPHRA_ASSIGN_OR_RETURN(std::string bytes, read_file(env, from));
+  return write_file_atomic(env, to, bytes);
+}
+
+Status copy_tokenizer(Env& env, const std::string& from, const std::string& to) {
+  if (from.empty() || from == to) return ok_status();
+  bool any = false;
+  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                           "vocab.json", "merges.txt", "chat_template.json", "chat_template.jinja"}) {
+    if (!env.exists(from + "/" + name)) continue;
+    TEPHRA_RETURN_IF_ERROR(copy_file(env, from + "/" + name, to + "/" + name));
+    any = any || std::string_view(name).starts_with("tokenizer.") || std::string_view(name) == "vocab.json";
+  }
+  if (!any) return {Code::kNotFound, from + " holds no tokenizer.model or tokenizer.json; name the folder of the tokenizer"};
+  return ok_status();
+}
+
+Status write_preprocessor(Env& env, const std::string& folder, const ExportOptions& options, int64_t image_size) {
+  const std::string source = options.image_folder + "/preprocessor_config.json";
+  if (!options.image_folder.empty() && env.exists(source))
+    return options.image_folder == folder ? ok_status() : copy_file(env, source, folder + "/preprocessor_config.json");
+  return write_json(env, folder + "/preprocessor_config.json", preprocessor_json(image_size));
+}
+
+Result<Json> read_json(Env& env, const std::string& path) {
+  TEPHRA_ASSIGN_OR_RETURN(std::string text, read_file(env, path));
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded() || !json.is_object()) return Status(Code::kInvalidArgument, path + " is not a JSON object");
+  return json;
+}
+
+// A plain LLaMA's tokenizer has no <image>, which transformers' LlavaProcessor expands by name; it gets one at image_token_index.
+Status add_image_token(Env& env, const std::string& folder, int64_t id) {
+  const std::string added = folder + "/added_tokens.json", config = folder + "/tokenizer_config.json", fast = folder + "/tokenizer.json";
+  Json tokens = Json::object();
+  if (env.exists(added)) {
+    TEPHRA_ASSIGN_OR_RETURN(tokens, read_json(env, added));
+  }
+  if (tokens.contains("<image>")) return ok_status();
+  Json entry = {{"content", "<image>"}, {"lstrip", false}, {"normalized", false}, {"rstrip", false}, {"single_word", false}, {"special", true}};
+  if (env.exists(config)) {
+    TEPHRA_ASSIGN_OR_RETURN(Json json, read_json(env, config));
+    if (json.contains("added_tokens_decoder") && json["added_tokens_decoder"].is_object()) {
+      for (const auto& [key, value] : json["added_tokens_decoder"].items())
+        if (value.is_object() && value.value("content", "") == "<image>") return ok_status();
+    }
+    json["added_tokens_decoder"][std::to_string(id)] = entry;
+    TEPHRA_RETURN_IF_ERROR(write_json(env, config, json));
+  }
+  if (env.exists(fast)) {
+    TEPHRA_ASSIGN_OR_RETURN(Json json, read_json(env, fast));
+    if (json.contains("added_tokens") && json["added_tokens"].is_array()) {
+      for (const Json& value : json["added_tokens"])
+        if (value.is_object() && value.value("content", "") == "<image>") return ok_status();
+      entry["id"] = id;
+      json["added_tokens"].push_back(entry);
+      TEPHRA_RETURN_IF_ERROR(write_json(env, fast, json));
+    }
+  }
+  tokens["<image>"] = id;
+  return write_json(env, added, tokens);
+}
+
+// What goes into the files: the name there, and where its values come from.
+struct Exported {
+  std::string name;       // in the file
+  std::string canonical;  // in the source
+  Shape shape;
+  enum class From { kSource, kInitial, kIdentity, kZero } from = From::kSource;
+};
+
+Status read_exported(const Exported& e, const TensorSource& source, DType dtype, int64_t begin, int64_t count, std::byte* out) {
+  if (e.from == Exported::From::kSource && source.find(e.canonical)->dtype == dtype)
+    return source.read_bytes(e.canonical, begin, count, out);
+  std::vector<float> values(static_cast<size_t>(count), 0.0f);
+  switch (e.from) {
+    case Exported::From::kSource: TEPHRA_RETURN_IF_ERROR(source.read_float32(e.canonical, begin, count, values.data())); break;
+    case Exported::From::kInitial: init_tensor(e.canonical, e.shape, 0, begin, count, values.data()); break;
+    case Exported::From::kIdentity:
+      for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(i)] = (begin + i) % (e.shape[1] + 1) == 0 ? 1.0f : 0.0f;
+      break;
+    case Exported::From::kZero: break;
+  }
+  return convert_from_float32(values.data(), count, dtype, out);
+}
+
+// Shapes are checked before the first byte is written.
+Status write_weights(Env& env, const std::string& folder, std::vector<Exported> list, const TensorSource& source, const ExportOptions& options) {
+  std::vector<TensorInfo> infos;
+  std::map<std::string, const Exported*> by_name;
+  for (Exported& e : list) {
+    if (e.from == Exported::From::kSource) {
+      const TensorInfo* info = source.find(e.canonical);
+      if (info == nullptr) return {Code::kNotFound, "export to " + folder + ": the model lacks tensor " + e.canonical};
+      if (info->shape != e.shape)
+        return {Code::kInvalidArgument, "export to " + folder + ": tensor " + e.canonical + " has shape " + to_string(info->shape) +
+                                            ", and the configuration gives " + to_string(e.shape)};
+    }
+    infos.push_back({e.name, options.dtype, e.shape});
+    by_name[e.name] = &e;
+  }
+  auto bytes = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) {
+    return read_exported(*by_name.at(info.name), source, options.dtype, begin, count, out);
+  };
+  auto files = write_sharded_safetensors(env, folder, infos, options.max_shard_bytes, {{"format", "pt"}}, bytes);
+  return files.ok() ? ok_status() : files.status();
+}
+
+std::vector<Exported> export_list(const std::vector<sharding::UnitSpec>& units, std::string_view drop_prefix) {
+  std::vector<Exported> list;
+  for (const auto& unit : units)
+    for (const auto& tensor : unit.tensors) {
+      std::string name = tensor.name.starts_with(drop_prefix) ? tensor.name.substr(drop_prefix.size()) : tensor.name;
+      list.push_back({std::move(name), tensor.name, tensor.shape});
+    }
+  return list;
+}
+
+}  // namespace
+
+Status export_llava(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
+                    const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
+  TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
+  ModelConfig whole = config;
+  whole.vision_layer = -1;
+  std::vector<Exported> list = export_list(make_units(whole, {}), "");
+  for (const char* part : {"weight", "bias"}) {
+    std::string name = std::string("vision_tower.vision_model.post_layernorm.") + part;
+    list.push_back({name, name, {config.vision.hidden_size}});
+  }
+  const std::string layers = "vision_tower.vision_model.encoder.layers.";
+  for (Exported& e : list) {
+    const bool later = e.name.starts_with("vision_tower.vision_model.post_layernorm.") ||
+                       (e.name.starts_with(layers) && std::stoll(e.name.substr(layers.size())) >= config.vision_layers_used());
+    if (later && source.find(e.canonical) == nullptr) e.from = Exported::From::kInitial;
+  }
+  if (config.connector.kind == "linear") {
+    const int64_t width = config.text.hidden_size;
+    list.push_back({"multi_modal_projector.linear_2.weight", "", {width, width}, Exported::From::kIdentity});
+    list.push_back({"multi_modal_projector.linear_2.bias", "", {width}, Exported::From::kZero});
+  }
+  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(list), source, options));
+  TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/generation_config.json", generation_json(config.text)));
+  TEPHRA_RETURN_IF_ERROR(write_preprocessor(env, folder, options, config.vision.image_size));
+  TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/processor_config.json",
+                                    {{"image_token", "<image>"},
+                                     {"num_additional_image_tokens", 1},
+                                     {"patch_size", config.vision.patch_size},
+                                     {"processor_class", "LlavaProcessor"},
+                                     {"vision_feature_select_strategy", config.drop_class_token ? "default" : "full"}}));
+  TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
+  if (!options.tokenizer_folder.empty()) TEPHRA_RETURN_IF_ERROR(add_image_token(env, folder, config.image_token_index));
+  return write_json(env, folder + "/config.json", llava_json(config, dtype));  // last: a folder with it is whole
+}
+
+Status export_llama(Env& env, const std::string& folder, const LlamaConfig& config, const TensorSource& source,
+                    const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
+  TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
+  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, export_list(make_lm_units(config, {}), "language_model."), source, options));
+  TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/generation_config.json", generation_json(config)));
+  TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
+  return write_json(env, folder + "/config.json", llama_json(config, dtype));
+}
+
+Status export_clip(Env& env, const std::string& folder, const ClipConfig& config, const TensorSource& source,
+                   const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
+  TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
+  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, export_list(make_clip_units(config, {}), "vision_tower."), source, options));
+  TEPHRA_RETURN_IF_ERROR(write_preprocessor(env, folder, options, config.vision.image_size));
+  TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
+  return write_json(env, folder + "/config.json",
+                    {{"architectures", {"CLIPModel"}},
+                     {"logit_scale_init_value", config.logit_scale_init_value},
+                     {"model_type", "clip"},
+                     {"projection_dim", config.projection_dim},
+                     {"text_config", clip_text_json(config.text, config.projection_dim)},
+                     {"torch_dtype", dtype},
+                     {"vision_config", vision_json(config.vision, config.projection_dim)}});
+}
+
+}  // namespace tephra::model

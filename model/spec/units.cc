@@ -1,0 +1,183 @@
+#include "model/spec/units.h"
+
+#include <algorithm>
+
+namespace tephra::model {
+namespace {
+
+using sharding::TensorSpec;
+using sharding::UnitSpec;
+
+TensorSpec tensor(std::string name, Shape shape) { return {std::move(name), std::move(shape), 0}; }
+
+void add_linear(UnitSpec& unit, const std::string& name, int64_t out, int64_t in) {
+  unit.tensors.push_back(tensor(name + ".weight", {out, in}));
+  unit.tensors.push_back(tensor(name + ".bias", {out}));
+}
+
+void add_norm(UnitSpec& unit, const std::string& name, int64_t width) {
+  unit.tensors.push_back(tensor(name + ".weight", {width}));
+  unit.tensors.push_back(tensor(name + ".bias", {width}));
+}
+
+UnitSpec make_unit(std::string name, std::string group, const std::set<std::string>& trainable) {
+  UnitSpec unit;
+  unit.trainable = trainable.contains(group);
+  unit.name = std::move(name);
+  unit.group = std::move(group);
+  return unit;
+}
+
+// Costs are set for one position of the tower and scaled: positions per token of the micro-batch.
+void scale_costs(UnitSpec& unit, double positions) {
+  unit.macs_per_token *= positions;
+  unit.activation_per_token *= positions;
+}
+
+UnitSpec clip_block(const std::string& unit_name, const std::string& group, const std::string& prefix, int64_t width, int64_t inner,
+                    double context, const std::set<std::string>& trainable) {
+  UnitSpec unit = make_unit(unit_name, group, trainable);
+  add_norm(unit, prefix + "layer_norm1", width);
+  for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"}) add_linear(unit, prefix + "self_attn." + name, width, width);
+  add_norm(unit, prefix + "layer_norm2", width);
+  add_linear(unit, prefix + "mlp.fc1", inner, width);
+  add_linear(unit, prefix + "mlp.fc2", width, inner);
+  const double d = static_cast<double>(width), m = static_cast<double>(inner);
+  unit.macs_per_token = 4 * d * d + 2 * d * m + 2 * context * d;
+  unit.activation_per_token = 8 * d + 3 * m;  // two norms, q, k, v, attention, two residuals; quick_gelu keeps three
+  return unit;
+}
+
+UnitSpec vision_embed(const ClipVisionConfig& c, const std::set<std::string>& trainable) {
+  const std::string prefix = "vision_tower.vision_model.";
+  UnitSpec unit = make_unit("vision.embed", "vision", trainable);
+  unit.tensors = {tensor(prefix + "embeddings.class_embedding", {c.hidden_size}),
+                  tensor(prefix + "embeddings.patch_embedding.weight", {c.hidden_size, 3, c.patch_size, c.patch_size}),
+                  tensor(prefix + "embeddings.position_embedding.weight", {c.patches() + 1, c.hidden_size})};
+  add_norm(unit, prefix + "pre_layrnorm", c.hidden_size);
+  const double pixels = 3.0 * static_cast<double>(c.patch_size * c.patch_size);
+  unit.macs_per_token = pixels * static_cast<double>(c.hidden_size);
+  unit.activation_per_token = pixels + 2.0 * static_cast<double>(c.hidden_size);
+  return unit;
+}
+
+void add_vision(std::vector<UnitSpec>& units, const ClipVisionConfig& c, int64_t layers, double positions_per_token,
+                const std::set<std::string>& trainable) {
+  units.push_back(vision_embed(c, trainable));
+  for (int64_t i = 0; i < layers; ++i)
+    units.push_back(clip_block("vision.block." + std::to_string(i), "vision",
+                               "vision_tower.vision_model.encoder.layers." + std::to_string(i) + ".", c.hidden_size,
+                               c.intermediate_size, static_cast<double>(c.patches() + 1), trainable));
+  for (size_t i = units.size() - static_cast<size_t>(layers) - 1; i < units.size(); ++i) scale_costs(units[i], positions_per_token);
+}
+
+UnitSpec connector_unit(const ModelConfig& config, const std::set<std::string>& trainable) {
+  const ConnectorConfig& c = config.connector;
+  UnitSpec unit = make_unit("connector", "connector", trainable);
+  add_linear(unit, "multi_modal_projector.linear_1", c.out, c.in);
+  const double in = static_cast<double>(c.in), out = static_cast<double>(c.out);
+  unit.macs_per_token = in * out;
+  unit.activation_per_token = in + out;
+  if (c.kind == "mlp2x_gelu") {
+    add_linear(unit, "multi_modal_projector.linear_2", c.out, c.out);
+    unit.macs_per_token += out * out;
+    unit.activation_per_token += 2 * out;
+  }
+  return unit;
+}
+
+UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::string>& trainable) {
+  const std::string name = std::to_string(index), prefix = "language_model.model.layers." + name + ".";
+  const int64_t q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
+  UnitSpec unit = make_unit("llm.block." + name, "llm", trainable);
+  unit.tensors = {tensor(prefix + "input_layernorm.weight", {c.hidden_size}),
+                  tensor(prefix + "self_attn.q_proj.weight", {q, c.hidden_size}),
+                  tensor(prefix + "self_attn.k_proj.weight", {kv, c.hidden_size}),
+                  tensor(prefix + "self_attn.v_proj.weight", {kv, c.hidden_size}),
+                  tensor(prefix + "self_attn.o_proj.weight", {c.hidden_size, q}),
+                  tensor(prefix + "post_attention_layernorm.weight", {c.hidden_size}),
+                  tensor(prefix + "mlp.gate_proj.weight", {c.intermediate_size, c.hidden_size}),
+                  tensor(prefix + "mlp.up_proj.weight", {c.intermediate_size, c.hidden_size}),
+                  tensor(prefix + "mlp.down_proj.weight", {c.hidden_size, c.intermediate_size})};
+  const double d = static_cast<double>(c.hidden_size), m = static_cast<double>(c.intermediate_size);
+  const double dq = static_cast<double>(q), dkv = static_cast<double>(kv), context = static_cast<double>(c.max_position_embeddings);
+  unit.macs_per_token = 2 * d * dq + 2 * d * dkv + 3 * d * m + context * dq;  // causal: half of 2 * context * dq
+  // Residuals, both norms with their normalised inputs, q and k before and after rotation, v, attention, k and v repeated to all
+  // heads, gate, its silu, up, product.
+  unit.activation_per_token = 6 * d + 5 * dq + 3 * dkv + 4 * m;
+  return unit;
+}
+
+void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, const std::set<std::string>& trainable) {
+  const double d = static_cast<double>(c.hidden_size), v = static_cast<double>(c.vocab_size);
+  UnitSpec embed = make_unit("llm.embed", "llm", trainable);
+  embed.tensors = {tensor("language_model.model.embed_tokens.weight", {c.vocab_size, c.hidden_size})};
+  embed.activation_per_token = d;
+  units.push_back(std::move(embed));
+  for (int64_t i = 0; i < c.num_layers; ++i) units.push_back(llama_block(c, i, trainable));
+  UnitSpec head = make_unit("llm.head", "llm", trainable);
+  head.tensors = {tensor("language_model.model.norm.weight", {c.hidden_size}),
+                  tensor("language_model.lm_head.weight", {c.vocab_size, c.hidden_size})};
+  head.macs_per_token = d * v;
+  head.activation_per_token = 3 * d + 2 * v;  // logits and their log-softmax, at supervised places only: an upper bound
+  units.push_back(std::move(head));
+}
+
+void add_text_tower(std::vector<UnitSpec>& units, const ClipConfig& config, const std::set<std::string>& trainable) {
+  const ClipTextConfig& c = config.text;
+  const double d = static_cast<double>(c.hidden_size), length = static_cast<double>(c.max_position_embeddings);
+  UnitSpec embed = make_unit("text.embed", "text", trainable);
+  embed.tensors = {tensor("text_model.embeddings.token_embedding.weight", {c.vocab_size, c.hidden_size}),
+                   tensor("text_model.embeddings.position_embedding.weight", {c.max_position_embeddings, c.hidden_size})};
+  embed.activation_per_token = 2 * d * length;
+  units.push_back(std::move(embed));
+  for (int64_t i = 0; i < c.num_layers; ++i) {
+    const std::string name = std::to_string(i);
+    units.push_back(clip_block("text.block." + name, "text", "text_model.encoder.layers." + name + ".", c.hidden_size,
+                               c.intermediate_size, length / 2, trainable));
+    scale_costs(units.back(), length);
+  }
+  UnitSpec head = make_unit("text.head", "text", trainable);
+  add_norm(head, "text_model.final_layer_norm", c.hidden_size);
+  head.tensors.push_back(tensor("text_projection.weight", {config.projection_dim, c.hidden_size}));
+  head.tensors.push_back(tensor("logit_scale", {}));
+  head.macs_per_token = d * static_cast<double>(config.projection_dim);
+  head.activation_per_token = 2 * d + 3.0 * static_cast<double>(config.projection_dim);
+  units.push_back(std::move(head));
+}
+
+}  // namespace
+
+std::vector<UnitSpec> make_units(const ModelConfig& config, const std::set<std::string>& trainable) {
+  std::vector<UnitSpec> units;
+  const double patches = static_cast<double>(config.vision.patches());
+  add_vision(units, config.vision, config.vision_layers_used(), (patches + 1) / patches, trainable);
+  units.push_back(connector_unit(config, trainable));
+  add_llm(units, config.text, trainable);
+  sharding::layout(units);
+  return units;
+}
+
+std::vector<UnitSpec> make_clip_units(const ClipConfig& config, const std::set<std::string>& trainable) {
+  std::vector<UnitSpec> units;
+  const int64_t width = config.vision.hidden_size;
+  add_vision(units, config.vision, config.vision.num_layers, static_cast<double>(config.vision.patches() + 1), trainable);
+  UnitSpec head = make_unit("vision.head", "vision", trainable);
+  add_norm(head, "vision_tower.vision_model.post_layernorm", width);
+  head.tensors.push_back(tensor("visual_projection.weight", {config.projection_dim, width}));
+  head.macs_per_token = static_cast<double>(width * config.projection_dim);
+  head.activation_per_token = static_cast<double>(2 * width + 2 * config.projection_dim);
+  units.push_back(std::move(head));
+  add_text_tower(units, config, trainable);
+  sharding::layout(units);
+  return units;
+}
+
+std::vector<UnitSpec> make_lm_units(const LlamaConfig& config, const std::set<std::string>& trainable) {
+  std::vector<UnitSpec> units;
+  add_llm(units, config, trainable);
+  sharding::layout(units);
+  return units;
+}
+
+}  // namespace tephra::model

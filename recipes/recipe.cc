@@ -1,0 +1,142 @@
+#include "recipes/recipe.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <tuple>
+
+#include "base/env.h"
+#include "recipes/reader.h"
+#include "recipes/schema.h"
+
+namespace tephra::recipes {
+namespace {
+
+constexpr uint64_t kRecipeSizeBytesMax = 1 << 20;
+
+template <class T>
+const T* find_named(const std::vector<T>& items, const std::string& name) {
+  auto found = std::find_if(items.begin(), items.end(), [&](const T& item) { return item.name == name; });
+  return found == items.end() ? nullptr : &*found;
+}
+
+LoadResult finish(const Node& root, const std::string& folder, std::vector<Diagnostic> diagnostics) {
+  LoadResult result;
+  result.diagnostics = std::move(diagnostics);
+  if (!result.ok()) return result;
+  Places places;
+  places[""] = root.place;
+  result.recipe = read_recipe(root, folder, &places, &result.diagnostics);
+  if (result.ok()) check_rules(result.recipe, places, &result.diagnostics);
+  if (result.ok()) resolve(&result.recipe, places);
+  // In the order of the file, overrides last.
+  std::stable_sort(result.diagnostics.begin(), result.diagnostics.end(), [](const Diagnostic& a, const Diagnostic& b) {
+    return std::tuple(a.line == 0, a.line, a.column) < std::tuple(b.line == 0, b.line, b.column);
+  });
+  return result;
+}
+
+// A visitor of schema.h's table: every field, in its order.
+class Writer {
+ public:
+  nlohmann::ordered_json object = nlohmann::ordered_json::object();
+
+  template <class T>
+  void field(const char* name, T& member, const Field&) {
+    object[name] = member;
+  }
+  template <class S>
+  void group(const char* name, S& member, const char*) {
+    object[name] = written(member);
+  }
+  template <class S>
+  void list(const char* name, std::vector<S>& members, const char*) {
+    object[name] = nlohmann::ordered_json::array();
+    for (auto& member : members) object[name].push_back(written(member));
+  }
+  template <class S>
+  void named(const char* name, std::vector<S>& members, const char*) {
+    object[name] = nlohmann::ordered_json::object();
+    for (auto& member : members) object[name][member.name] = written(member);
+  }
+  void options(const std::string& kind, std::map<std::string, std::string>& values) {
+    for (const auto& option : dataset_options(kind)) {
+      const auto value = values.find(option.name);
+      if (value == values.end()) continue;
+      if (option.type == DatasetOption::Type::kInteger)
+        object[option.name] = std::stoll(value->second);
+      else
+        object[option.name] = value->second;
+    }
+  }
+
+ private:
+  template <class S>
+  static nlohmann::ordered_json written(S& member) {
+    Writer writer;
+    describe(writer, member);
+    return std::move(writer.object);
+  }
+};
+
+}  // namespace
+
+std::string DatasetRecipe::option(const std::string& key, const std::string& fallback) const {
+  const auto found = options.find(key);
+  return found == options.end() ? fallback : found->second;
+}
+
+const DatasetRecipe* Recipe::find_dataset(const std::string& dataset) const { return find_named(datasets, dataset); }
+const StageRecipe* Recipe::find_stage(const std::string& stage) const { return find_named(stages, stage); }
+const BenchRecipe* Recipe::find_bench(const std::string& bench) const { return find_named(benches, bench); }
+
+LoadResult load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
+  const auto fail = [&](std::string message, std::string hint) {
+    return LoadResult{{}, {{path, 0, 0, "", std::move(message), std::move(hint)}}};
+  };
+  auto file = Env::posix().open(path);
+  if (!file.ok()) return fail("cannot be read: " + file.status().message(), "");
+  const uint64_t size_bytes = (*file)->size_bytes();
+  if (size_bytes > kRecipeSizeBytesMax)
+    return fail("has " + std::to_string(size_bytes) + " bytes, a recipe may have 1048576", "is it a recipe?");
+  std::string text(size_bytes, '\0');
+  if (Status s = (*file)->read_at(0, std::as_writable_bytes(std::span(text))); !s.ok())
+    return fail("cannot be read: " + s.message(), "");
+  return parse_recipe(text, path, overrides);
+}
+
+LoadResult parse_recipe(const std::string& text, const std::string& file, const std::vector<std::string>& overrides) {
+  std::vector<Diagnostic> diagnostics;
+  if (text.size() > kRecipeSizeBytesMax || text.find('\0') != std::string::npos) {
+    diagnostics.push_back({file, 0, 0, "", "is not a text of at most 1048576 bytes", "is it a recipe?"});
+    return finish({}, "", std::move(diagnostics));
+  }
+  Node root = parse_yaml(text, file, &diagnostics);
+  if (diagnostics.empty() && root.kind == Node::Kind::kNull)
+    diagnostics.push_back({file, 0, 0, "", "is empty", "docs/recipes.md shows a small recipe"});
+  if (diagnostics.empty())
+    for (const auto& text_of_override : overrides) apply_override(text_of_override, &root, &diagnostics);
+  std::error_code error;
+  const auto folder = std::filesystem::absolute(file, error).lexically_normal().parent_path().string();
+  return finish(root, folder, std::move(diagnostics));
+}
+
+std::string to_json(const Recipe& recipe) {
+  Recipe copy = recipe;  // the table is walked on a mutable struct
+  Writer writer;
+  describe(writer, copy);
+  return writer.object.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+}
+
+Result<Recipe> from_json(const std::string& text) {
+  std::vector<Diagnostic> diagnostics;
+  Node root = parse_json(text, "recipe", &diagnostics);
+  LoadResult loaded = finish(root, "/", std::move(diagnostics));
+  if (!loaded.ok()) return Status(Code::kInvalidArgument, to_string(loaded.diagnostics));
+  return std::move(loaded.recipe);
+}
+
+Hash128 hash(const Recipe& recipe) { return hash_text(to_json(recipe)); }
+
+}  // namespace tephra::recipes

@@ -1,0 +1,171 @@
+// A recipe: everything that a job is told, as plain values. Read from YAML (load_recipe), shipped between processes as
+// canonical JSON (to_json, from_json). docs/recipes.md is the reference; recipes/schema.h is the table behind both.
+// Values only: no threads, no files kept open. The loaders block on reading one small file.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/diagnostic.h"
+#include "base/hash.h"
+#include "base/status.h"
+
+namespace tephra::recipes {
+
+// Where the weights start. Either `llava` (one folder in the llava-hf layout) or `vision` and `language` (two folders)
+// with a connector.
+struct ConnectorRecipe {
+  std::string kind = "mlp2x_gelu";  // linear | mlp2x_gelu
+  std::string init;                 // safetensors file; empty: drawn from the seed
+};
+
+struct ModelRecipe {
+  std::string llava;     // folder; empty: vision + language
+  std::string vision;    // folder of a CLIP vision tower
+  std::string language;  // folder of a LLaMA with its tokenizer
+  ConnectorRecipe connector;
+  int64_t vision_layer = -2;  // hidden_states index whose patches are taken; -1 is the last layer's output
+};
+
+struct GangRecipe {
+  int64_t ranks = 2;                  // processes; a power of two, 1..64
+  int64_t threads_per_rank = 1;       // compute threads; a different number changes the last bits of the sums
+  int64_t max_restarts = 3;           // attempts after the first
+  double collective_timeout_s = 120;  // seconds
+  double heartbeat_timeout_s = 30;    // seconds
+  bool oversubscribe = false;         // more threads than the machine has slots is meant
+};
+
+// One dataset. `options` holds the kind's own keys as written (paths made absolute); absent keys mean the generator's
+// or reader's default.
+//   scenes: generated pictures.   llava: conversations, images.   scienceqa: problems, splits, images.
+//   easy_vqa: path.               stamps: path and its split options.
+struct DatasetRecipe {
+  std::string name;
+  std::string kind;
+  std::map<std::string, std::string> options;
+
+  // The option's text, or `fallback` when it was not given.
+  std::string option(const std::string& key, const std::string& fallback = "") const;
+};
+
+// A part of a dataset that a stage trains on; a stage's parts are concatenated, then shuffled together.
+struct DataUse {
+  std::string dataset;
+  std::string part;  // empty: the whole dataset (only kinds without parts)
+};
+
+struct OptimizerRecipe {
+  std::string kind = "adamw";
+  double lr = 2e-5;         // peak rate
+  double connector_lr = 0;  // peak rate of the connector; 0: lr
+  std::vector<double> betas = {0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0;
+  double clip_norm = 1.0;  // largest global gradient norm; 0: no clipping
+};
+
+struct ScheduleRecipe {
+  std::string kind = "cosine";  // cosine | linear | constant, see recipes/lr_schedule.h
+  double warmup_ratio = 0.03;   // share of the stage's steps
+};
+
+struct ShardingRecipe {
+  std::string shard = "parameters";   // none | optimizer | parameters
+  bool reshard_after_forward = true;  // parameters only: free gathered blocks between forward and backward
+  std::string recompute = "none";     // none | all: decoder blocks whose activations are recomputed in backward
+};
+
+struct CheckpointRecipe {
+  int64_t every_steps = 50;  // optimizer steps; 0: only at the stage's end
+};
+
+struct StageRecipe {
+  std::string name;
+  std::string kind = "train";                      // train | contrastive | language_model
+  std::vector<std::string> train = {"connector"};  // groups that learn: vision, connector, llm
+  std::string init;                                // "base", or a stage's name; "previous" is resolved by load_recipe
+  std::string template_name = "v1";                // key `template`
+  std::vector<DataUse> data;
+  int64_t max_length = 2048;            // tokens, the picture's included
+  std::string image_aspect = "square";  // square | pad
+  int64_t epochs = 0;                   // passes over the data; 0: `steps` counts
+  int64_t steps = 0;                    // optimizer steps; 0: `epochs` counts
+  int64_t micro_batch = 4;              // samples of one forward/backward on one rank
+  int64_t global_batch = 16;            // samples of one optimizer step
+  OptimizerRecipe optimizer;
+  ScheduleRecipe schedule;
+  ShardingRecipe sharding;
+  CheckpointRecipe checkpoint;
+  std::vector<std::string>
+      evaluate;  // bench names, after the stage; load_recipe fills in all benches when the key is absent
+
+  int64_t micro_batches_per_step() const { return global_batch / micro_batch; }  // M, independent of the world size
+};
+
+struct BenchRecipe {
+  std::string name;
+  std::string kind;  // scienceqa | instruct | vqa
+  std::string dataset;
+  std::string split;                      // scienceqa, vqa: "test" by default
+  std::string part;                       // instruct: "heldout" by default
+  std::string prompt = "CQM-A";           // scienceqa: order of question, context, choices
+  std::string answer_rule = "scienceqa";  // scienceqa: scienceqa | llava | letter, see eval/score/scienceqa.h
+  std::string score = "exact";            // instruct: exact | token_f1
+  int64_t max_new_tokens = 64;            // tokens
+  int64_t limit = 0;                      // questions; 0: all
+  bool swap_images = false;               // also ask every question with another question's picture
+  int64_t batch = 8;                      // questions decoded together on one rank
+};
+
+struct ReportRecipe {
+  std::string title;                                  // empty: the recipe's name
+  std::vector<std::string> baselines = {"majority"};  // majority, blind
+};
+
+struct Recipe {
+  std::string name;
+  int64_t seed = 17;
+  ModelRecipe model;
+  GangRecipe gang;
+  std::vector<DatasetRecipe> datasets;  // in the file's order
+  std::vector<StageRecipe> stages;
+  std::vector<BenchRecipe> benches;  // in the file's order
+  ReportRecipe report;
+
+  const DatasetRecipe* find_dataset(const std::string& dataset) const;  // nullptr when there is none
+  const StageRecipe* find_stage(const std::string& stage) const;
+  const BenchRecipe* find_bench(const std::string& bench) const;
+};
+
+// `recipe` may be used only when `diagnostics` is empty.
+struct LoadResult {
+  Recipe recipe;
+  std::vector<Diagnostic> diagnostics;
+  bool ok() const { return diagnostics.empty(); }
+};
+
+// Reads a recipe file (at most 1 MiB of YAML without anchors, aliases or tags), applies `overrides` in order
+// ("gang.ranks=4", "stages[1].optimizer.lr=1e-4", "datasets.world.train_scenes=200"; the value is YAML), fills in
+// defaults, and checks: first every field by itself, then, when those are right, the rules across fields. Every finding
+// is collected. Afterwards paths are absolute (against the recipe's folder; an override's against the same) and init,
+// evaluate, split and part are resolved. Whether folders exist is not checked here. A file that cannot be read is one
+// diagnostic.
+LoadResult load_recipe(const std::string& path, const std::vector<std::string>& overrides = {});
+
+// The same from text in memory; `file` names it in diagnostics and its folder is what relative paths are joined to.
+LoadResult parse_recipe(const std::string& text, const std::string& file,
+                        const std::vector<std::string>& overrides = {});
+
+// Canonical: all fields present, keys in the schema's order, two-space indents, shortest digits that read back as the
+// same double. Equal recipes give equal bytes.
+std::string to_json(const Recipe& recipe);
+// The inverse of to_json, with the checks of load_recipe. kInvalidArgument with all diagnostics in the message.
+Result<Recipe> from_json(const std::string& text);
+
+// hash_text(to_json(recipe)).
+Hash128 hash(const Recipe& recipe);
+
+}  // namespace tephra::recipes

@@ -1,0 +1,262 @@
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "recipes/reader.h"
+#include "recipes/schema.h"
+
+namespace tephra::recipes {
+namespace {
+
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const auto& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out.empty() ? "none" : out;
+}
+
+class Rules {
+ public:
+  Rules(const Recipe& recipe, const Places& places, std::vector<Diagnostic>* diagnostics)
+      : recipe_(recipe), places_(places), diagnostics_(diagnostics) {}
+
+  void check() {
+    check_model();
+    if (!std::has_single_bit(static_cast<uint64_t>(recipe_.gang.ranks)))
+      report("gang.ranks", std::to_string(recipe_.gang.ranks) + " is not a power of two",
+             "use " + std::to_string(std::bit_floor(static_cast<uint64_t>(recipe_.gang.ranks))));
+    if (recipe_.stages.empty()) report("stages", "there is no stage", "give at least one");
+    for (size_t i = 0; i < recipe_.stages.size(); ++i) check_stage(i);
+    for (const auto& bench : recipe_.benches) check_bench(bench);
+  }
+
+ private:
+  // The place of `field`, or of the nearest mapping around it that was given.
+  void report(const std::string& field, std::string message, std::string hint = "") {
+    Place place;
+    for (std::string path = field;; path = path.substr(0, path.find_last_of(".["))) {
+      if (auto found = places_.find(path); found != places_.end()) {
+        place = found->second;
+        break;
+      }
+      if (path.find_last_of(".[") == std::string::npos) {
+        place = places_.at("");
+        break;
+      }
+    }
+    diagnostics_->push_back({place.file, place.line, place.column, field, std::move(message), std::move(hint)});
+  }
+
+  void report_unknown(const std::string& field, const std::string& what, const std::string& name,
+                      const std::vector<std::string>& known) {
+    const std::string nearest = nearest_name(name, known);
+    report(field, what + " '" + name + "' is not defined",
+           nearest.empty() ? "defined: " + joined(known) : "did you mean " + nearest + "?");
+  }
+
+  void check_model() {
+    const ModelRecipe& model = recipe_.model;
+    if (!model.llava.empty() && (!model.vision.empty() || !model.language.empty()))
+      report("model.llava",
+             "given together with " + std::string(model.vision.empty() ? "model.language" : "model.vision"),
+             "give either llava, or vision and language");
+    else if (model.llava.empty() && (model.vision.empty() || model.language.empty()))
+      report(model.vision.empty() ? "model.vision" : "model.language", "missing, and there is no model.llava either",
+             "give either llava, or vision and language");
+    if (!model.llava.empty() && !model.connector.init.empty())
+      report("model.connector.init", "given together with model.llava, which has a connector", "take one away");
+  }
+
+  void check_stage(size_t index) {
+    const StageRecipe& stage = recipe_.stages[index];
+    const std::string path = "stages[" + std::to_string(index) + "]";
+    check_stage_names(index, path);
+    check_groups(stage, path);
+    check_data(stage, path);
+    check_batches(stage, path);
+    if ((stage.epochs > 0) == (stage.steps > 0))
+      report(path + (stage.epochs > 0 ? ".steps" : ".epochs"),
+             stage.epochs > 0 ? "given together with " + path + ".epochs" : "neither epochs nor steps is given",
+             "give exactly one of epochs and steps");
+    const OptimizerRecipe& optimizer = stage.optimizer;
+    if (optimizer.betas.size() != 2)
+      report(path + ".optimizer.betas", "needs two numbers, has " + std::to_string(optimizer.betas.size()),
+             "for example [0.9, 0.999]");
+    if (optimizer.connector_lr > 0 && !contains(stage.train, "connector"))
+      report(path + ".optimizer.connector_lr", "given, but " + path + ".train has no connector",
+             "take it away, or train the connector");
+    check_evaluate(stage, path);
+  }
+
+  void check_stage_names(size_t index, const std::string& path) {
+    const StageRecipe& stage = recipe_.stages[index];
+    if (stage.name == "base" || stage.name == "previous")
+      report(path + ".name", "'" + stage.name + "' has a meaning of its own in init", "use another name");
+    std::vector<std::string> earlier;
+    for (size_t i = 0; i < index; ++i) earlier.push_back(recipe_.stages[i].name);
+    if (auto found = std::find(earlier.begin(), earlier.end(), stage.name); found != earlier.end())
+      report(path + ".name",
+             "'" + stage.name + "' is already the name of stages[" + std::to_string(found - earlier.begin()) + "]",
+             "use another name");
+    if (stage.init == "previous" && index == 0)
+      report(path + ".init", "there is no stage before the first", "use base");
+    if (stage.init.empty() || stage.init == "base" || stage.init == "previous" || contains(earlier, stage.init)) return;
+    if (recipe_.find_stage(stage.init) != nullptr)
+      report(path + ".init", "stage '" + stage.init + "' does not run before this one", "earlier: " + joined(earlier));
+    else
+      report_unknown(path + ".init", "stage", stage.init, with(earlier, {"base", "previous"}));
+  }
+
+  static std::vector<std::string> with(std::vector<std::string> names, const std::vector<std::string>& more) {
+    names.insert(names.end(), more.begin(), more.end());
+    return names;
+  }
+
+  void check_groups(const StageRecipe& stage, const std::string& path) {
+    const std::set<std::string> unique(stage.train.begin(), stage.train.end());
+    if (stage.train.empty()) report(path + ".train", "nothing learns", "name at least one group");
+    if (unique.size() != stage.train.size()) report(path + ".train", "a group is named twice", "name each once");
+    if (stage.kind == "train" && unique.contains("vision"))
+      report(path + ".train", "the vision tower is frozen in a stage of kind train",
+             "train connector or llm, or use kind: contrastive");
+    if (stage.kind == "contrastive" && stage.train != std::vector<std::string>{"vision"})
+      report(path + ".train", "a stage of " + path + ".kind contrastive trains the vision tower",
+             "write train: [vision]");
+    if (stage.kind == "language_model" && stage.train != std::vector<std::string>{"llm"})
+      report(path + ".train", "a stage of " + path + ".kind language_model trains the language model",
+             "write train: [llm]");
+  }
+
+  void check_data(const StageRecipe& stage, const std::string& path) {
+    if (stage.data.empty())
+      report(path + ".data", "there is nothing to train on", "name a dataset: [{dataset: NAME, part: PART}]");
+    for (size_t i = 0; i < stage.data.size(); ++i) {
+      const DataUse& use = stage.data[i];
+      const std::string here = path + ".data[" + std::to_string(i) + "]";
+      const DatasetRecipe* dataset = find_dataset(here + ".dataset", use.dataset);
+      if (dataset == nullptr) continue;
+      const auto& parts = dataset_parts(dataset->kind);
+      if (!contains(parts, use.part) && !(use.part.empty() && parts.size() == 1))
+        report(here + ".part",
+               (use.part.empty() ? "missing; dataset '" : "'" + use.part + "' is no part of dataset '") + use.dataset +
+                   "' of kind " + dataset->kind,
+               parts == std::vector<std::string>{""} ? "it has no parts" : "it has " + joined(parts));
+    }
+  }
+
+  const DatasetRecipe* find_dataset(const std::string& field, const std::string& name) {
+    const DatasetRecipe* dataset = recipe_.find_dataset(name);
+    if (dataset != nullptr) return dataset;
+    std::vector<std::string> known;
+    for (const auto& d : recipe_.datasets) known.push_back(d.name);
+    report_unknown(field, "dataset", name, known);
+    return nullptr;
+  }
+
+  void check_batches(const StageRecipe& stage, const std::string& path) {
+    const std::string global = std::to_string(stage.global_batch), micro = std::to_string(stage.micro_batch);
+    if (stage.global_batch % stage.micro_batch != 0)
+      return report(path + ".global_batch", global + " is not a multiple of " + path + ".micro_batch (" + micro + ")",
+                    "use " + std::to_string(rounded_up(stage.global_batch, stage.micro_batch)));
+    const int64_t samples = stage.micro_batch * recipe_.gang.ranks;
+    if (stage.global_batch % samples != 0)
+      report(
+          path + ".global_batch",
+          global + " is not a multiple of micro_batch (" + micro + ") x gang.ranks (" +
+              std::to_string(recipe_.gang.ranks) + ") = " + std::to_string(samples),
+          "use " + std::to_string(rounded_up(stage.global_batch, samples)) + ", a smaller micro_batch or fewer ranks");
+  }
+
+  static int64_t rounded_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+  void check_evaluate(const StageRecipe& stage, const std::string& path) {
+    std::vector<std::string> known;
+    for (const auto& bench : recipe_.benches) known.push_back(bench.name);
+    std::set<std::string> seen;
+    for (size_t i = 0; i < stage.evaluate.size(); ++i) {
+      const std::string here = path + ".evaluate[" + std::to_string(i) + "]";
+      if (!contains(known, stage.evaluate[i]))
+        report_unknown(here, "bench", stage.evaluate[i], known);
+      else if (!seen.insert(stage.evaluate[i]).second)
+        report(here, "'" + stage.evaluate[i] + "' is named twice", "name each once");
+    }
+  }
+
+  void check_bench(const BenchRecipe& bench) {
+    const std::string path = "benches." + bench.name;
+    const DatasetRecipe* dataset = find_dataset(path + ".dataset", bench.dataset);
+    if (dataset != nullptr) check_bench_dataset(bench, *dataset, path);
+    const BenchRecipe defaults;
+    refuse_if(bench.kind != "scienceqa" && bench.prompt != defaults.prompt, path, "prompt", bench, "scienceqa");
+    refuse_if(bench.kind != "scienceqa" && bench.answer_rule != defaults.answer_rule, path, "answer_rule", bench,
+              "scienceqa");
+    refuse_if(bench.kind != "instruct" && bench.score != defaults.score, path, "score", bench, "instruct");
+    refuse_if(bench.kind != "instruct" && !bench.part.empty(), path, "part", bench, "instruct");
+    refuse_if(bench.kind == "instruct" && !bench.split.empty(), path, "split", bench, "scienceqa and vqa");
+  }
+
+  void refuse_if(bool wrong, const std::string& path, const char* field, const BenchRecipe& bench, const char* kinds) {
+    if (wrong)
+      report(path + "." + field, "means nothing with " + path + ".kind " + bench.kind,
+             std::string("only with ") + kinds);
+  }
+
+  void check_bench_dataset(const BenchRecipe& bench, const DatasetRecipe& dataset, const std::string& path) {
+    const std::vector<std::string> datasets =
+        bench.kind == "scienceqa" ? std::vector<std::string>{"scenes", "scienceqa"}
+        : bench.kind == "vqa"     ? std::vector<std::string>{"easy_vqa"}
+                                  : std::vector<std::string>{"scenes", "llava", "stamps"};
+    if (!contains(datasets, dataset.kind))
+      return report(path + ".dataset",
+                    "'" + dataset.name + "' is of kind " + dataset.kind + ", which " + path + ".kind " + bench.kind +
+                        " cannot ask",
+                    "it can ask " + joined(datasets));
+    if (bench.kind == "instruct") {
+      const auto& parts = dataset_parts(dataset.kind);
+      if (!bench.part.empty() && !contains(parts, bench.part))
+        report(path + ".part",
+               "'" + bench.part + "' is no part of dataset '" + dataset.name + "' of kind " + dataset.kind,
+               parts == std::vector<std::string>{""} ? "it has no parts" : "it has " + joined(parts));
+    } else if (const auto& splits = dataset_splits(dataset.kind);
+               !bench.split.empty() && !contains(splits, bench.split)) {
+      report(path + ".split",
+             "'" + bench.split + "' is no split of dataset '" + dataset.name + "' of kind " + dataset.kind,
+             "it has " + joined(splits));
+    }
+  }
+
+  const Recipe& recipe_;
+  const Places& places_;
+  std::vector<Diagnostic>* diagnostics_;
+};
+
+}  // namespace
+
+void check_rules(const Recipe& recipe, const Places& places, std::vector<Diagnostic>* diagnostics) {
+  Rules(recipe, places, diagnostics).check();
+}
+
+void resolve(Recipe* recipe, const Places& places) {
+  if (recipe->report.title.empty()) recipe->report.title = recipe->name;
+  for (auto& bench : recipe->benches) {
+    if (bench.kind != "instruct") {
+      if (bench.split.empty()) bench.split = "test";
+    } else if (bench.part.empty()) {
+      const auto& parts = dataset_parts(recipe->find_dataset(bench.dataset)->kind);
+      bench.part = contains(parts, "heldout") ? "heldout" : parts.front();
+    }
+  }
+  for (size_t i = 0; i < recipe->stages.size(); ++i) {
+    StageRecipe& stage = recipe->stages[i];
+    if (stage.init.empty() || stage.init == "previous") stage.init = i == 0 ? "base" : recipe->stages[i - 1].name;
+    for (auto& use : stage.data)
+      if (use.part.empty()) use.part = dataset_parts(recipe->find_dataset(use.dataset)->kind).front();
+    if (!places.contains("stages[" + std::to_string(i) + "].evaluate"))
+      for (const auto& bench : recipe->benches) stage.evaluate.push_back(bench.name);
+  }
+}
+
+}  // namespace tephra::recipes

@@ -1,0 +1,261 @@
+// The one table of the recipe's fields: name, place in memory, unit, bounds and meaning. The YAML reader, the JSON
+// writer and the reference page's test walk it, so that a field cannot be in one of them alone.
+//
+// describe(visitor, struct) calls, in the order of the reference:
+//   visitor.field(name, member, Field{...})            a scalar or list of scalars
+//   visitor.group(name, member, about)                 a nested struct
+//   visitor.list(name, vector, about)                  a list of structs, "stages[]"
+//   visitor.named(name, vector, about)                 a mapping from names to structs, "benches.<name>"
+//   visitor.options(kind, map)                         the rest of a dataset's keys, by dataset_options(kind)
+#pragma once
+
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "recipes/recipe.h"
+
+namespace tephra::recipes {
+
+inline constexpr double kNoBound = std::numeric_limits<double>::infinity();
+
+struct Field {
+  const char* about = "";
+  const char* unit = "";
+  double low = -kNoBound;  // numbers: smallest and largest value allowed; above_low: low itself is not
+  double high = kNoBound;
+  bool above_low = false;
+  std::vector<std::string> allowed = {};  // texts: the only values, if any
+  bool required = false;
+  bool path = false;             // a file or folder: made absolute
+  bool identifier = false;       // [a-z0-9-]+
+  const char* absent = nullptr;  // what the default means when it is not just the member's initial value
+};
+
+// A key of a dataset beside `kind`.
+struct DatasetOption {
+  enum class Type { kText, kInteger, kPath };
+  const char* name;
+  Type type = Type::kText;
+  bool required = false;
+  const char* fallback = "";  // what the generator or reader takes when it is absent
+  double low = 0;             // integers
+  double high = kNoBound;
+  const char* about = "";
+};
+
+const std::vector<std::string>& dataset_kinds();
+const std::vector<DatasetOption>& dataset_options(const std::string& kind);
+// What a stage can train on, {""}: the dataset has no parts. And the splits that benches of questions can ask; may be
+// empty.
+const std::vector<std::string>& dataset_parts(const std::string& kind);
+const std::vector<std::string>& dataset_splits(const std::string& kind);
+
+const std::vector<std::string>& template_names();
+
+template <class V>
+void describe(V& v, ConnectorRecipe& c) {
+  v.field("kind", c.kind, Field{.about = "shape of the connector", .allowed = {"mlp2x_gelu", "linear"}});
+  v.field("init", c.init,
+          Field{.about = "safetensors file to start it from", .path = true, .absent = "drawn from the seed"});
+}
+
+template <class V>
+void describe(V& v, ModelRecipe& m) {
+  v.field("llava", m.llava,
+          Field{.about = "a whole model in the llava-hf layout; instead of vision and language", .path = true});
+  v.field("vision", m.vision, Field{.about = "CLIP vision tower", .path = true});
+  v.field("language", m.language, Field{.about = "LLaMA and its tokenizer", .path = true});
+  v.group("connector", m.connector, "between the two; only with vision and language");
+  v.field("vision_layer", m.vision_layer,
+          Field{.about = "hidden state whose patches are taken, counted from the end", .low = -64, .high = -1});
+}
+
+template <class V>
+void describe(V& v, GangRecipe& g) {
+  v.field("ranks", g.ranks,
+          Field{.about = "processes that train together; a power of two", .unit = "processes", .low = 1, .high = 64});
+  v.field("threads_per_rank", g.threads_per_rank,
+          Field{.about = "compute threads of a rank; part of what makes runs equal to the bit",
+                .unit = "threads",
+                .low = 1,
+                .high = 256});
+  v.field("max_restarts", g.max_restarts,
+          Field{.about = "new attempts after a failure, each from the last checkpoint",
+                .unit = "attempts",
+                .low = 0,
+                .high = 1000});
+  v.field("collective_timeout_s", g.collective_timeout_s,
+          Field{.about = "longest wait in one collective before the gang is given up",
+                .unit = "s",
+                .low = 0,
+                .high = 86400,
+                .above_low = true});
+  v.field("heartbeat_timeout_s", g.heartbeat_timeout_s,
+          Field{.about = "longest silence of a rank before it counts as lost",
+                .unit = "s",
+                .low = 0,
+                .high = 86400,
+                .above_low = true});
+  v.field("oversubscribe", g.oversubscribe,
+          Field{.about = "run although the ranks' threads together are more than the machine's slots"});
+}
+
+template <class V>
+void describe(V& v, DatasetRecipe& d) {
+  v.field("kind", d.kind, Field{.about = "where the samples come from", .allowed = dataset_kinds(), .required = true});
+  v.options(d.kind, d.options);
+}
+
+template <class V>
+void describe(V& v, DataUse& d) {
+  v.field("dataset", d.dataset, Field{.about = "name of a dataset", .required = true});
+  v.field("part", d.part, Field{.about = "part of it, see the kinds of datasets", .absent = "the only part"});
+}
+
+template <class V>
+void describe(V& v, OptimizerRecipe& o) {
+  v.field("kind", o.kind, Field{.about = "AdamW with decoupled weight decay", .allowed = {"adamw"}});
+  v.field("lr", o.lr, Field{.about = "peak learning rate", .low = 0, .high = 10});
+  v.field("connector_lr", o.connector_lr,
+          Field{.about = "peak learning rate of the connector", .low = 0, .high = 10, .absent = "lr"});
+  v.field("betas", o.betas, Field{.about = "decay of the two moments", .low = 0, .high = 0.999999});
+  v.field("eps", o.eps,
+          Field{.about = "added to the root of the second moment", .low = 0, .high = 1, .above_low = true});
+  v.field("weight_decay", o.weight_decay,
+          Field{.about = "decay of the weights per unit of learning rate", .low = 0, .high = 10});
+  v.field("clip_norm", o.clip_norm, Field{.about = "largest norm of the whole gradient; 0 clips nothing", .low = 0});
+}
+
+template <class V>
+void describe(V& v, ScheduleRecipe& s) {
+  v.field("kind", s.kind,
+          Field{.about = "course of the learning rate after the warm-up", .allowed = {"cosine", "linear", "constant"}});
+  v.field("warmup_ratio", s.warmup_ratio,
+          Field{.about = "share of the steps in which the rate rises from 0", .unit = "share", .low = 0, .high = 1});
+}
+
+template <class V>
+void describe(V& v, ShardingRecipe& s) {
+  v.field("shard", s.shard,
+          Field{.about = "what is divided over the ranks", .allowed = {"none", "optimizer", "parameters"}});
+  v.field("reshard_after_forward", s.reshard_after_forward,
+          Field{.about = "free gathered blocks between forward and backward (shard: parameters)"});
+  v.field(
+      "recompute", s.recompute,
+      Field{.about = "decoder blocks that keep no activations and run again in backward", .allowed = {"none", "all"}});
+}
+
+template <class V>
+void describe(V& v, CheckpointRecipe& c) {
+  v.field("every_steps", c.every_steps,
+          Field{.about = "optimizer steps between checkpoints; 0: only at the stage's end",
+                .unit = "steps",
+                .low = 0,
+                .high = 1e9});
+}
+
+template <class V>
+void describe(V& v, StageRecipe& s) {
+  v.field("name", s.name, Field{.about = "name of the stage", .required = true, .identifier = true});
+  v.field(
+      "kind", s.kind,
+      Field{
+          .about =
+              "train: answers to pictures; contrastive: the vision tower against captions; language_model: plain text",
+          .allowed = {"train", "contrastive", "language_model"}});
+  v.field("train", s.train, Field{.about = "groups that learn", .allowed = {"vision", "connector", "llm"}});
+  v.field("init", s.init,
+          Field{.about = "weights to start from: base, previous or an earlier stage's name",
+                .absent = "previous (first stage: base)"});
+  v.field("template", s.template_name, Field{.about = "how a conversation becomes text", .allowed = template_names()});
+  v.list("data", s.data, "what it trains on, shuffled together");
+  v.field("max_length", s.max_length,
+          Field{.about = "longest sample, the picture's tokens included", .unit = "tokens", .low = 8, .high = 1048576});
+  v.field("image_aspect", s.image_aspect,
+          Field{.about = "square: centre crop; pad: to a square first", .allowed = {"square", "pad"}});
+  v.field("epochs", s.epochs,
+          Field{.about = "passes over the data; exactly one of epochs and steps",
+                .unit = "passes",
+                .low = 0,
+                .high = 1e6,
+                .absent = "steps counts"});
+  v.field("steps", s.steps,
+          Field{.about = "optimizer steps; exactly one of epochs and steps",
+                .unit = "steps",
+                .low = 0,
+                .high = 1e9,
+                .absent = "epochs counts"});
+  v.field("micro_batch", s.micro_batch,
+          Field{.about = "one forward and backward of one rank", .unit = "samples", .low = 1, .high = 65536});
+  v.field("global_batch", s.global_batch,
+          Field{.about = "one optimizer step; a multiple of micro_batch x ranks",
+                .unit = "samples",
+                .low = 1,
+                .high = 1048576});
+  v.group("optimizer", s.optimizer, "");
+  v.group("schedule", s.schedule, "");
+  v.group("sharding", s.sharding, "");
+  v.group("checkpoint", s.checkpoint, "");
+  v.field("evaluate", s.evaluate,
+          Field{.about = "benches to run on the stage's last checkpoint", .absent = "all benches"});
+}
+
+template <class V>
+void describe(V& v, BenchRecipe& b) {
+  v.field("kind", b.kind,
+          Field{.about = "scienceqa: choices; instruct: free text; vqa: short answers",
+                .allowed = {"scienceqa", "instruct", "vqa"},
+                .required = true});
+  v.field("dataset", b.dataset, Field{.about = "name of a dataset", .required = true});
+  v.field("split", b.split, Field{.about = "questions of the dataset (scienceqa, vqa)", .absent = "test"});
+  v.field("part", b.part, Field{.about = "part of the dataset (instruct)", .absent = "heldout"});
+  v.field("prompt", b.prompt, Field{.about = "how a question is put (scienceqa)", .allowed = {"CQM-A", "QCM-LEA"}});
+  v.field(
+      "answer_rule", b.answer_rule,
+      Field{.about = "how a choice is read from the answer (scienceqa)", .allowed = {"scienceqa", "llava", "letter"}});
+  v.field("score", b.score, Field{.about = "the bench's headline number (instruct)", .allowed = {"exact", "token_f1"}});
+  v.field("max_new_tokens", b.max_new_tokens,
+          Field{.about = "longest answer", .unit = "tokens", .low = 1, .high = 65536});
+  v.field("limit", b.limit, Field{.about = "first questions only; 0: all", .unit = "questions", .low = 0, .high = 1e9});
+  v.field("swap_images", b.swap_images, Field{.about = "ask each question again with another question's picture"});
+  v.field("batch", b.batch,
+          Field{.about = "questions answered together on one rank", .unit = "questions", .low = 1, .high = 4096});
+}
+
+template <class V>
+void describe(V& v, ReportRecipe& r) {
+  v.field("title", r.title, Field{.about = "heading", .absent = "the recipe's name"});
+  v.field("baselines", r.baselines,
+          Field{.about = "rows to compare with: majority answers the most frequent reply, blind sees no picture",
+                .allowed = {"majority", "blind"}});
+}
+
+template <class V>
+void describe(V& v, Recipe& r) {
+  v.field("name", r.name,
+          Field{.about = "name of the job's checkpoints and report", .required = true, .identifier = true});
+  v.field("seed", r.seed, Field{.about = "key of every random choice", .low = 0, .high = 9007199254740992.0});
+  v.group("model", r.model, "");
+  v.group("gang", r.gang, "");
+  v.named("datasets", r.datasets, "");
+  v.list("stages", r.stages, "run in this order");
+  v.named("benches", r.benches, "");
+  v.group("report", r.report, "");
+}
+
+// One row of the reference page.
+struct FieldRow {
+  std::string path;           // "stages[].optimizer.lr", "datasets.<name>.conversations (llava)"
+  std::string type;           // text, integer, number, true or false, list of texts, list of numbers, path
+  std::string default_value;  // "required" when it has none
+  std::string unit;
+  std::string about;
+};
+
+// Every field, in order; the reference page is this table (markdown_reference).
+std::vector<FieldRow> field_rows();
+// The rows as a Markdown table, as docs/recipes.md holds it.
+std::string markdown_reference();
+
+}  // namespace tephra::recipes

@@ -1,0 +1,100 @@
+#include "sharding/exec/adamw.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "sharding/exec/aten.h"
+
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
+namespace tephra::sharding {
+namespace {
+
+// Vectors written out: the compiler does not vectorise these loops at -O2, sqrtf's errno alone forbids it. And as every
+// element goes through the same instructions, with no scalar tail that would fall on other elements at another world
+// size, a multiply-add is fused for all of them or for none.
+constexpr int64_t kLanes = 8;
+constexpr int64_t kGrain = 1 << 15;
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
+using WideLanes = double __attribute__((vector_size(kLanes * sizeof(double))));
+static_assert(kTensorAlignment % kLanes == 0);
+
+inline Lanes load(const float* from) {
+  Lanes lanes;
+  std::memcpy(&lanes, from, sizeof(lanes));
+  return lanes;
+}
+
+inline void store(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof(lanes)); }
+
+inline Lanes square_root(const Lanes& x) {
+#if defined(__AVX__)
+  return reinterpret_cast<Lanes>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
+#else
+  Lanes root;
+  for (int64_t lane = 0; lane < kLanes; ++lane) root[lane] = __builtin_sqrtf(x[lane]);
+  return root;
+#endif
+}
+
+// Vectors [begin, end) of the shard.
+void update_range(int64_t begin, int64_t end, float decay_factor, const AdamWConstants& c, const float* gradient,
+                  const AdamWState& current, const AdamWState& next) {
+  for (int64_t i = begin * kLanes; i < end * kLanes; i += kLanes) {
+    const Lanes g = load(gradient + i) * c.gradient_scale;
+    const Lanes m = load(current.first_moment + i);
+    const Lanes first = m + c.first_weight * (g - m);
+    const Lanes second = load(current.second_moment + i) * c.second_beta + c.second_weight * g * g;
+    const Lanes denominator = square_root(second) / c.second_correction + c.epsilon;
+    store(load(current.parameters + i) * decay_factor - c.step_size * (first / denominator), next.parameters + i);
+    store(first, next.first_moment + i);
+    store(second, next.second_moment + i);
+  }
+}
+
+}  // namespace
+
+std::vector<DecayRun> decay_runs(const UnitSpec& unit, int rank, int world_size) {
+  const int64_t size = shard_numel(unit, world_size);
+  const int64_t begin = rank * size;
+  std::vector<DecayRun> runs;
+  int64_t covered = 0;
+  const auto add = [&](int64_t end, bool decay) {
+    if (end > covered) runs.push_back({covered, end, decay});
+    covered = std::max(covered, end);
+  };
+  for (const TensorRange& range : tensor_ranges(unit, begin, begin + size)) {
+    const int64_t end = range.flat_offset + range.count - begin;
+    add((end + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment, range.tensor->shape.size() >= 2);
+  }
+  add(size, false);
+  return runs;
+}
+
+void adamw_update(const std::vector<DecayRun>& runs, const AdamWConstants& constants, const float* gradient,
+                  const AdamWState& current, const AdamWState& next) {
+  for (const DecayRun& run : runs) {
+    const float factor = run.decay ? constants.decay_factor : 1.0f;
+    at::parallel_for(run.begin / kLanes, run.end / kLanes, kGrain / kLanes, [&](int64_t begin, int64_t end) {
+      update_range(begin, end, factor, constants, gradient, current, next);
+    });
+  }
+}
+
+void squared_sums(const float* values, int64_t segment, int64_t segments, double* sums) {
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, segment));
+  at::parallel_for(0, segments, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t s = begin; s < end; ++s) {
+      WideLanes sum{};
+      for (int64_t i = 0; i < segment; i += kLanes) {
+        const WideLanes x = __builtin_convertvector(load(values + s * segment + i), WideLanes);
+        sum += x * x;
+      }
+      sums[s] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+    }
+  });
+}
+
+}  // namespace tephra::sharding

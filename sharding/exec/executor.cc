@@ -1,0 +1,58 @@
+#include "sharding/exec/executor.h"
+
+#include <algorithm>
+#include <bit>
+#include <exception>
+
+#include "sharding/exec/schedule_executor.h"
+
+namespace tephra::sharding {
+namespace {
+
+Status invalid(std::string message) { return Status(Code::kInvalidArgument, std::move(message)); }
+
+Status check_arguments(const std::vector<UnitSpec>& units, const std::vector<std::unique_ptr<UnitModule>>& modules,
+                       const cluster::Communicator& communicator, const Policy& policy) {
+  if (units.empty() || modules.size() != units.size() ||
+      std::find(modules.begin(), modules.end(), nullptr) != modules.end()) {
+    return invalid("a chain of " + std::to_string(units.size()) +
+                   " units needs as many modules, and at least one; it has " + std::to_string(modules.size()));
+  }
+  for (const UnitSpec& unit : units) {
+    if (unit.flat_numel % kShardQuantum != 0 || (unit.flat_numel == 0) != unit.tensors.empty()) {
+      return invalid("unit " + unit.name + " has not been through layout()");
+    }
+  }
+  if (policy.world_size < 1 || policy.world_size > kMaxWorldSize ||
+      !std::has_single_bit(static_cast<unsigned>(policy.world_size))) {
+    return invalid("world size " + std::to_string(policy.world_size) + " is not a power of two up to " +
+                   std::to_string(kMaxWorldSize) + "; use one");
+  }
+  if (policy.world_size != communicator.world_size()) {
+    return invalid("the policy is for " + std::to_string(policy.world_size) + " ranks and the communicator has " +
+                   std::to_string(communicator.world_size()));
+  }
+  if (policy.micro_batches < 1) return invalid("a step needs at least one micro-batch a rank");
+  return ok_status();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Executor>> Executor::create(std::vector<UnitSpec> units,
+                                                   std::vector<std::unique_ptr<UnitModule>> modules,
+                                                   cluster::Communicator* communicator, const Policy& policy,
+                                                   const AdamWOptions& optimizer,
+                                                   std::chrono::nanoseconds collective_timeout) {
+  TEPHRA_RETURN_IF_ERROR(check_arguments(units, modules, *communicator, policy));
+  TEPHRA_RETURN_IF_ERROR(check_schedule(make_schedule(units, policy), units, policy));
+  try {
+    std::unique_ptr<Executor> executor = std::make_unique<ScheduleExecutor>(
+        std::move(units), std::move(modules), communicator, policy, optimizer, collective_timeout);
+    return executor;
+  } catch (const std::exception& error) {
+    return Status(Code::kUnavailable, RetryClass::kNeedsOperator,
+                  std::string("no room for this rank's shards (") + error.what() + "); use more ranks or free memory");
+  }
+}
+
+}  // namespace tephra::sharding

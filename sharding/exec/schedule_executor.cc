@@ -1,0 +1,345 @@
+#include "sharding/exec/schedule_executor.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <exception>
+
+namespace tephra::sharding {
+namespace {
+
+using cluster::Buffer;
+using cluster::ConstBuffer;
+
+// A unit's elements fall into this many segments for the gradient norm, at every world size.
+constexpr int64_t kSegments = kMaxWorldSize;
+
+std::vector<UnitSpec> without_training(std::vector<UnitSpec> units) {
+  for (UnitSpec& unit : units) unit.trainable = unit.needs_backward = false;
+  return units;
+}
+
+double read_loss(const Activations& outputs, const UnitSpec& unit) {
+  TEPHRA_CHECK(
+      !outputs.empty() && outputs[0].defined() && outputs[0].numel() == 1 && outputs[0].scalar_type() == at::kFloat,
+      "the last unit, " + unit.name + ", must return the loss, one float32, first");
+  return outputs[0].item<float>();
+}
+
+}  // namespace
+
+ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules,
+                                   cluster::Communicator* communicator, const Policy& policy,
+                                   const AdamWOptions& optimizer, std::chrono::nanoseconds collective_timeout)
+    : units_(std::move(units)),
+      modules_(std::move(modules)),
+      communicator_(communicator),
+      policy_(policy),
+      optimizer_(optimizer),
+      collective_timeout_(collective_timeout),
+      schedule_(make_schedule(units_, policy)),
+      store_(&units_, communicator->rank(), policy.world_size, &pool_),
+      gradients_(units_.size()),
+      stale_(units_.size(), true) {
+  // LibTorch and MKL keep the thread count per thread, and take it over on a new thread only at the first
+  // at::parallel_for: a matrix product before that would use another count, and round otherwise, than the same one
+  // after it (measured).
+  at::set_num_threads(at::get_num_threads());
+  for (const UnitSpec& unit : units_) {
+    buffers_.emplace_back(unit);
+    trees_.emplace_back(&unit, &pool_, policy.micro_batches);
+    trainable_units_ += unit.trainable ? 1 : 0;
+  }
+}
+
+Status ScheduleExecutor::load(const Reader& reader, bool with_moments) {
+  drop_gathered();
+  return store_.load(reader, with_moments);
+}
+
+Result<StepStats> ScheduleExecutor::train_step(const std::vector<const MicroBatch*>& local, const StepInput& input) {
+  if (!failure_.ok()) return failure_;
+  TEPHRA_RETURN_IF_ERROR(check_local(local));
+  if (local.size() != static_cast<size_t>(policy_.micro_batches) || input.learning_rate.size() != units_.size() ||
+      input.optimizer_step < 1) {
+    return Status(Code::kInvalidArgument, "a training step takes " + std::to_string(policy_.micro_batches) +
+                                              " micro-batches, " + std::to_string(units_.size()) +
+                                              " learning rates and a step count from 1");
+  }
+  if (const Status status = run(schedule_, local, /*training=*/true); !status.ok()) return fail(status);
+  Result<StepStats> stats = update(input);
+  if (!stats.ok()) return fail(stats.status());
+  clear_step();
+  return stats;
+}
+
+Result<StepStats> ScheduleExecutor::evaluate(const std::vector<const MicroBatch*>& local) {
+  if (!failure_.ok()) return failure_;
+  TEPHRA_RETURN_IF_ERROR(check_local(local));
+  Policy policy = policy_;
+  policy.micro_batches = static_cast<int>(local.size());
+  const Schedule schedule = make_schedule(without_training(units_), policy);
+  if (const Status status = run(schedule, local, /*training=*/false); !status.ok()) return fail(status);
+  const Result<GlobalTotals> totals = exchange(totals_);
+  if (!totals.ok()) return fail(totals.status());
+  clear_step();
+  const double tokens = static_cast<double>(totals->loss_tokens);
+  return StepStats{.loss = totals->loss_tokens > 0 ? totals->loss_sum / tokens : 0,
+                   .loss_tokens = totals->loss_tokens,
+                   .tokens = totals->tokens};
+}
+
+Status ScheduleExecutor::check_local(const std::vector<const MicroBatch*>& local) const {
+  if (local.empty() || std::find(local.begin(), local.end(), nullptr) != local.end()) {
+    return Status(Code::kInvalidArgument, "a step takes at least one micro-batch, and none may be null");
+  }
+  return ok_status();
+}
+
+Status ScheduleExecutor::run(const Schedule& schedule, const std::vector<const MicroBatch*>& local, bool training) {
+  chain_.tapes.assign(units_.size(), {});
+  totals_ = {};
+  for (const MicroBatch* batch : local) {
+    totals_.loss_tokens += batch->loss_tokens;
+    totals_.tokens += batch->tokens;
+  }
+  for (size_t position = 0; position < schedule.size(); ++position) {
+    const Op& op = schedule[position];
+    note(op);
+    try {
+      if (op.kind != OpKind::kGather && op.kind != OpKind::kFree) {
+        const size_t ahead = prefetch_position(schedule, position);
+        if (ahead < schedule.size()) issue_gather(schedule[ahead].unit);
+      }
+      TEPHRA_RETURN_IF_ERROR(run_op(op, local, training));
+    } catch (const std::exception& error) {
+      const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+      const std::string where = op.unit >= 0 ? "unit " + units_[op.unit].name : "step";
+      return Status(Code::kInternal, where + ", micro-batch " + std::to_string(op.micro_batch) + ": " +
+                                         (torch_error ? torch_error->what_without_backtrace() : error.what()));
+    }
+  }
+  return finish_reduction();
+}
+
+Status ScheduleExecutor::run_op(const Op& op, const std::vector<const MicroBatch*>& local, bool training) {
+  switch (op.kind) {
+    case OpKind::kGather:
+      issue_gather(op.unit);
+      return finish_gather(op.unit);
+    case OpKind::kForward:
+      forward(op, *local[op.micro_batch], training);
+      return ok_status();
+    case OpKind::kFree:
+      buffers_[op.unit].detach();
+      return ok_status();
+    case OpKind::kRecompute:
+      recompute(op, *local[op.micro_batch]);
+      return ok_status();
+    case OpKind::kBackward:
+      backward(op);
+      return ok_status();
+    case OpKind::kReduceScatter:
+      return reduce(op.unit);
+    case OpKind::kStep:
+      return ok_status();
+  }
+  return ok_status();
+}
+
+// With recomputation the tape is built in forward too, and dropped at the unit's end: only then is it known which
+// outputs can carry a gradient, and kernels that choose by that make the same choice both times. Memory peaks at one
+// unit's tape, as it does again in backward.
+void ScheduleExecutor::forward(const Op& op, const MicroBatch& batch, bool training) {
+  const UnitSpec& unit = units_[op.unit];
+  const bool last = op.unit + 1 == static_cast<int>(units_.size());
+  const bool with_tape = training && unit.needs_backward;
+  if (op.unit == 0) chain_.activations.clear();
+  UnitTape tape{std::move(chain_.activations), {}};
+  Activations outputs = run_forward(*modules_[op.unit], unit, buffers_[op.unit], tape.inputs, batch, with_tape);
+  if (last) {
+    totals_.losses.push_back(read_loss(outputs, unit));
+    chain_.activations.clear();
+    chain_.output_gradients = loss_gradients(outputs);
+  } else {
+    chain_.activations = detached(outputs);
+  }
+  if (!with_tape) return;
+  if (last || !policy_.recompute) tape.outputs = std::move(outputs);
+  chain_.tapes[op.unit] = std::move(tape);
+}
+
+void ScheduleExecutor::recompute(const Op& op, const MicroBatch& batch) {
+  UnitTape& tape = chain_.tapes[op.unit];
+  tape.outputs =
+      run_forward(*modules_[op.unit], units_[op.unit], buffers_[op.unit], tape.inputs, batch, /*with_tape=*/true);
+}
+
+void ScheduleExecutor::backward(const Op& op) {
+  UnitTape tape = std::move(chain_.tapes[op.unit]);
+  chain_.tapes[op.unit] = {};
+  UnitGradients gradients = run_backward(units_[op.unit], buffers_[op.unit], std::move(tape), chain_.output_gradients);
+  chain_.output_gradients = std::move(gradients.inputs);
+  if (units_[op.unit].trainable) trees_[op.unit].add(gradients.parameters);
+}
+
+void ScheduleExecutor::issue_gather(int unit) {
+  if (gather_.unit == unit || (buffers_[unit].attached() && !stale_[unit])) return;
+  TEPHRA_CHECK(gather_.unit < 0, "one gather is under way at a time");
+  const int64_t flat = units_[unit].flat_numel;
+  if (alone() || flat == 0) {
+    buffers_[unit].attach(store_.parameters(unit));
+    stale_[unit] = false;
+    return;
+  }
+  if (buffers_[unit].attached()) buffers_[unit].detach();
+  gather_.unit = unit;
+  gather_.full = pool_.acquire(flat);
+  const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], policy_.world_size), DType::kFloat32};
+  const Buffer full{gather_.full.data(), flat, DType::kFloat32};
+  gather_.done = submit("gather " + units_[unit].name,
+                        [=, this](Deadline deadline) { return communicator_->all_gather(shard, full, deadline); });
+}
+
+Status ScheduleExecutor::finish_gather(int unit) {
+  if (gather_.unit != unit) return ok_status();  // kept from an earlier step, or used in place
+  const Status status = gather_.done.get();
+  gather_.unit = -1;
+  TEPHRA_RETURN_IF_ERROR(status);
+  buffers_[unit].attach(std::move(gather_.full));
+  stale_[unit] = false;
+  return ok_status();
+}
+
+Status ScheduleExecutor::reduce(int unit) {
+  TEPHRA_RETURN_IF_ERROR(finish_reduction());
+  const int64_t flat = units_[unit].flat_numel;
+  Block sum = trees_[unit].take();
+  if (alone() || flat == 0) {
+    gradients_[unit] = std::move(sum);
+    return ok_status();
+  }
+  gradients_[unit] = pool_.acquire(shard_numel(units_[unit], policy_.world_size));
+  reduction_.unit = unit;
+  reduction_.full = std::move(sum);
+  const Buffer full{reduction_.full.data(), flat, DType::kFloat32};
+  const Buffer shard{gradients_[unit].data(), gradients_[unit].count(), DType::kFloat32};
+  reduction_.done = submit("reduce-scatter " + units_[unit].name, [=, this](Deadline deadline) {
+    return communicator_->reduce_scatter_tree(full, shard, deadline);
+  });
+  return ok_status();
+}
+
+Status ScheduleExecutor::finish_reduction() {
+  if (reduction_.unit < 0) return ok_status();
+  const Status status = reduction_.done.get();
+  reduction_.unit = -1;
+  reduction_.full = Block();
+  return status;
+}
+
+Result<GlobalTotals> ScheduleExecutor::exchange(const LocalTotals& local) {
+  const int world = policy_.world_size;
+  std::vector<double> values = pack_values(local);
+  std::vector<int64_t> counts = pack_counts(local);
+  std::vector<double> all_values(values.size() * world);
+  std::vector<int64_t> all_counts(counts.size() * world);
+  const auto gather_all = [&](ConstBuffer mine, Buffer all) {
+    return submit("exchange of losses and norms",
+                  [=, this](Deadline deadline) { return communicator_->all_gather(mine, all, deadline); });
+  };
+  std::future<Status> values_done = gather_all({values.data(), std::ssize(values), DType::kFloat64},
+                                               {all_values.data(), std::ssize(all_values), DType::kFloat64});
+  std::future<Status> counts_done = gather_all({counts.data(), std::ssize(counts), DType::kInt64},
+                                               {all_counts.data(), std::ssize(all_counts), DType::kInt64});
+  // Both before returning: they write into this frame.
+  const Status values_status = values_done.get();
+  const Status counts_status = counts_done.get();
+  TEPHRA_RETURN_IF_ERROR(values_status);
+  TEPHRA_RETURN_IF_ERROR(counts_status);
+  const int units = local.squared_sums.empty() ? 0 : trainable_units_;
+  return combine(all_values, all_counts, world, static_cast<int>(local.losses.size()), units);
+}
+
+std::vector<double> ScheduleExecutor::local_squared_sums() const {
+  const int64_t segments = kSegments / policy_.world_size;
+  std::vector<double> sums(trainable_units_ * segments);
+  double* next = sums.data();
+  for (size_t u = 0; u < units_.size(); ++u) {
+    if (!units_[u].trainable) continue;
+    squared_sums(gradients_[u].data(), units_[u].flat_numel / kSegments, segments, next);
+    next += segments;
+  }
+  return sums;
+}
+
+Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
+  totals_.squared_sums = local_squared_sums();
+  TEPHRA_ASSIGN_OR_RETURN(const GlobalTotals totals, exchange(totals_));
+  StepStats stats{.loss_tokens = totals.loss_tokens, .tokens = totals.tokens};
+  stats.skipped = true;
+  if (totals.loss_tokens == 0) return stats;
+  // Gradients are of the sum over tokens; the mean is taken here, once.
+  const double tokens = static_cast<double>(totals.loss_tokens);
+  stats.loss = totals.loss_sum / tokens;
+  stats.gradient_norm = std::sqrt(totals.squared_sum) / tokens;
+  // The same numbers on every rank, so the same decision.
+  if (!std::isfinite(stats.loss) || !std::isfinite(stats.gradient_norm)) return stats;
+  stats.skipped = false;
+  const double clip =
+      optimizer_.clip_norm > 0 ? std::min(1.0, optimizer_.clip_norm / (stats.gradient_norm + 1e-6)) : 1.0;
+  try {
+    store_.update(optimizer_, input, static_cast<float>(clip / tokens), gradients_);
+  } catch (const std::bad_alloc&) {
+    return Status(Code::kUnavailable, RetryClass::kNeedsOperator,
+                  "no memory for the buffers that keep a snapshot apart from the next step; free memory or checkpoint "
+                  "less often");
+  }
+  for (size_t u = 0; u < units_.size(); ++u) {
+    if (units_[u].trainable) stale_[u] = true;
+  }
+  return stats;
+}
+
+std::future<Status> ScheduleExecutor::submit(std::string what, std::function<Status(Deadline)> collective) {
+  return comm_.submit([this, what = std::move(what), collective = std::move(collective)] {
+    progress_.collective_sequence.store(communicator_->sequence() + 1, std::memory_order_relaxed);
+    const Status status = collective(Deadline::after(collective_timeout_));
+    return status.ok() ? status : status.with_context(what);
+  });
+}
+
+Status ScheduleExecutor::fail(const Status& status) {
+  failure_ = status;
+  communicator_->abort(status);
+  comm_.drain();
+  gather_ = {};
+  reduction_ = {};
+  clear_step();
+  drop_gathered();
+  return status;
+}
+
+// Progress stays where it was when the step failed: it is the flight record.
+void ScheduleExecutor::clear_step() {
+  chain_ = {};
+  totals_ = {};
+  for (GradientTree& tree : trees_) tree.reset();
+  for (Block& gradient : gradients_) gradient = Block();
+  if (failure_.ok()) note({static_cast<OpKind>(-1), -1, -1});
+}
+
+void ScheduleExecutor::drop_gathered() {
+  for (UnitBuffer& buffer : buffers_) buffer.detach();
+  stale_.assign(units_.size(), true);
+}
+
+void ScheduleExecutor::note(const Op& op) {
+  progress_.phase.store(static_cast<int>(op.kind) + 1, std::memory_order_relaxed);
+  progress_.unit.store(op.unit, std::memory_order_relaxed);
+  progress_.micro_batch.store(op.micro_batch, std::memory_order_relaxed);
+}
+
+}  // namespace tephra::sharding

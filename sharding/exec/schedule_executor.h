@@ -1,0 +1,100 @@
+// Executor's implementation: walks the schedule, with the collectives on their own thread.
+#pragma once
+
+#include <future>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "sharding/exec/comm_thread.h"
+#include "sharding/exec/executor.h"
+#include "sharding/exec/gradient_tree.h"
+#include "sharding/exec/shard_store.h"
+#include "sharding/exec/step_totals.h"
+#include "sharding/exec/tape.h"
+#include "sharding/exec/unit_buffer.h"
+
+namespace tephra::sharding {
+
+class ScheduleExecutor final : public Executor {
+ public:
+  // Arguments as Executor::create has checked them.
+  ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules,
+                   cluster::Communicator* communicator, const Policy& policy, const AdamWOptions& optimizer,
+                   std::chrono::nanoseconds collective_timeout);
+  ~ScheduleExecutor() override = default;
+
+  Status load(const Reader& reader, bool with_moments) override;
+  Result<StepStats> train_step(const std::vector<const MicroBatch*>& local, const StepInput& input) override;
+  Result<StepStats> evaluate(const std::vector<const MicroBatch*>& local) override;
+  Snapshot snapshot() override { return store_.snapshot(); }
+  const Progress& progress() const override { return progress_; }
+  const std::vector<UnitSpec>& units() const override { return units_; }
+  int64_t buffer_bytes() const override { return pool_.allocated_bytes(); }
+
+ private:
+  // A gather or reduction that was submitted and not yet waited for. `full` is its unit-sized buffer.
+  struct InFlight {
+    int unit = -1;
+    Block full;
+    std::future<Status> done;
+  };
+  // What flows through the chain for the micro-batch being run.
+  struct Chain {
+    Activations activations;                   // inputs of the next unit's forward
+    std::vector<UnitTape> tapes;               // per unit
+    std::vector<at::Tensor> output_gradients;  // of the next unit's backward
+  };
+
+  Status check_local(const std::vector<const MicroBatch*>& local) const;
+  // Runs `schedule`, all but its kStep, and turns exceptions into a Status.
+  Status run(const Schedule& schedule, const std::vector<const MicroBatch*>& local, bool training);
+  Status run_op(const Op& op, const std::vector<const MicroBatch*>& local, bool training);
+
+  void forward(const Op& op, const MicroBatch& batch, bool training);
+  void recompute(const Op& op, const MicroBatch& batch);
+  void backward(const Op& op);
+  void issue_gather(int unit);
+  Status finish_gather(int unit);
+  Status reduce(int unit);
+  Status finish_reduction();
+
+  Result<GlobalTotals> exchange(const LocalTotals& local);
+  Result<StepStats> update(const StepInput& input);
+  std::vector<double> local_squared_sums() const;
+
+  std::future<Status> submit(std::string what, std::function<Status(Deadline)> collective);
+  // The first failure is kept; the peers are told and everything in flight is taken back.
+  Status fail(const Status& status);
+  void clear_step();
+  void drop_gathered();
+  void note(const Op& op);
+
+  bool alone() const { return policy_.world_size == 1; }
+
+  const std::vector<UnitSpec> units_;
+  const std::vector<std::unique_ptr<UnitModule>> modules_;
+  cluster::Communicator* const communicator_;
+  const Policy policy_;
+  const AdamWOptions optimizer_;
+  const std::chrono::nanoseconds collective_timeout_;
+  const Schedule schedule_;
+  int trainable_units_ = 0;
+
+  BlockPool pool_;
+  ShardStore store_;
+  std::vector<UnitBuffer> buffers_;
+  std::vector<GradientTree> trees_;
+  std::vector<Block> gradients_;  // per unit, this rank's shard of the summed gradient; held from reduction to update
+  std::vector<bool> stale_;       // gathered, but the shards have changed since (without shard_parameters)
+
+  Chain chain_;
+  LocalTotals totals_;
+  InFlight gather_;
+  InFlight reduction_;
+  Progress progress_;
+  Status failure_;
+  CommThread comm_;  // last: ends before what its closures use
+};
+
+}  // namespace tephra::sharding

@@ -1,0 +1,59 @@
+// This rank's shards of parameters and optimizer state, and their hand-over to snapshots without a copy: while a
+// snapshot holds the current state, the next step writes into other buffers; without one it updates in place.
+// Threading: the compute thread. A Snapshot may be dropped on any thread.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "sharding/exec/adamw.h"
+#include "sharding/exec/block_pool.h"
+#include "sharding/exec/executor.h"
+
+namespace tephra::sharding {
+
+class ShardStore {
+ public:
+  // `units` and `pool` outlive the store. Everything starts at zero.
+  ShardStore(const std::vector<UnitSpec>* units, int rank, int world_size, BlockPool* pool);
+
+  // Executor::load. On failure the contents are unspecified.
+  Status load(const Executor::Reader& reader, bool with_moments);
+
+  // shard_numel floats. Valid until the next load() or update().
+  float* parameters(int unit) const;
+
+  // One AdamW step of every trainable unit. gradients: per unit, the summed gradient's shard; scale: times each
+  // element.
+  void update(const AdamWOptions& options, const StepInput& input, float scale, const std::vector<Block>& gradients);
+
+  Snapshot snapshot() const;
+
+ private:
+  struct UnitState {
+    Block parameters, first_moment, second_moment;
+    AdamWState pointers() const { return {parameters.data(), first_moment.data(), second_moment.data()}; }
+  };
+  struct TrainedState {  // of all units; empty for frozen ones
+    std::vector<UnitState> units;
+    // Snapshots that hold this state. Dropped on other threads with release, read here with acquire, so that whatever
+    // the holder read was read before it is overwritten.
+    mutable std::atomic<int> holders{0};
+  };
+
+  std::shared_ptr<TrainedState> make_state() const;
+  // The state that the next write goes to: the current one when nobody else holds it.
+  std::shared_ptr<TrainedState> writable() const;
+  Status load_unit(const Executor::Reader& reader, int unit, bool with_moments, TrainedState& into);
+
+  const std::vector<UnitSpec>& units_;
+  const int rank_;
+  const int world_size_;
+  BlockPool* const pool_;
+  std::vector<std::vector<DecayRun>> runs_;
+  std::vector<Block> frozen_;  // parameters of frozen units; empty for trainable ones
+  std::shared_ptr<TrainedState> current_;
+};
+
+}  // namespace tephra::sharding

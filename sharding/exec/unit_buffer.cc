@@ -1,0 +1,41 @@
+#include "sharding/exec/unit_buffer.h"
+
+namespace tephra::sharding {
+
+UnitBuffer::UnitBuffer(const UnitSpec& unit)
+    : storage_(c10::Storage::use_byte_size_t(), unit.flat_numel * sizeof(float),
+               at::DataPtr(nullptr, at::Device(at::kCPU)),
+               /*allocator=*/nullptr, /*resizable=*/false) {
+  for (const TensorSpec& spec : unit.tensors) {
+    // Made by hand: from_blob would tie the tensor to one address, and a view of a flat tensor would tie all of them to
+    // one autograd version counter.
+    at::Tensor tensor = at::detail::make_tensor<c10::TensorImpl>(
+        c10::Storage(storage_), c10::DispatchKeySet(c10::DispatchKey::CPU), caffe2::TypeMeta::Make<float>());
+    tensor.unsafeGetTensorImpl()->set_storage_offset(spec.offset);
+    tensor.unsafeGetTensorImpl()->set_sizes_contiguous(spec.shape);
+    tensor.set_requires_grad(unit.trainable);
+    parameters_.push_back(std::move(tensor));
+  }
+}
+
+void UnitBuffer::attach(Block block) {
+  block_ = std::move(block);
+  point_to(block_.data());
+}
+
+void UnitBuffer::attach(float* shard) {
+  block_ = Block();
+  point_to(shard);
+}
+
+void UnitBuffer::detach() {
+  point_to(nullptr);
+  block_ = Block();
+}
+
+void UnitBuffer::point_to(float* data) {
+  storage_.set_data_ptr_noswap(at::DataPtr(data, at::Device(at::kCPU)));
+  attached_ = data != nullptr;
+}
+
+}  // namespace tephra::sharding

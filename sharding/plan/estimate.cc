@@ -1,0 +1,142 @@
+// The planner's half of the schedule: the executor's rules about what is in memory when, applied to sizes.
+#include <algorithm>
+
+#include "sharding/plan/schedule.h"
+
+namespace tephra::sharding {
+namespace {
+
+constexpr int64_t kElement = sizeof(float);
+
+class Walk {
+ public:
+  Walk(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy, int64_t tokens)
+      : schedule_(schedule),
+        units_(units),
+        policy_(policy),
+        tokens_(static_cast<double>(tokens)),
+        merges_(tree_merges(policy.micro_batches)),
+        gathered_(units.size(), false) {
+    shards();
+  }
+
+  StepEstimate run() {
+    for (size_t i = 0; i < schedule_.size(); ++i) {
+      const Op& op = schedule_[i];
+      switch (op.kind) {
+        case OpKind::kGather:
+          gather(op.unit);
+          break;
+        case OpKind::kForward:
+          forward(op.unit);
+          break;
+        case OpKind::kFree:
+          gathered_[op.unit] = false;
+          break;
+        case OpKind::kRecompute:
+          recompute(op.unit);
+          break;
+        case OpKind::kBackward:
+          backward(op.unit, op.micro_batch);
+          break;
+        case OpKind::kReduceScatter:
+          reduce(op.unit);
+          break;
+        case OpKind::kStep:
+          break;
+      }
+      note_gathered(prefetch_position(schedule_, i));
+    }
+    return result_;
+  }
+
+ private:
+  int64_t flat_bytes(int unit) const { return units_[unit].flat_numel * kElement; }
+  int64_t activation_bytes(double per_token) const { return static_cast<int64_t>(per_token * tokens_) * kElement; }
+  double moved(int unit) const {  // what a rank receives: all but its own shard
+    return static_cast<double>(flat_bytes(unit)) * (policy_.world_size - 1) / policy_.world_size;
+  }
+  bool recomputes(int unit) const { return policy_.recompute && unit + 1 != static_cast<int>(units_.size()); }
+
+  void shards() {
+    for (const UnitSpec& unit : units_) {
+      const int64_t bytes = shard_numel(unit, policy_.world_size) * kElement;
+      memory_.parameter_shards += bytes;
+      if (!unit.trainable) continue;
+      memory_.gradient_shards += bytes;
+      memory_.optimizer_shards += 2 * bytes + 3 * bytes;
+    }
+  }
+
+  void gather(int unit) {
+    gathered_[unit] = true;
+    // Frozen units that stay gathered were gathered in the first step of the job.
+    if (policy_.shard_parameters || units_[unit].trainable) result_.gathered_bytes += moved(unit);
+  }
+
+  void note_gathered(size_t prefetch) {
+    if (policy_.world_size == 1) return;  // the shard is the unit and is used in place
+    int64_t bytes = prefetch < schedule_.size() ? flat_bytes(schedule_[prefetch].unit) : 0;
+    for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? flat_bytes(static_cast<int>(u)) : 0;
+    memory_.gathered_peak = std::max(memory_.gathered_peak, bytes);
+  }
+
+  // With recomputation the forward pass drops the unit's tape at its end, so one unit's tape counts at a time.
+  void forward(int unit) {
+    result_.macs += units_[unit].macs_per_token * tokens_;
+    if (!units_[unit].needs_backward) return;
+    const int64_t tape = activation_bytes(units_[unit].activation_per_token);
+    note_activations(tape);
+    activations_ += recomputes(unit) ? input_bytes(unit) : tape;
+  }
+  void recompute(int unit) {
+    result_.macs += units_[unit].macs_per_token * tokens_;
+    note_activations(activation_bytes(units_[unit].activation_per_token));
+  }
+  int64_t input_bytes(int unit) const { return unit == 0 ? 0 : activation_bytes(units_[unit - 1].output_per_token); }
+  void note_activations(int64_t more) {
+    memory_.activation_peak = std::max(memory_.activation_peak, activations_ + more);
+  }
+
+  void backward(int unit, int micro_batch) {
+    const UnitSpec& spec = units_[unit];
+    const bool to_input = unit > 0 && units_[unit - 1].needs_backward;
+    result_.macs += spec.macs_per_token * tokens_ * ((spec.trainable ? 1 : 0) + (to_input ? 1 : 0));
+    activations_ -= recomputes(unit) ? input_bytes(unit) : activation_bytes(spec.activation_per_token);
+    if (!spec.trainable) return;
+    // A leaf that is added at once needs no buffer of its own.
+    const bool new_buffer = merges_[micro_batch] == 0;
+    gradients_ += new_buffer ? flat_bytes(unit) : 0;
+    memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_ + flat_bytes(unit));
+    const int released = std::max(0, merges_[micro_batch] - 1);
+    gradients_ -= released * flat_bytes(unit);
+  }
+
+  // The unit's sum is in use until the next reduction is issued.
+  void reduce(int unit) {
+    result_.reduced_bytes += moved(unit);
+    if (reducing_ >= 0) gradients_ -= flat_bytes(reducing_);
+    reducing_ = unit;
+  }
+
+  const Schedule& schedule_;
+  const std::vector<UnitSpec>& units_;
+  const Policy& policy_;
+  const double tokens_;
+  const std::vector<int> merges_;
+  std::vector<bool> gathered_;
+  int64_t activations_ = 0;
+  int64_t gradients_ = 0;
+  int reducing_ = -1;
+  StepEstimate result_;
+  MemoryEstimate& memory_ = result_.memory;
+};
+
+}  // namespace
+
+StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
+                      int64_t tokens_per_micro_batch) {
+  return Walk(schedule, units, policy, tokens_per_micro_batch).run();
+}
+
+}  // namespace tephra::sharding

@@ -1,0 +1,148 @@
+// Opening, owning and the journal. The rest: checkpoints.cc, commit.cc, import.cc, gc.cc, verify.cc.
+#include "storage/index/store.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "storage/index/store_impl.h"
+
+namespace tephra::storage {
+namespace {
+
+constexpr const char* kFormatKey = "format";
+constexpr const char* kFormatVersion = "1";
+
+std::string owner_text(const std::string& url) { return "pid=" + std::to_string(::getpid()) + "\nurl=" + url + "\n"; }
+
+std::string owner_field(const std::string& text, const std::string& key) {
+  size_t at = text.find(key + "=");
+  if (at == std::string::npos) return "";
+  at += key.size() + 1;
+  return text.substr(at, text.find('\n', at) - at);
+}
+
+// Who owns the store is a hint for people, read without any lock: RocksDB's lock alone decides.
+Status busy_status(Env& env, const std::string& dir, const std::string& owner_path) {
+  auto text = read_file(env, owner_path);
+  std::string pid = text.ok() ? owner_field(*text, "pid") : "", url = text.ok() ? owner_field(*text, "url") : "";
+  std::string who = pid.empty() ? "" : " (pid " + pid + ")";
+  return {Code::kBusy, "store " + dir + " is in use by another process" + who +
+                           "; stop it, or talk to it with --server" + (url.empty() ? "" : " " + url)};
+}
+
+Status check_format(Database& db, const std::string& dir, OpenMode mode) {
+  TEPHRA_ASSIGN_OR_RETURN(auto version, db.read(ColumnFamily::kMeta, kFormatKey));
+  if (!version && mode == OpenMode::kReadWrite)
+    return db.write({{ColumnFamily::kMeta, kFormatKey, kFormatVersion}}, true);
+  if (!version) return {Code::kNotFound, dir + " is not a finished store; open it once for writing"};
+  if (*version != kFormatVersion)
+    return {Code::kUnsupported, "store " + dir + " has format " + *version + " and this build reads format " +
+                                    kFormatVersion + "; use the build that made it, or a newer one"};
+  return ok_status();
+}
+
+// What the store's own methods keep consistent is not written through the journal.
+Status check_journal(const std::vector<Put>& puts) {
+  for (const Put& put : puts) {
+    bool ours = put.cf == ColumnFamily::kCheckpoints || put.cf == ColumnFamily::kChunks ||
+                put.cf == ColumnFamily::kLeases || put.cf == ColumnFamily::kTags ||
+                (put.cf == ColumnFamily::kMeta &&
+                 (put.key == kFormatKey || put.key.starts_with("pack/") || put.key.starts_with("import/")));
+    if (ours)
+      return {Code::kInvalidArgument,
+              "key '" + put.key + "' belongs to the store and is not written through its journal"};
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+Result<const PackReader*> PackCache::get(const std::string& pack) {
+  auto it = open_.find(pack);
+  if (it == open_.end()) {
+    if (open_.size() >= CheckpointReader::kOpenPacks) open_.clear();
+    TEPHRA_ASSIGN_OR_RETURN(auto reader, PackReader::open(env_, packs_dir_, pack));
+    it = open_.emplace(pack, std::move(reader)).first;
+  }
+  return it->second.get();
+}
+
+Status PackCache::check(const ChunkRef& chunk, const ChunkLocation& location) {
+  TEPHRA_ASSIGN_OR_RETURN(const PackReader* reader, get(location.pack));
+  buffer_.resize(chunk.length);
+  return reader->read_chunk(chunk, location.offset, buffer_);
+}
+
+std::vector<ChunkRef> chunks_of(const std::vector<ManifestTensor>& tensors) {
+  std::vector<ChunkRef> chunks;
+  for (const ManifestTensor& tensor : tensors)
+    for (const Piece& piece : tensor.pieces) chunks.push_back(piece.chunk);
+  std::sort(chunks.begin(), chunks.end());
+  chunks.erase(std::unique(chunks.begin(), chunks.end()), chunks.end());
+  return chunks;
+}
+
+Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Store::~Store() {
+  if (impl_->mode == OpenMode::kReadWrite)
+    (void)impl_->env.remove(impl_->owner_path());  // while the lock is still ours
+}
+
+Result<std::unique_ptr<Store>> Store::open(Env& env, const std::string& dir, OpenMode mode,
+                                           const std::string& owner_url) {
+  std::unique_ptr<Impl> impl(new Impl{env, dir, mode, nullptr, {}, {}, {}});
+  if (mode == OpenMode::kReadWrite) {
+    TEPHRA_RETURN_IF_ERROR(env.make_directories(impl->packs_dir()));
+    TEPHRA_RETURN_IF_ERROR(env.sync_directory(dir));
+  } else if (!env.exists(dir + "/index")) {
+    return Status(Code::kNotFound, "there is no store in " + dir);
+  }
+  auto db = Database::open(dir + "/index", mode);
+  if (!db.ok()) return db.status().code() == Code::kBusy ? busy_status(env, dir, impl->owner_path()) : db.status();
+  impl->db = std::move(*db);
+  TEPHRA_RETURN_IF_ERROR(check_format(*impl->db, dir, mode));
+  if (mode == OpenMode::kReadWrite) {
+    if (Status status = write_file_atomic(env, impl->owner_path(), owner_text(owner_url)); !status.ok())
+      log::warning("owner file not written", {{"store", dir}, {"error", status.message()}});
+    TEPHRA_ASSIGN_OR_RETURN(auto files, env.list(impl->packs_dir()));
+    impl->collectable.insert(files.begin(), files.end());
+  }
+  return std::unique_ptr<Store>(new Store(std::move(impl)));
+}
+
+std::string Store::packs_dir() const { return impl_->packs_dir(); }
+const std::string& Store::dir() const { return impl_->dir; }
+bool Store::read_only() const { return impl_->mode == OpenMode::kReadOnly; }
+
+Status Store::Impl::require_writable() const {
+  if (mode == OpenMode::kReadWrite) return ok_status();
+  return {Code::kPermission, "store " + dir + " is open read-only"};
+}
+
+Status Store::write(const std::vector<Put>& puts, bool sync) {
+  TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
+  TEPHRA_RETURN_IF_ERROR(check_journal(puts));
+  return impl_->db->write(puts, sync);
+}
+
+Result<std::optional<std::string>> Store::read(ColumnFamily cf, const std::string& key) const {
+  return impl_->db->read(cf, key);
+}
+
+Status Store::scan(ColumnFamily cf, const std::string& prefix,
+                   const std::function<bool(std::string_view key, std::string_view value)>& callback,
+                   const std::string& start) const {
+  return impl_->db->scan(cf, prefix, callback, start);
+}
+
+Result<Manifest> Store::commit(Manifest manifest, const std::vector<PackSummary>& packs,
+                               const std::vector<Put>& extra) {
+  TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
+  TEPHRA_RETURN_IF_ERROR(check_journal(extra));
+  return impl_->commit(std::move(manifest), packs, extra);
+}
+
+}  // namespace tephra::storage

@@ -1,0 +1,62 @@
+// What the store's source files share. Not for other folders.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "storage/index/database.h"
+#include "storage/index/index_codec.h"
+#include "storage/index/store.h"
+
+namespace tephra::storage {
+
+// Packs opened on demand and kept; one thread.
+class PackCache {
+ public:
+  PackCache(Env& env, std::string packs_dir) : env_(env), packs_dir_(std::move(packs_dir)) {}
+  Result<const PackReader*> get(const std::string& pack);
+  // Ok when the chunk is there and its bytes are right.
+  Status check(const ChunkRef& chunk, const ChunkLocation& location);
+
+ private:
+  Env& env_;
+  const std::string packs_dir_;
+  std::map<std::string, std::unique_ptr<PackReader>> open_;
+  std::vector<std::byte> buffer_;
+};
+
+struct Store::Impl {
+  Env& env;
+  const std::string dir;
+  const OpenMode mode;
+  std::unique_ptr<Database> db;
+
+  // Orders everything that decides on what is in the index and then writes: commit's last step, tags, removals, leases,
+  // gc.
+  mutable std::mutex mutex;
+  std::set<std::string> collectable;        // files in packs/ that no writer can be holding: see Store::gc
+  std::set<std::string> released_prefixes;  // of leases released since the store was opened
+
+  std::string packs_dir() const { return dir + "/packs"; }
+  std::string owner_path() const { return dir + "/owner"; }
+  Status require_writable() const;
+
+  // Is this a checkpoint? The only place that answers: its header, or nothing.
+  Result<std::optional<Manifest>> header(const CheckpointId& id) const;
+  Result<Manifest> manifest(const CheckpointId& id) const;  // with its tensors; kNotFound
+  Status not_found(const std::string& name) const;          // says what is there instead
+  Result<std::vector<std::optional<ChunkLocation>>> locations(const std::vector<ChunkRef>& chunks) const;
+  Result<std::vector<Lease>> leases() const;
+  Result<std::map<std::string, std::string>> tags() const;
+  Result<Manifest> commit(Manifest manifest, const std::vector<PackSummary>& packs, const std::vector<Put>& extra);
+};
+
+// Sorted, unique.
+std::vector<ChunkRef> chunks_of(const std::vector<ManifestTensor>& tensors);
+
+}  // namespace tephra::storage

@@ -1,0 +1,81 @@
+// Reading everything again. Problems are collected, not returned at the first: people want to know how much is damaged.
+#include "storage/index/store_impl.h"
+
+namespace tephra::storage {
+namespace {
+
+class Verifier {
+ public:
+  Verifier(const Store::Impl& store, VerifyReport* report)
+      : packs_(store.env, store.packs_dir()), store_(store), report_(report) {}
+
+  Status run(const Manifest& manifest) {
+    std::vector<ChunkRef> chunks = chunks_of(manifest.tensors);
+    TEPHRA_ASSIGN_OR_RETURN(auto places, store_.locations(chunks));
+    for (size_t i = 0; i < chunks.size(); ++i)
+      if (places[i]) places_.emplace(chunks[i], std::move(*places[i]));
+    report_->chunk_count = static_cast<int64_t>(chunks.size());
+    report_->tensor_count = static_cast<int64_t>(manifest.tensors.size());
+    for (const ManifestTensor& tensor : manifest.tensors) verify_tensor(tensor);
+    if (content_hash_of(manifest.tensors) != manifest.content_hash)
+      report_->problems.push_back(
+          {"", StateKind::kParameter, "", {}, "the tensor table does not hash to the checkpoint's content_hash"});
+    return ok_status();
+  }
+
+ private:
+  void verify_tensor(const ManifestTensor& tensor) {
+    const uint64_t element = static_cast<uint64_t>(size_bytes(tensor.dtype));
+    Hasher hasher;
+    bool whole = true;
+    for (const Piece& piece : tensor.pieces) {
+      if (!load(tensor, piece.chunk)) {
+        whole = false;
+        continue;
+      }
+      hasher.update(std::span(bytes_).subspan(piece.offset_in_chunk, static_cast<uint64_t>(piece.count) * element));
+    }
+    if (whole && hasher.digest() != tensor.content)
+      report_->problems.push_back(
+          {tensor.name, tensor.kind, "", {}, "its chunks are whole but do not hash to the tensor's content"});
+  }
+
+  // Fills bytes_; a tensor's neighbouring pieces often share a chunk, so the last one is kept.
+  bool load(const ManifestTensor& tensor, const ChunkRef& chunk) {
+    if (loaded_ && *loaded_ == chunk) return true;
+    loaded_.reset();
+    auto place = places_.find(chunk);
+    auto problem = [&](const std::string& pack, const std::string& message) {
+      report_->problems.push_back({tensor.name, tensor.kind, pack, chunk, message});
+      return false;
+    };
+    if (place == places_.end()) return problem("", "chunk " + chunk.hash.hex() + " is not in the index");
+    auto reader = packs_.get(place->second.pack);
+    if (!reader.ok()) return problem(place->second.pack, reader.status().message());
+    bytes_.resize(chunk.length);
+    Status status = (*reader)->read_chunk(chunk, place->second.offset, bytes_);
+    report_->bytes_read += chunk.length;
+    if (!status.ok()) return problem(place->second.pack, status.message());
+    loaded_ = chunk;
+    return true;
+  }
+
+  PackCache packs_;
+  const Store::Impl& store_;
+  VerifyReport* report_;
+  std::map<ChunkRef, ChunkLocation> places_;
+  std::vector<std::byte> bytes_;
+  std::optional<ChunkRef> loaded_;
+};
+
+}  // namespace
+
+Result<VerifyReport> Store::verify(const std::string& name) const {
+  TEPHRA_ASSIGN_OR_RETURN(Manifest manifest, get(name));
+  VerifyReport report;
+  report.name = manifest.name();
+  TEPHRA_RETURN_IF_ERROR(Verifier(*impl_, &report).run(manifest));
+  return report;
+}
+
+}  // namespace tephra::storage

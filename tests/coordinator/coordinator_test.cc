@@ -1,0 +1,373 @@
+// What is proved, with real mpirun gangs of fake ranks (fake_worker.h): a job runs to its report; lost ranks lead to a
+// new attempt from the last commit, and the result has the same bytes; a killed coordinator's successor goes on; cancel
+// leaves no process; a gang that does not fit waits or is refused.
+#include "coordinator/coordinator.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <condition_variable>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/env.h"
+#include "coordinator/journal.h"
+#include "eval/score/results.h"
+#include "fake_worker.h"
+#include "recipes/recipe.h"
+#include "storage/index/store.h"
+#include "tests/base/temp_dir.h"
+#include "victim.h"
+
+extern char** environ;
+
+namespace tephra::coordinator {
+namespace {
+
+using std::chrono::seconds;
+
+// What the ranks read; unset again with the object.
+struct Plan {
+  explicit Plan(const char* json) { setenv("TEPHRA_FAKE_PLAN", json, 1); }
+  ~Plan() { unsetenv("TEPHRA_FAKE_PLAN"); }
+};
+
+// Collects events and lets a test wait for one.
+class Ear {
+ public:
+  Ear(Coordinator& coordinator, const std::string& job) : coordinator_(coordinator) {
+    id_ = coordinator.subscribe(job, [this](const JobEvent& event) {
+      std::lock_guard lock(mutex_);
+      events_.push_back(event);
+      changed_.notify_all();
+    });
+  }
+  ~Ear() { coordinator_.unsubscribe(id_); }
+
+  template <class P>
+  bool wait_for(P predicate) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, seconds(30), [&] { return std::any_of(events_.begin(), events_.end(), predicate); });
+  }
+  bool wait_for_step(int64_t step) {
+    return wait_for([step](const JobEvent& e) { return e.kind == JobEvent::Kind::kCheckpoint && e.step.step == step; });
+  }
+  std::vector<JobEvent> events() {
+    std::lock_guard lock(mutex_);
+    return events_;
+  }
+
+ private:
+  Coordinator& coordinator_;
+  uint64_t id_ = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<JobEvent> events_;
+};
+
+std::unique_ptr<Coordinator> start(const std::string& store, int slots = 2) {
+  Options options = make_options(store);
+  options.slots = slots;
+  auto coordinator = Coordinator::start(options);
+  EXPECT_TRUE(coordinator.ok()) << coordinator.status().to_string();
+  return coordinator.ok() ? std::move(coordinator).value() : nullptr;
+}
+
+JobState run_to_end(Coordinator& coordinator, const std::string& recipe) {
+  const Result<std::string> id = coordinator.submit(recipe, "tester");
+  EXPECT_TRUE(id.ok()) << id.status().to_string();
+  if (!id.ok()) return {};
+  const Result<JobState> state = coordinator.wait(*id, Deadline::after(seconds(60)));
+  EXPECT_TRUE(state.ok()) << state.status().to_string();
+  return state.ok() ? *state : JobState{};
+}
+
+std::string content_of(Coordinator& coordinator, const std::string& checkpoint) {
+  const Result<storage::Manifest> manifest = coordinator.store().get(checkpoint);
+  EXPECT_TRUE(manifest.ok()) << manifest.status().to_string();
+  return manifest.ok() ? manifest->content_hash.hex() : "";
+}
+
+TEST(Coordinator, RunsAJobToItsReport) {
+  TempDir dir;
+  auto coordinator = start(dir / "store");
+  const std::string recipe = make_recipe(dir.path(), 2, 5);
+  Ear ear(*coordinator, "");
+  const JobState state = run_to_end(*coordinator, recipe);
+  ASSERT_EQ(state.phase, Phase::kDone) << state.reason;
+  EXPECT_EQ(state.id, "demo-1");
+  EXPECT_EQ(state.attempt, 1u);
+  EXPECT_EQ(state.stages[0].checkpoints, (std::vector<std::string>{"demo-1/lm@2", "demo-1/lm@4", "demo-1/lm@5"}));
+  EXPECT_EQ(state.stages[1].checkpoint, "demo-1/more@5");
+
+  const auto reader = coordinator->store().reader("demo-1/more@5");
+  ASSERT_TRUE(reader.ok()) << reader.status().to_string();
+  std::vector<float> w(kFakeElements);
+  ASSERT_TRUE((*reader)->read_float32("w", 0, kFakeElements, w.data()).ok());
+  EXPECT_EQ(w.front(), 10) << "the second stage starts from the first's end";
+  EXPECT_EQ(w.back(), 10);
+  EXPECT_TRUE((*reader)->has_state("w", storage::StateKind::kFirstMoment));
+  EXPECT_TRUE((*reader)->manifest().stage_complete);
+  EXPECT_EQ((*reader)->manifest().handover.at("template"), "v1");
+
+  const JobView view = *coordinator->get("demo-1");
+  EXPECT_TRUE(std::filesystem::exists(view.report_path)) << view.report_path;
+  const auto text = read_file(Env::posix(), view.directory + "/eval/more/quiz.result.json");
+  ASSERT_TRUE(text.ok()) << text.status().to_string();
+  const auto result = eval::from_json(*text);
+  ASSERT_TRUE(result.ok()) << result.status().to_string();
+  EXPECT_EQ(result->counts.at("total"), 24);
+  EXPECT_EQ(result->counts.at("correct"), 24);
+  const auto metrics = read_file(Env::posix(), view.directory + "/metrics.jsonl");
+  ASSERT_TRUE(metrics.ok());
+  EXPECT_EQ(std::count(metrics->begin(), metrics->end(), '\n'), 10);
+
+  std::set<JobEvent::Kind> kinds;
+  for (const JobEvent& event : ear.events()) kinds.insert(event.kind);
+  for (const auto kind : {JobEvent::Kind::kState, JobEvent::Kind::kStep, JobEvent::Kind::kCheckpoint,
+                          JobEvent::Kind::kBenchProgress, JobEvent::Kind::kBenchResult, JobEvent::Kind::kReport})
+    EXPECT_TRUE(kinds.contains(kind)) << kind_name(kind);
+  const auto leases = coordinator->store().leases();
+  EXPECT_TRUE(leases.ok() && leases->empty());
+}
+
+TEST(Coordinator, ALostRankLeadsToANewAttemptWithTheSameResult) {
+  TempDir dir;
+  const std::string recipe = make_recipe(dir.path(), 2, 5);
+  std::string whole;
+  {
+    auto coordinator = start(dir / "whole");
+    ASSERT_EQ(run_to_end(*coordinator, recipe).phase, Phase::kDone);
+    whole = content_of(*coordinator, "demo-1/more@5");
+  }
+  Plan plan(R"({"die": {"attempt": 1, "rank": 1, "stage": "lm", "step": 4}})");
+  auto coordinator = start(dir / "broken");
+  Ear ear(*coordinator, "");
+  const JobState state = run_to_end(*coordinator, recipe);
+  ASSERT_EQ(state.phase, Phase::kDone) << state.reason;
+  EXPECT_EQ(state.attempt, 2u);
+  EXPECT_EQ(state.restarts_total, 1);
+  EXPECT_NE(state.reason.find("rank 1"), std::string::npos) << state.reason;
+  EXPECT_NE(state.reason.find("signal 9"), std::string::npos) << state.reason;
+  EXPECT_EQ(content_of(*coordinator, "demo-1/more@5"), whole);
+  EXPECT_TRUE(ear.wait_for([](const JobEvent& e) { return e.kind == JobEvent::Kind::kRestart; }));
+}
+
+TEST(Coordinator, AnEvaluationGoesOnBehindTheAnswersItHas) {
+  TempDir dir;
+  Plan plan(R"({"die": {"attempt": 1, "rank": 0, "bench": "quiz", "answers": 5}})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(*coordinator, make_recipe(dir.path(), 2, 2));
+  ASSERT_EQ(state.phase, Phase::kDone) << state.reason;
+  EXPECT_EQ(state.attempt, 2u);
+  const std::string job = (*coordinator->get("demo-1")).directory;
+  std::ifstream in(job + "/eval/more/quiz.answers.jsonl");
+  std::multiset<std::string> ids;
+  for (std::string line; std::getline(in, line);) ids.insert(nlohmann::json::parse(line).at("id"));
+  EXPECT_EQ(ids.size(), 24u) << "no question was asked twice";
+}
+
+TEST(Coordinator, DoesNotRetryAPermanentFailure) {
+  TempDir dir;
+  Plan plan(R"({"fail": {"rank": 0, "stage": "lm", "step": 2}})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(*coordinator, make_recipe(dir.path(), 2, 3));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_EQ(state.attempt, 1u);
+  EXPECT_EQ(state.reason, "rank 0: a step that cannot work");
+}
+
+TEST(Coordinator, GivesUpAfterMaxRestarts) {
+  TempDir dir;
+  Plan plan(R"({"die": {"rank": 0, "stage": "lm", "step": 1}})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(*coordinator, make_recipe(dir.path(), 1, 3, 1));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_EQ(state.attempt, 2u);
+  EXPECT_NE(state.reason.find("after 1 restarts"), std::string::npos) << state.reason;
+}
+
+TEST(Coordinator, CancelEndsEveryProcess) {
+  for (const char* text :
+       {R"({"hold": {"stage": "lm", "step": 3}})", R"({"hold": {"stage": "lm", "step": 3}, "deaf": true})"}) {
+    TempDir dir;
+    Plan plan(text);
+    Options options = make_options(dir / "store");
+    options.stop_grace = std::chrono::milliseconds(500);
+    auto started = Coordinator::start(options);
+    ASSERT_TRUE(started.ok()) << started.status().to_string();
+    Coordinator& coordinator = **started;
+    Ear ear(coordinator, "");
+    const Result<std::string> id = coordinator.submit(make_recipe(dir.path(), 2, 5), "tester");
+    ASSERT_TRUE(id.ok()) << id.status().to_string();
+    ASSERT_TRUE(ear.wait_for_step(2));
+    const JobView view = *coordinator.get(*id);
+    ASSERT_EQ(view.ranks.size(), 2u);
+    ASSERT_TRUE(coordinator.cancel(*id, "enough").ok());
+    const Result<JobState> state = coordinator.wait(*id, Deadline::after(seconds(20)));
+    ASSERT_TRUE(state.ok()) << state.status().to_string();
+    EXPECT_EQ(state->phase, Phase::kCancelled);
+    EXPECT_EQ(state->cancel_reason, "enough");
+    for (const RankView& rank : view.ranks) EXPECT_FALSE(is_running(rank.pid)) << "rank " << rank.rank;
+    EXPECT_FALSE(is_running(view.state.gang_record.pid));
+    EXPECT_TRUE(coordinator.cancel(*id, "again").ok()) << "a job that has ended";
+    EXPECT_EQ(coordinator.cancel("demo-9", "x").code(), Code::kNotFound);
+  }
+}
+
+TEST(Coordinator, ShutdownKeepsTheJobForTheNextStart) {
+  TempDir dir;
+  const std::string recipe = make_recipe(dir.path(), 2, 5);
+  std::vector<RankView> ranks;
+  {
+    Plan plan(R"({"hold": {"stage": "lm", "step": 3}})");
+    auto coordinator = start(dir / "store");
+    Ear ear(*coordinator, "");
+    const Result<std::string> id = coordinator->submit(recipe, "tester");
+    ASSERT_TRUE(id.ok()) << id.status().to_string();
+    ASSERT_TRUE(ear.wait_for_step(2));
+    ranks = (*coordinator->get(*id)).ranks;
+    coordinator->shutdown();
+    EXPECT_EQ(coordinator->wait(*id, Deadline::after(seconds(1))).status().code(), Code::kCancelled);
+    for (const RankView& rank : ranks) EXPECT_FALSE(is_running(rank.pid));
+    EXPECT_FALSE(coordinator->submit(recipe, "tester").ok());
+  }
+  auto coordinator = start(dir / "store");
+  const Result<JobState> state = coordinator->wait("demo-1", Deadline::after(seconds(60)));
+  ASSERT_TRUE(state.ok()) << state.status().to_string();
+  EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
+  EXPECT_EQ(state->attempt, 2u);
+}
+
+TEST(Coordinator, ItsSuccessorGoesOnAfterAKill) {
+  TempDir dir;
+  const std::string recipe = make_recipe(dir.path(), 2, 5);
+  std::ofstream(dir / "recipe.json") << recipe;
+  int pipe_ends[2];
+  ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
+  pid_t victim = 0;
+  {
+    Plan plan(R"({"hold": {"attempt": 1, "stage": "more", "step": 3}, "deaf": true})");
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_adddup2(&files, pipe_ends[1], 1);
+    std::string self = self_path(), store = dir / "store", file = dir / "recipe.json", mode = "victim";
+    char* words[] = {self.data(), mode.data(), store.data(), file.data(), nullptr};
+    ASSERT_EQ(posix_spawn(&victim, self.c_str(), &files, nullptr, words, environ), 0);
+    posix_spawn_file_actions_destroy(&files);
+    close(pipe_ends[1]);
+  }
+  // Three checkpoints of the first stage, one of the second; then its ranks hold.
+  FILE* lines = fdopen(pipe_ends[0], "r");
+  char line[128];
+  int checkpoints = 0;
+  while (checkpoints < 4 && fgets(line, sizeof line, lines) != nullptr) ++checkpoints;
+  EXPECT_EQ(checkpoints, 4) << line;
+  kill(victim, SIGKILL);
+  int ended = 0;
+  waitpid(victim, &ended, 0);
+  fclose(lines);
+
+  int64_t gang_pid = 0;
+  {
+    auto store = storage::Store::open(Env::posix(), dir / "store", storage::OpenMode::kReadOnly);
+    ASSERT_TRUE(store.ok()) << store.status().to_string();
+    auto jobs = Journal(**store).load();
+    ASSERT_TRUE(jobs.ok()) << jobs.status().to_string();
+    ASSERT_EQ(jobs->size(), 1u);
+    gang_pid = jobs->front().state.gang_record.pid;
+    EXPECT_EQ(jobs->front().state.stages[1].checkpoint, "demo-1/more@2");
+    EXPECT_EQ(jobs->front().state.phase, Phase::kTraining);
+  }
+  EXPECT_GT(gang_pid, 0);
+  auto coordinator = start(dir / "store");
+  ASSERT_NE(coordinator, nullptr);
+  EXPECT_FALSE(is_running(gang_pid)) << "what the killed one left is ended before anything starts";
+  const Result<JobState> state = coordinator->wait("demo-1", Deadline::after(seconds(60)));
+  ASSERT_TRUE(state.ok()) << state.status().to_string();
+  EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
+  EXPECT_EQ(state->attempt, 2u);
+  const auto reader = coordinator->store().reader("demo-1/more@5");
+  ASSERT_TRUE(reader.ok());
+  float w = 0;
+  ASSERT_TRUE((*reader)->read_float32("w", 0, 1, &w).ok());
+  EXPECT_EQ(w, 10);
+}
+
+TEST(Coordinator, RefusesAGangThatCanNeverFit) {
+  TempDir dir;
+  auto coordinator = start(dir / "store");
+  const std::string recipe = make_recipe(dir.path(), 4, 3);
+  const Result<std::string> id = coordinator->submit(recipe, "tester");
+  ASSERT_FALSE(id.ok());
+  EXPECT_EQ(id.status().code(), Code::kUnavailable);
+  EXPECT_EQ(id.status().message(),
+            "recipe wants 4 ranks x 1 threads but this machine has 2 slots; set gang.ranks: 2 or --set "
+            "gang.oversubscribe=true");
+  auto parsed = *recipes::from_json(recipe);
+  parsed.gang.oversubscribe = true;
+  EXPECT_EQ(run_to_end(*coordinator, recipes::to_json(parsed)).phase, Phase::kDone);
+}
+
+TEST(Coordinator, RunsJobsInOrderWhenSlotsAreFree) {
+  TempDir dir;
+  auto coordinator = start(dir / "store", 2);
+  const std::string recipe = make_recipe(dir.path(), 2, 2);
+  Ear ear(*coordinator, "");
+  const Result<std::string> first = coordinator->submit(recipe, "a"), second = coordinator->submit(recipe, "b");
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_EQ(*second, "demo-2");
+  EXPECT_EQ(coordinator->get("demo-2")->state.phase, Phase::kQueued);
+  EXPECT_EQ(coordinator->get("demo-2")->queue_position, 1);
+  ASSERT_TRUE(coordinator->wait(*second, Deadline::after(seconds(60))).ok());
+  bool first_ended = false;
+  for (const JobEvent& event : ear.events()) {
+    if (event.job == "demo-1" && is_final(event.phase)) first_ended = true;
+    if (event.job == "demo-2" && event.phase == Phase::kPreparing) {
+      EXPECT_TRUE(first_ended);
+    }
+  }
+  EXPECT_TRUE(first_ended);
+}
+
+TEST(Coordinator, FailsBeforeAnyGangWhenTheModelIsNotThere) {
+  TempDir dir;
+  auto coordinator = start(dir / "store");
+  auto recipe = *recipes::from_json(make_recipe(dir.path(), 1, 2));
+  recipe.model.language = dir / "nowhere";
+  const JobState state = run_to_end(*coordinator, recipes::to_json(recipe));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_EQ(state.attempt, 0u);
+  EXPECT_NE(state.reason.find("nowhere"), std::string::npos) << state.reason;
+}
+
+TEST(Coordinator, SaysWhyAGangDidNotStart) {
+  TempDir dir;
+  Options options = make_options(dir / "store");
+  options.worker_program = "/bin/false";
+  auto coordinator = Coordinator::start(options);
+  ASSERT_TRUE(coordinator.ok());
+  const JobState state = run_to_end(**coordinator, make_recipe(dir.path(), 1, 2, 0));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_NE(state.reason.find("before every rank had connected"), std::string::npos) << state.reason;
+}
+
+TEST(Coordinator, OneOwnerAStore) {
+  TempDir dir;
+  auto first = start(dir / "store");
+  const auto second = Coordinator::start(make_options(dir / "store"));
+  ASSERT_FALSE(second.ok());
+  EXPECT_EQ(second.status().code(), Code::kBusy) << second.status().to_string();
+}
+
+}  // namespace
+}  // namespace tephra::coordinator

@@ -1,0 +1,458 @@
+// What is proved: the table of what each event does in each phase, and, over random histories, that a job always ends,
+// that two attempts never live at once, that no fenced message changes anything, and that a cancelled job ends as
+// cancelled, failed or done.
+#include "coordinator/job_state.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+
+#include "base/random.h"
+
+namespace tephra::coordinator {
+namespace {
+
+JobState new_job(int stages = 2, int benches = 1, int max_restarts = 2) {
+  JobState state;
+  state.id = "demo-1";
+  state.max_restarts = max_restarts;
+  state.world = 2;
+  for (int i = 0; i < stages; ++i) {
+    StagePlan plan{"s" + std::to_string(i), i == 0 ? "base" : "s" + std::to_string(i - 1), {}};
+    for (int b = 0; b < benches; ++b) plan.benches.push_back("b" + std::to_string(b));
+    state.plan.push_back(plan);
+  }
+  state.stages.resize(state.plan.size());
+  return transition(state, Submitted{1}).state;
+}
+
+// Applies events in order; the actions are those of the last.
+struct Driver {
+  JobState state;
+  std::vector<Action> actions;
+  Driver& apply(const Event& event) {
+    Transition t = transition(state, event);
+    state = std::move(t.state);
+    actions = std::move(t.actions);
+    return *this;
+  }
+  template <class A>
+  const A* action() const {
+    for (const Action& action : actions)
+      if (const A* found = std::get_if<A>(&action)) return found;
+    return nullptr;
+  }
+};
+
+Driver training(int stages = 2, int benches = 1, int max_restarts = 2) {
+  Driver d{new_job(stages, benches, max_restarts), {}};
+  return d.apply(Scheduled{2}).apply(Prepared{Status(), "{}"}).apply(GangUp{1});
+}
+
+CheckpointCommitted committed(uint32_t attempt, int stage, int64_t step, bool complete) {
+  const std::string name = "s" + std::to_string(stage);
+  return {attempt, name, step, "demo-1/" + name + "@" + std::to_string(step), complete};
+}
+
+TEST(JobState, GoesThroughStagesBenchesAndReport) {
+  Driver d{new_job(), {}};
+  d.apply(Scheduled{2});
+  EXPECT_EQ(d.state.phase, Phase::kPreparing);
+  ASSERT_NE(d.action<Prepare>(), nullptr);
+  d.apply(Prepared{Status(), "{\"a\":1}"});
+  EXPECT_EQ(d.state.prepared_json, "{\"a\":1}");
+  ASSERT_NE(d.action<LaunchGang>(), nullptr);
+  EXPECT_EQ(d.action<LaunchGang>()->attempt, 1u);
+  EXPECT_EQ(d.action<LaunchGang>()->world, 2);
+  d.apply(GangLaunched{1, {42, 7, "m", "l"}});
+  EXPECT_EQ(d.state.gang_record.pid, 42);
+  d.apply(GangUp{1});
+  ASSERT_NE(d.action<SendTrain>(), nullptr);
+  EXPECT_EQ(d.action<SendTrain>()->checkpoint, "");
+  EXPECT_FALSE(d.action<SendTrain>()->resume);
+  d.apply(committed(1, 0, 5, false)).apply(committed(1, 0, 10, true)).apply(TaskFinished{1, "train", "s0", ""});
+  EXPECT_EQ(d.state.phase, Phase::kEvaluating);
+  ASSERT_NE(d.action<SendEvaluate>(), nullptr);
+  EXPECT_EQ(d.action<SendEvaluate>()->checkpoint, "demo-1/s0@10");
+  d.apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  ASSERT_NE(d.action<ScoreBench>(), nullptr);
+  d.apply(BenchScored{"s0", "b0", Status()});
+  EXPECT_EQ(d.state.phase, Phase::kTraining);
+  EXPECT_EQ(d.state.stage, 1);
+  ASSERT_NE(d.action<WriteReport>(), nullptr);
+  EXPECT_FALSE(d.action<WriteReport>()->final);
+  ASSERT_NE(d.action<SendTrain>(), nullptr);
+  EXPECT_EQ(d.action<SendTrain>()->checkpoint, "demo-1/s0@10");
+  EXPECT_FALSE(d.action<SendTrain>()->resume);
+  d.apply(committed(1, 1, 10, true))
+      .apply(TaskFinished{1, "train", "s1", ""})
+      .apply(TaskFinished{1, "evaluate", "s1", "b0"});
+  d.apply(BenchScored{"s1", "b0", Status()});
+  EXPECT_EQ(d.state.phase, Phase::kReporting);
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  EXPECT_EQ(d.action<WriteReport>(), nullptr) << "the final report waits for the gang's end";
+  d.apply(GangEnded{1});
+  ASSERT_NE(d.action<WriteReport>(), nullptr);
+  EXPECT_TRUE(d.action<WriteReport>()->final);
+  d.apply(ReportWritten{Status()});
+  EXPECT_EQ(d.state.phase, Phase::kDone);
+  ASSERT_NE(d.action<NotifyDone>(), nullptr);
+}
+
+TEST(JobState, RestartsFromTheLastCommitOfTheStage) {
+  Driver d = training();
+  d.apply(committed(1, 0, 5, false)).apply(GangLost{1, "rank 1 ended by signal 9", RetryClass::kNewAttempt});
+  EXPECT_EQ(d.state.gang, GangPhase::kEnding);
+  ASSERT_NE(d.action<KillGang>(), nullptr);
+  EXPECT_EQ(d.action<LaunchGang>(), nullptr) << "no new attempt while the old one may live";
+  d.apply(GangEnded{1});
+  ASSERT_NE(d.action<StartBackoff>(), nullptr);
+  EXPECT_EQ(d.action<StartBackoff>()->ms, 200);
+  d.apply(BackoffElapsed{1});
+  ASSERT_NE(d.action<LaunchGang>(), nullptr);
+  EXPECT_EQ(d.action<LaunchGang>()->attempt, 2u);
+  d.apply(GangUp{2});
+  ASSERT_NE(d.action<SendTrain>(), nullptr);
+  EXPECT_EQ(d.action<SendTrain>()->checkpoint, "demo-1/s0@5");
+  EXPECT_EQ(d.action<SendTrain>()->start_step, 5);
+  EXPECT_TRUE(d.action<SendTrain>()->resume);
+}
+
+TEST(JobState, CountsRestartsSinceTheLastCommitOnly) {
+  Driver d = training(1, 0, 1);
+  uint32_t attempt = 1;
+  for (int64_t step = 1; step <= 4; ++step, ++attempt) {
+    d.apply(committed(attempt, 0, step, false))
+        .apply(GangLost{attempt, "x", RetryClass::kNewAttempt})
+        .apply(GangEnded{attempt});
+    ASSERT_EQ(d.state.gang, GangPhase::kBackoff) << step;
+    d.apply(BackoffElapsed{attempt}).apply(GangUp{attempt + 1});
+  }
+  d.apply(GangLost{attempt, "disk on fire", RetryClass::kNewAttempt}).apply(GangEnded{attempt});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+  EXPECT_EQ(d.state.reason, "disk on fire (after 1 restarts without a new checkpoint)");
+  EXPECT_EQ(d.state.restarts_total, 4);
+}
+
+TEST(JobState, DoesNotRetryWhatWillFailAgain) {
+  for (const RetryClass retry : {RetryClass::kPermanent, RetryClass::kNeedsOperator}) {
+    Driver d = training();
+    d.apply(GangLost{1, "bad recipe", retry}).apply(GangEnded{1});
+    EXPECT_EQ(d.state.phase, Phase::kFailed);
+    EXPECT_EQ(d.state.reason, "bad recipe");
+    EXPECT_EQ(d.state.retry, retry);
+  }
+}
+
+TEST(JobState, BackoffDoublesUpToTenSeconds) {
+  EXPECT_EQ(backoff_ms(1), 200);
+  EXPECT_EQ(backoff_ms(2), 400);
+  EXPECT_EQ(backoff_ms(6), 6400);
+  EXPECT_EQ(backoff_ms(7), 10000);
+  EXPECT_EQ(backoff_ms(1000), 10000);
+}
+
+TEST(JobState, FencedMessagesChangeNothing) {
+  Driver d = training();
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(GangEnded{1}).apply(BackoffElapsed{1}).apply(GangUp{2});
+  const std::vector<Event> stale = {committed(1, 0, 5, true),
+                                    TaskFinished{1, "train", "s0", ""},
+                                    GangUp{1},
+                                    GangLost{1, "y", RetryClass::kPermanent},
+                                    GangEnded{1},
+                                    BackoffElapsed{1},
+                                    GangLaunched{1, {1, 1, "", ""}},
+                                    committed(3, 0, 5, true),
+                                    GangUp{2}};
+  for (const Event& event : stale) EXPECT_FALSE(transition(d.state, event).changed) << describe(event);
+  d.apply(GangLost{2, "x", RetryClass::kNewAttempt});
+  for (const Event& event : {Event(committed(2, 0, 5, true)), Event(TaskFinished{2, "train", "s0", ""})})
+    EXPECT_FALSE(transition(d.state, event).changed) << "the gang is ending: " << describe(event);
+}
+
+TEST(JobState, TakesNoCheckpointOutOfOrder) {
+  Driver d = training();
+  d.apply(committed(1, 0, 5, false));
+  EXPECT_FALSE(transition(d.state, committed(1, 0, 5, false)).changed);
+  EXPECT_FALSE(transition(d.state, committed(1, 0, 4, false)).changed);
+  EXPECT_FALSE(transition(d.state, committed(1, 1, 6, false)).changed) << "another stage's";
+  d.apply(committed(1, 0, 10, true));
+  EXPECT_FALSE(transition(d.state, committed(1, 0, 11, false)).changed) << "the stage is complete";
+}
+
+TEST(JobState, FailsAStageThatEndsWithoutItsCheckpoint) {
+  Driver d = training();
+  d.apply(committed(1, 0, 5, false)).apply(TaskFinished{1, "train", "s0", ""});
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  d.apply(GangEnded{1});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+}
+
+TEST(JobState, KeepsScoresOfALostGang) {
+  Driver d = training(1, 2);
+  d.apply(committed(1, 0, 3, true))
+      .apply(TaskFinished{1, "train", "s0", ""})
+      .apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt})
+      .apply(BenchScored{"s0", "b0", Status()})
+      .apply(GangEnded{1})
+      .apply(BackoffElapsed{1});
+  d.apply(GangUp{2});
+  ASSERT_NE(d.action<SendEvaluate>(), nullptr);
+  EXPECT_EQ(d.action<SendEvaluate>()->bench, "b1");
+}
+
+TEST(JobState, NeedsNoGangForTheReportAlone) {
+  Driver d = training(1, 1);
+  d.apply(committed(1, 0, 3, true))
+      .apply(TaskFinished{1, "train", "s0", ""})
+      .apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(BenchScored{"s0", "b0", Status()}).apply(GangEnded{1});
+  EXPECT_EQ(d.state.phase, Phase::kReporting);
+  ASSERT_NE(d.action<WriteReport>(), nullptr);
+  EXPECT_TRUE(d.action<WriteReport>()->final);
+}
+
+TEST(JobState, FailsWhenABenchCannotBeScored) {
+  Driver d = training(1, 1);
+  d.apply(committed(1, 0, 3, true))
+      .apply(TaskFinished{1, "train", "s0", ""})
+      .apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  d.apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "no references")}).apply(GangEnded{1});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+  EXPECT_EQ(d.state.reason, "bench b0 after stage s0: no references");
+}
+
+TEST(JobState, CancelEndsInEveryPhase) {
+  Driver queued{new_job(), {}};
+  queued.apply(CancelRequested{"me"});
+  EXPECT_EQ(queued.state.phase, Phase::kCancelled);
+  EXPECT_NE(queued.action<NotifyDone>(), nullptr);
+
+  Driver preparing{new_job(), {}};
+  preparing.apply(Scheduled{1}).apply(CancelRequested{"me"});
+  EXPECT_EQ(preparing.state.phase, Phase::kCancelled);
+  EXPECT_FALSE(transition(preparing.state, Prepared{Status(), "{}"}).changed);
+
+  Driver up = training();
+  up.apply(CancelRequested{"me"});
+  EXPECT_EQ(up.state.phase, Phase::kTraining) << "until the gang has ended";
+  EXPECT_NE(up.action<StopGang>(), nullptr);
+  EXPECT_FALSE(transition(up.state, CancelRequested{"again"}).changed);
+  up.apply(GangEnded{1});
+  EXPECT_EQ(up.state.phase, Phase::kCancelled);
+
+  Driver backoff = training();
+  backoff.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(GangEnded{1}).apply(CancelRequested{"me"});
+  EXPECT_EQ(backoff.state.phase, Phase::kCancelled);
+  EXPECT_FALSE(transition(backoff.state, BackoffElapsed{1}).changed);
+}
+
+TEST(JobState, RestartOfTheCoordinatorGoesOn) {
+  Driver d = training();
+  d.apply(committed(1, 0, 5, false)).apply(CoordinatorRestarted{});
+  ASSERT_NE(d.action<LaunchGang>(), nullptr);
+  EXPECT_EQ(d.action<LaunchGang>()->attempt, 2u);
+  EXPECT_EQ(d.state.restarts_used, 0) << "not the job's failure";
+
+  Driver preparing{new_job(), {}};
+  preparing.apply(Scheduled{1}).apply(CoordinatorRestarted{});
+  EXPECT_NE(preparing.action<Prepare>(), nullptr);
+
+  Driver queued{new_job(), {}};
+  EXPECT_FALSE(transition(queued.state, CoordinatorRestarted{}).changed);
+
+  Driver cancelling = training();
+  cancelling.apply(CancelRequested{"me"}).apply(CoordinatorRestarted{});
+  EXPECT_EQ(cancelling.state.phase, Phase::kCancelled);
+}
+
+TEST(JobState, FailedPreparationFailsTheJob) {
+  Driver d{new_job(), {}};
+  d.apply(Scheduled{1}).apply(Prepared{Status(Code::kInvalidArgument, "no such folder"), ""});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+  EXPECT_EQ(d.state.reason, "no such folder");
+  EXPECT_EQ(d.action<LaunchGang>(), nullptr);
+}
+
+// A world that answers actions with events, some late, some lost with the gang, and that throws in failures, stale
+// messages, cancels and restarts of the coordinator.
+class World {
+ public:
+  explicit World(uint64_t seed) : seed_(seed), d_{new_job(1 + below(3), below(3), below(4)), {}} {
+    pending_.push_back(Scheduled{1});
+  }
+
+  bool run(std::string* problem) {
+    for (steps_ = 0; steps_ < 4000 && !is_final(d_.state.phase); ++steps_) {
+      disturb();
+      if (pending_.empty() && !invent()) {
+        *problem = "stuck in " + std::string(phase_name(d_.state.phase)) + ", gang " +
+                   std::string(gang_phase_name(d_.state.gang));
+        return false;
+      }
+      const size_t at = below(static_cast<int>(pending_.size()));
+      const Event event = pending_[at];
+      pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(at));
+      if (!step(event, problem)) return false;
+    }
+    if (!is_final(d_.state.phase)) *problem = "did not end";
+    return is_final(d_.state.phase);
+  }
+
+ private:
+  int below(int n) { return static_cast<int>(random_below(static_cast<uint64_t>(n), {seed_, ++draws_})); }
+
+  bool step(const Event& event, std::string* problem) {
+    const JobState before = d_.state;
+    if (const auto* ended = std::get_if<GangEnded>(&event); ended != nullptr && ended->attempt == live_ && dying_) {
+      live_ = 0;
+      dying_ = false;
+    }
+    d_.apply(event);
+    const JobState& now = d_.state;
+    if (const auto* commit = std::get_if<CheckpointCommitted>(&event))
+      if (now.stages[before.stage].checkpoint == commit->name &&
+          before.stages[before.stage].checkpoint != commit->name &&
+          (commit->attempt != live_ || commit->attempt != before.attempt)) {
+        *problem = "accepted a commit of a fenced attempt";
+        return false;
+      }
+    if (now.attempt < before.attempt) *problem = "the attempt went back";
+    if (before.cancel_requested && now.phase == Phase::kDone && before.phase != Phase::kDone)
+      *problem = "a cancelled job was done";
+    for (const Action& action : d_.actions)
+      if (!carry_out(action, problem)) return false;
+    return problem->empty();
+  }
+
+  bool carry_out(const Action& action, std::string* problem) {
+    if (const auto* launch = std::get_if<LaunchGang>(&action)) {
+      if (live_ != 0) {
+        *problem = "two live attempts";
+        return false;
+      }
+      live_ = launch->attempt;
+      pending_.push_back(below(10) == 0 ? Event(GangLost{live_, "did not start", RetryClass::kNewAttempt})
+                                        : Event(GangUp{live_}));
+    }
+    if (std::holds_alternative<Prepare>(action))
+      pending_.push_back(Prepared{below(20) == 0 ? Status(Code::kInvalidArgument, "bad") : Status(), "{}"});
+    if (const auto* train = std::get_if<SendTrain>(&action)) {
+      const std::string& name = d_.state.plan[train->stage].name;
+      for (int64_t s = train->start_step + 1; s <= std::max<int64_t>(4, train->start_step); ++s)
+        script_.push_back(CheckpointCommitted{live_, name, s, name + "@" + std::to_string(s), s == 4});
+      script_.push_back(TaskFinished{live_, "train", name, ""});
+    }
+    if (const auto* evaluate = std::get_if<SendEvaluate>(&action))
+      script_.push_back(TaskFinished{live_, "evaluate", d_.state.plan[evaluate->stage].name, evaluate->bench});
+    if (const auto* score = std::get_if<ScoreBench>(&action))
+      pending_.push_back(BenchScored{d_.state.plan[score->stage].name, score->bench,
+                                     below(30) == 0 ? Status(Code::kCorruption, "bad") : Status()});
+    if (std::holds_alternative<StopGang>(action) || std::holds_alternative<KillGang>(action)) {
+      script_.clear();
+      pending_.push_back(GangEnded{live_});
+      dying_ = true;
+    }
+    if (const auto* report = std::get_if<WriteReport>(&action); report != nullptr && report->final)
+      pending_.push_back(ReportWritten{Status()});
+    if (const auto* backoff = std::get_if<StartBackoff>(&action)) pending_.push_back(BackoffElapsed{backoff->attempt});
+    return true;
+  }
+
+  // What the gang does next, or a stopped gang's end.
+  bool invent() {
+    if (script_.empty()) return false;
+    pending_.push_back(script_.front());
+    script_.pop_front();
+    return true;
+  }
+
+  void disturb() {
+    if (!script_.empty() && below(2) == 0) invent();
+    const int dice = below(60);
+    if (dice == 0 && live_ != 0 && !dying_)
+      pending_.push_back(GangLost{live_, "killed", below(12) == 0 ? RetryClass::kPermanent : RetryClass::kNewAttempt});
+    if (dice == 1) pending_.push_back(CheckpointCommitted{live_ == 0 ? 1 : live_ - 1, "s0", 3, "stale", true});
+    if (dice == 2 && d_.state.attempt > 1) pending_.push_back(GangEnded{d_.state.attempt - 1});
+    if (dice == 3 && below(8) == 0) pending_.push_back(CancelRequested{"user"});
+    if (dice == 4 && below(3) == 0) restart();
+  }
+
+  // Killed and started again: what was under way is forgotten, its processes are ended first.
+  void restart() {
+    pending_.clear();
+    script_.clear();
+    live_ = 0;
+    dying_ = false;
+    pending_.push_back(d_.state.phase == Phase::kQueued ? Event(Scheduled{1}) : Event(CoordinatorRestarted{}));
+  }
+
+  const uint64_t seed_;
+  uint64_t draws_ = 0;
+  Driver d_;
+  std::deque<Event> pending_;  // heard in any order
+  std::deque<Event> script_;   // what the ranks will say, in order
+  uint32_t live_ = 0;          // attempt that has processes; 0: none
+  bool dying_ = false;
+  int steps_ = 0;
+};
+
+TEST(JobState, RandomHistoriesKeepTheInvariants) {
+  for (uint64_t seed = 1; seed <= 3000; ++seed) {
+    std::string problem;
+    ASSERT_TRUE(World(seed).run(&problem)) << "seed " << seed << ": " << problem;
+  }
+}
+
+TEST(JobState, EveryEventIsAcceptedInEveryState) {
+  const std::vector<Event> events = {Scheduled{1},
+                                     Prepared{Status(), "{}"},
+                                     Prepared{Status(Code::kIo, "x"), ""},
+                                     GangLaunched{1, {1, 1, "", ""}},
+                                     GangUp{1},
+                                     committed(1, 0, 1, false),
+                                     committed(1, 0, 2, true),
+                                     TaskFinished{1, "train", "s0", ""},
+                                     TaskFinished{1, "evaluate", "s0", "b0"},
+                                     BenchScored{"s0", "b0", Status()},
+                                     BenchScored{"s0", "b0", Status(Code::kIo, "x")},
+                                     GangLost{1, "x", RetryClass::kNewAttempt},
+                                     GangLost{1, "x", RetryClass::kPermanent},
+                                     CancelRequested{"x"},
+                                     GangEnded{1},
+                                     ReportWritten{Status()},
+                                     ReportWritten{Status(Code::kIo, "x")},
+                                     BackoffElapsed{1},
+                                     CoordinatorRestarted{}};
+  // All states that five events reach; each event must leave a state in which phase and gang fit together.
+  std::vector<JobState> frontier = {new_job(1, 1, 1)};
+  int seen = 0;
+  for (int depth = 0; depth < 5; ++depth) {
+    std::vector<JobState> next;
+    for (const JobState& state : frontier)
+      for (const Event& event : events) {
+        Transition t = transition(state, event);
+        ++seen;
+        if (is_final(state.phase)) {
+          ASSERT_FALSE(t.changed) << describe(event) << " changed a job that had ended";
+        }
+        if (is_final(t.state.phase)) {
+          ASSERT_EQ(t.state.gang, GangPhase::kNone) << describe(event);
+        }
+        if (t.state.phase == Phase::kQueued || t.state.phase == Phase::kPreparing) {
+          ASSERT_EQ(t.state.gang, GangPhase::kNone);
+        }
+        if (!t.changed) {
+          ASSERT_TRUE(t.actions.empty());
+        }
+        if (t.changed) next.push_back(std::move(t.state));
+      }
+    frontier = std::move(next);
+  }
+  EXPECT_GT(seen, 1000);
+}
+
+}  // namespace
+}  // namespace tephra::coordinator

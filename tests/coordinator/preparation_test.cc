@@ -1,0 +1,113 @@
+// What is proved: the base model is imported once and whole, the small files are kept, data that does not hold is named
+// with its sample, and a preparation repeated gives the same answer without doing the work again.
+#include "coordinator/preparation.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/env.h"
+#include "storage/index/store.h"
+#include "tests/base/temp_dir.h"
+
+namespace tephra::coordinator {
+namespace {
+
+class PreparationTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const char* reference = std::getenv("TEPHRA_REFERENCE_DIR");
+    if (reference == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the folder of reference models";
+    reference_ = reference;
+    auto store = storage::Store::open(Env::posix(), dir_ / "store", storage::OpenMode::kReadWrite);
+    ASSERT_TRUE(store.ok()) << store.status().to_string();
+    store_ = std::move(store).value();
+    conversations_ = dir_ / "talk.json";
+    std::ofstream(conversations_) << R"([{"id": "a", "image": "coffee.png", "conversations":
+        [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A cup of coffee."}]}])";
+  }
+
+  recipes::Recipe recipe(bool parts) {
+    const std::string model = parts ? "{vision: " + reference_ + "/clip-tiny, language: " + reference_ +
+                                          "/llama-tiny, connector: {kind: linear}}"
+                                    : "{llava: " + reference_ + "/llava-tiny}";
+    const std::string text = "name: demo\nmodel: " + model +
+                             "\ngang: {ranks: 1}\ndatasets:\n  talk: {kind: llava, conversations: " + conversations_ +
+                             ", images: " + reference_ +
+                             "/images}\nstages:\n  - {name: tune, train: [connector, llm], data: [{dataset: talk}], "
+                             "steps: 4, micro_batch: 1, global_batch: 2, max_length: 512}\n";
+    const recipes::LoadResult loaded = recipes::parse_recipe(text, dir_ / "recipe.yaml");
+    EXPECT_TRUE(loaded.ok()) << to_string(loaded.diagnostics);
+    return loaded.recipe;
+  }
+
+  Result<PreparedJob> prepare(const recipes::Recipe& recipe) {
+    PreparationContext context;
+    context.store = store_.get();
+    context.store_dir = dir_ / "store";
+    context.cancelled = &cancelled_;
+    return prepare_job(recipe, context);
+  }
+
+  TempDir dir_;
+  std::string reference_;
+  std::string conversations_;
+  std::unique_ptr<storage::Store> store_;
+  std::atomic<bool> cancelled_{false};
+};
+
+TEST_F(PreparationTest, ImportsAWholeModelOnce) {
+  for (const bool parts : {false, true}) {
+    const auto first = prepare(recipe(parts));
+    ASSERT_TRUE(first.ok()) << first.status().to_string();
+    const auto manifest = store_->get(first->base_checkpoint);
+    ASSERT_TRUE(manifest.ok()) << first->base_checkpoint;
+    EXPECT_NE(manifest->find("multi_modal_projector.linear_1.weight", storage::StateKind::kParameter), nullptr)
+        << "a connector without a file is drawn";
+    EXPECT_NE(manifest->find("language_model.model.embed_tokens.weight", storage::StateKind::kParameter), nullptr);
+    const std::string kept = first->model_dir + (parts ? "/language/tokenizer.model" : "/llava/tokenizer.model");
+    EXPECT_TRUE(std::filesystem::exists(kept)) << kept;
+    EXPECT_EQ(first->handover.at("connector"), parts ? "linear" : "mlp2x_gelu");
+    EXPECT_EQ(first->handover.at("base"), first->base_checkpoint);
+    const auto checkpoints = store_->list();
+    ASSERT_TRUE(checkpoints.ok());
+    const auto again = prepare(recipe(parts));
+    ASSERT_TRUE(again.ok());
+    EXPECT_EQ(to_json(*again), to_json(*first));
+    EXPECT_EQ(store_->list()->size(), checkpoints->size());
+    const auto back = prepared_from_json(to_json(*first));
+    ASSERT_TRUE(back.ok());
+    EXPECT_EQ(to_json(*back), to_json(*first));
+  }
+}
+
+TEST_F(PreparationTest, NamesTheSampleThatDoesNotHold) {
+  conversations_ = dir_ / "broken.json";
+  std::ofstream(conversations_) << R"([{"id": "lost", "image": "no/such.png", "conversations":
+      [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A thing."}]}])";
+  const auto prepared = prepare(recipe(false));
+  ASSERT_FALSE(prepared.ok());
+  EXPECT_EQ(prepared.status().code(), Code::kInvalidArgument);
+  EXPECT_NE(prepared.status().message().find("lost"), std::string::npos) << prepared.status().message();
+  EXPECT_NE(prepared.status().message().find("no/such.png"), std::string::npos) << prepared.status().message();
+}
+
+TEST_F(PreparationTest, StopsWhenCancelled) {
+  cancelled_ = true;
+  EXPECT_EQ(prepare(recipe(false)).status().code(), Code::kCancelled);
+}
+
+TEST_F(PreparationTest, RefusesAModelWithoutWeights) {
+  std::filesystem::create_directories(dir_ / "empty");
+  std::filesystem::copy_file(reference_ + "/llava-tiny/config.json", dir_ / "empty/config.json");
+  recipes::Recipe broken = recipe(false);
+  broken.model.llava = dir_ / "empty";
+  const auto prepared = prepare(broken);
+  ASSERT_FALSE(prepared.ok());
+  EXPECT_NE(prepared.status().message().find("empty"), std::string::npos) << prepared.status().message();
+}
+
+}  // namespace
+}  // namespace tephra::coordinator

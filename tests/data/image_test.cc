@@ -1,0 +1,208 @@
+// Decoding equals Pillow's on the parity set (by SHA-256 of the pixels, computed by sha256sum) and by hand-made
+// pictures elsewhere.
+#include "data/image.h"
+
+#include <gtest/gtest.h>
+#include <png.h>
+#include <turbojpeg.h>
+
+#include <cmath>
+
+#include "tests/data/picture.h"
+#include "tests/data/reference.h"
+
+namespace tephra::data {
+namespace {
+
+Result<Image> decode(const std::string& bytes) { return decode_image(std::as_bytes(std::span(bytes)), "test.png"); }
+
+// A PNG of any libpng format, for the kinds encode_png does not write.
+std::string write_png(int width, int height, uint32_t format, const std::vector<uint8_t>& pixels,
+                      const void* colormap = nullptr, int entries = 0) {
+  png_image png{};
+  png.version = PNG_IMAGE_VERSION;
+  png.width = width;
+  png.height = height;
+  png.format = format;
+  png.colormap_entries = entries;
+  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png) + 2048;
+  std::string bytes(size, '\0');
+  EXPECT_NE(png_image_write_to_memory(&png, bytes.data(), &size, 0, pixels.data(), 0, colormap), 0) << png.message;
+  bytes.resize(size);
+  return bytes;
+}
+
+std::string write_jpeg(int width, int height, int format, int subsampling, const std::vector<uint8_t>& pixels) {
+  tjhandle handle = tjInitCompress();
+  unsigned char* out = nullptr;
+  unsigned long size = 0;
+  EXPECT_EQ(tjCompress2(handle, pixels.data(), width, 0, height, format, &out, &size, subsampling, 95, 0), 0)
+      << tjGetErrorStr2(handle);
+  std::string bytes(reinterpret_cast<char*>(out), size);
+  tjFree(out);
+  tjDestroy(handle);
+  return bytes;
+}
+
+TEST(Image, DecodesTheParitySetToPillowsBytes) {
+  TEPHRA_REQUIRE_REFERENCE(dir);
+  const auto images = read_reference(dir + "/preprocess.json")["images"];
+  ASSERT_GE(images.size(), 8u);
+  TempDir temp;
+  for (const auto& row : images) {
+    const std::string name = row["image"];
+    auto image = load_image(dir + "/images/" + name);
+    ASSERT_TRUE(image.ok()) << image.status().to_string();
+    EXPECT_EQ(image->width, row["width"]) << name;
+    EXPECT_EQ(image->height, row["height"]) << name;
+    uint64_t sum = 0;
+    for (uint8_t v : image->rgb) sum += v;
+    EXPECT_EQ(sum, row["rgb_sum"]) << name;
+    const std::string raw = temp.write("raw", std::string(image->rgb.begin(), image->rgb.end()));
+    ASSERT_EQ(std::system(("sha256sum " + raw + " >" + temp.path() + "/sum").c_str()), 0);
+    EXPECT_EQ(read_file(Env::posix(), temp.path() + "/sum")->substr(0, 64), row["rgb_sha256"].get<std::string>())
+        << name;
+  }
+}
+
+TEST(Image, PngSurvivesARoundTrip) {
+  for (auto [w, h] : {std::pair{1, 1}, {7, 3}, {300, 200}}) {
+    Image image = gradient(w, h);
+    auto back = decode(png_text(image));
+    ASSERT_TRUE(back.ok()) << back.status().to_string();
+    EXPECT_EQ(back->width, w);
+    EXPECT_EQ(back->height, h);
+    EXPECT_EQ(back->rgb, image.rgb);
+  }
+}
+
+TEST(Image, AlphaIsDroppedAndNotBlended) {
+  auto image = decode(write_png(2, 1, PNG_FORMAT_RGBA, {10, 20, 30, 0, 40, 50, 60, 128}));
+  ASSERT_TRUE(image.ok()) << image.status().to_string();
+  EXPECT_EQ(image->rgb, (std::vector<uint8_t>{10, 20, 30, 40, 50, 60}));
+}
+
+TEST(Image, GrayAndPaletteBecomeThreeChannels) {
+  auto gray = decode(write_png(2, 1, PNG_FORMAT_GRAY, {7, 200}));
+  ASSERT_TRUE(gray.ok()) << gray.status().to_string();
+  EXPECT_EQ(gray->rgb, (std::vector<uint8_t>{7, 7, 7, 200, 200, 200}));
+  const uint8_t palette[] = {1, 2, 3, 250, 251, 252};
+  auto mapped = decode(write_png(2, 1, PNG_FORMAT_RGB_COLORMAP, {1, 0}, palette, 2));
+  ASSERT_TRUE(mapped.ok()) << mapped.status().to_string();
+  EXPECT_EQ(mapped->rgb, (std::vector<uint8_t>{250, 251, 252, 1, 2, 3}));
+}
+
+TEST(Image, JpegOfEveryColorSpaceComesOutAsRgb) {
+  auto gray = decode(write_jpeg(16, 16, TJPF_GRAY, TJSAMP_GRAY, std::vector<uint8_t>(256, 90)));
+  ASSERT_TRUE(gray.ok()) << gray.status().to_string();
+  for (uint8_t v : gray->rgb) EXPECT_NEAR(v, 90, 1);
+  // Inverted CMYK, as Adobe stores it and Pillow takes it: 255 - ink. Red is no cyan, all magenta and yellow, no key.
+  std::vector<uint8_t> cmyk;
+  for (int i = 0; i < 256; ++i) cmyk.insert(cmyk.end(), {255, 0, 0, 255});
+  auto red = decode(write_jpeg(16, 16, TJPF_CMYK, TJSAMP_444, cmyk));
+  ASSERT_TRUE(red.ok()) << red.status().to_string();
+  for (size_t i = 0; i < red->rgb.size(); i += 3) {
+    EXPECT_GE(red->rgb[i], 250);
+    EXPECT_LE(red->rgb[i + 1], 5);
+    EXPECT_LE(red->rgb[i + 2], 5);
+  }
+}
+
+TEST(Image, TruncatedFilesAreErrorsThatNameTheFile) {
+  const Image image = gradient(64, 48);
+  for (const std::string& whole : {png_text(image), write_jpeg(64, 48, TJPF_RGB, TJSAMP_420, image.rgb)}) {
+    for (size_t keep :
+         {size_t{0}, size_t{1}, size_t{3}, size_t{20}, whole.size() / 4, whole.size() / 2, whole.size() - 30}) {
+      auto cut = decode(whole.substr(0, keep));
+      ASSERT_FALSE(cut.ok()) << keep;
+      EXPECT_NE(cut.status().message().find("test.png"), std::string::npos) << cut.status().message();
+    }
+  }
+}
+
+TEST(Image, DamagedBytesNeverCrash) {
+  const Image image = gradient(40, 30);
+  for (const std::string& whole : {png_text(image), write_jpeg(40, 30, TJPF_RGB, TJSAMP_420, image.rgb)}) {
+    for (size_t i = 0; i < whole.size(); i += 3) {
+      std::string bytes = whole;
+      bytes[i] = static_cast<char>(bytes[i] ^ 0x5A);
+      auto result = decode(bytes);
+      if (!result.ok()) continue;
+      EXPECT_EQ(result->rgb.size(), size_t{3} * result->width * result->height);
+    }
+  }
+}
+
+TEST(Image, RefusesOtherFormatsAndHugePictures) {
+  Status gif = decode("GIF89a............").status();
+  EXPECT_EQ(gif.code(), Code::kUnsupported);
+  EXPECT_NE(gif.message().find("GIF"), std::string::npos);
+  EXPECT_EQ(decode("hello").status().code(), Code::kUnsupported);
+  EXPECT_EQ(load_image("/nonexistent/a.png").status().code(), Code::kNotFound);
+  // A 30000 x 30000 header, its checksum made by hand, and nothing behind it.
+  std::string huge = png_text(gradient(1, 1));
+  const unsigned char ihdr[] = {0x00, 0x00, 0x75, 0x30, 0x00, 0x00, 0x75, 0x30};
+  huge.replace(16, 8, std::string(reinterpret_cast<const char*>(ihdr), 8));
+  uint32_t crc = 0xFFFFFFFFu;
+  for (size_t i = 12; i < 29; ++i) {
+    crc ^= static_cast<uint8_t>(huge[i]);
+    for (int b = 0; b < 8; ++b) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+  }
+  crc = ~crc;
+  for (int i = 0; i < 4; ++i) huge[29 + i] = static_cast<char>(crc >> (24 - 8 * i));
+  Status status = decode(huge).status();
+  EXPECT_EQ(status.code(), Code::kUnsupported) << status.message();
+  EXPECT_NE(status.message().find("30000x30000"), std::string::npos) << status.message();
+}
+
+// The same method in floating point, without the rounding of weights: within one level of it.
+TEST(Image, ResizeFollowsTheCubicKernel) {
+  const Image image = gradient(61, 37);
+  const Image out = resize_bicubic(image, 20, 50);
+  ASSERT_EQ(out.rgb.size(), size_t{3} * 20 * 50);
+  auto kernel = [](double x) {
+    x = std::fabs(x);
+    return x < 1 ? 1.5 * x * x * x - 2.5 * x * x + 1 : x < 2 ? -0.5 * x * x * x + 2.5 * x * x - 4 * x + 2 : 0;
+  };
+  auto sample = [&](auto get, int in, int out_size, int o) {
+    const double scale = static_cast<double>(in) / out_size, stretch = std::max(scale, 1.0), center = (o + 0.5) * scale;
+    double sum = 0, weights = 0;
+    for (int i = 0; i < in; ++i) {
+      const double w = kernel((i + 0.5 - center) / stretch);
+      sum += w * get(i);
+      weights += w;
+    }
+    return std::clamp(std::floor(sum / weights + 0.5), 0.0, 255.0);
+  };
+  for (int y = 0; y < 50; ++y) {
+    for (int x = 0; x < 20; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        auto row = [&](int sy) { return sample([&](int sx) { return image.rgb[(sy * 61 + sx) * 3 + c]; }, 61, 20, x); };
+        EXPECT_NEAR(out.rgb[(y * 20 + x) * 3 + c], sample(row, 37, 50, y), 1.0) << x << " " << y;
+      }
+    }
+  }
+  EXPECT_EQ(resize_bicubic(image, 61, 37).rgb, image.rgb);
+  EXPECT_EQ(resize_bicubic(gradient(1, 1), 5, 4).rgb, std::vector<uint8_t>(60, 0));
+}
+
+TEST(ImagePath, StaysInsideTheRoot) {
+  TempDir dir;
+  dir.write("root/a/b.png", "x");
+  dir.write("outside.png", "x");
+  dir.write("root2/c.png", "x");
+  const std::string root = dir.path() + "/root";
+  std::filesystem::create_symlink(dir.path() + "/outside.png", root + "/link.png");
+  std::filesystem::create_symlink(root + "/a/b.png", root + "/good.png");
+  EXPECT_TRUE(resolve_image_path(root, "a/b.png").ok());
+  EXPECT_TRUE(resolve_image_path(root, "good.png").ok());
+  EXPECT_TRUE(resolve_image_path(root + "/", "./a/b.png").ok());
+  for (const char* bad : {"../outside.png", "a/../../outside.png", "a/../a/b.png", "link.png", "/etc/passwd", ""}) {
+    EXPECT_EQ(resolve_image_path(root, bad).status().code(), Code::kInvalidArgument) << bad;
+  }
+  EXPECT_EQ(resolve_image_path(root, "a/none.png").status().code(), Code::kNotFound);
+  EXPECT_EQ(resolve_image_path(dir.path() + "/none", "a.png").status().code(), Code::kNotFound);
+}
+
+}  // namespace
+}  // namespace tephra::data

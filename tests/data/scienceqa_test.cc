@@ -1,0 +1,119 @@
+// ScienceQA's files are read as published, broken ones are refused with their place, and prompts read as documented.
+#include "data/scienceqa.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/env.h"
+
+namespace tephra::data {
+namespace {
+
+constexpr const char* kProblems = R"({
+ "7": {"question": "Which is red?", "choices": ["rose", "grass"], "answer": 0, "hint": "", "image": "image.png", "task": "closed choice",
+       "grade": "grade2", "subject": "natural science", "topic": "biology", "category": "Plants", "skill": "Colors",
+       "lecture": "Plants have colors.", "solution": "A rose is red.", "split": "test"},
+ "3": {"question": "Where is it?", "choices": ["here", "there", "nowhere"], "answer": 2, "hint": "It is gone.", "image": null, "split": "test"}
+})";
+
+class ScienceQa : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "scienceqaXXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    folder_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string file(const std::string& name, std::string_view text) {
+    const std::string path = folder_ + "/" + name;
+    EXPECT_TRUE(write_file_atomic(Env::posix(), path, text).ok());
+    return path;
+  }
+  std::string folder_;
+};
+
+TEST_F(ScienceQa, LoadsASplitInTheOrderOfTheSplitsFile) {
+  const auto loaded = load_scienceqa(file("problems.json", kProblems), file("splits.json", R"({"test": ["3", "99", "7"]})"), "test", "/images");
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  ASSERT_EQ(loaded->size(), 2u);  // 99 is not in this cut-down copy
+  const ScienceQaProblem& told = (*loaded)[0];
+  const ScienceQaProblem& shown = (*loaded)[1];
+  EXPECT_EQ(told.pid, "3");
+  EXPECT_EQ(told.image_path, "");
+  EXPECT_EQ(told.answer, 2);
+  EXPECT_EQ(shown.pid, "7");
+  EXPECT_EQ(shown.image_path, "/images/test/7/image.png");
+  EXPECT_EQ(shown.choices, (std::vector<std::string>{"rose", "grass"}));
+  EXPECT_EQ(shown.subject, "natural science");
+  EXPECT_EQ(shown.grade, "grade2");
+  EXPECT_EQ(shown.solution, "A rose is red.");
+}
+
+TEST_F(ScienceQa, NamesWhatIsMissing) {
+  const std::string problems = file("problems.json", kProblems), splits = file("splits.json", R"({"test": ["8"], "val": []})");
+  const auto no_split = load_scienceqa(problems, splits, "minitest", "");
+  EXPECT_EQ(no_split.status().code(), Code::kNotFound);
+  EXPECT_NE(no_split.status().message().find("it has test, val"), std::string::npos) << no_split.status().message();
+  const auto no_pid = load_scienceqa(problems, splits, "test", "");
+  EXPECT_EQ(no_pid.status().code(), Code::kNotFound);
+  const auto no_file = load_scienceqa(folder_ + "/none.json", splits, "test", "");
+  EXPECT_EQ(no_file.status().code(), Code::kNotFound);
+  EXPECT_NE(no_file.status().message().find("none.json"), std::string::npos);
+}
+
+TEST(ScienceQaParsing, RefusesBrokenProblemsByPid) {
+  const struct {
+    const char* text;
+    const char* says;
+  } cases[] = {
+      {"{", "not JSON"},
+      {"[]", "not a JSON object"},
+      {R"({"5": 3})", "problem 5: is not an object"},
+      {R"({"5": {"choices": ["a"], "answer": 0}})", "problem 5: has no question"},
+      {R"({"5": {"question": "q", "answer": 0}})", "problem 5: has no choices"},
+      {R"({"5": {"question": "q", "choices": [], "answer": 0}})", "problem 5: has no choices"},
+      {R"({"5": {"question": "q", "choices": ["a", 2], "answer": 0}})", "choice that is not a string"},
+      {R"({"5": {"question": "q", "choices": ["a"], "answer": 1}})", "answer 1 is not an index of its 1 choices"},
+      {R"({"5": {"question": "q", "choices": ["a"], "answer": "A"}})", "\"answer\" is not an integer"},
+      {R"({"5": {"question": "q", "choices": ["a"], "answer": 0, "hint": 4}})", "\"hint\" is not a string"},
+  };
+  for (const auto& c : cases) {
+    const auto parsed = parse_scienceqa(c.text, "p.json");
+    ASSERT_FALSE(parsed.ok()) << c.text;
+    EXPECT_EQ(parsed.status().code(), Code::kInvalidArgument);
+    EXPECT_NE(parsed.status().message().find(c.says), std::string::npos) << parsed.status().message();
+    EXPECT_EQ(parsed.status().message().rfind("p.json: ", 0), 0u);
+  }
+}
+
+TEST(ScienceQaPrompt, IsTheSameWordsEverywhere) {
+  const auto problems = parse_scienceqa(kProblems, "p.json");
+  ASSERT_TRUE(problems.ok());
+  const ScienceQaProblem& shown = (*problems)[0];
+  const ScienceQaProblem& told = (*problems)[1];
+  EXPECT_EQ(*scienceqa_prompt(shown, "CQM-A"),
+            "Which is red?\nOptions: (A) rose (B) grass\nAnswer with the option's letter from the given choices directly.");
+  EXPECT_EQ(*scienceqa_prompt(told, "CQM-A"),
+            "Where is it?\nContext: It is gone.\nOptions: (A) here (B) there (C) nowhere\n"
+            "Answer with the option's letter from the given choices directly.");
+  EXPECT_EQ(*scienceqa_prompt(shown, "QCM-LEA"), "Question: Which is red?\nContext: N/A\nOptions: (A) rose (B) grass");
+  EXPECT_EQ(*scienceqa_reply(told, "CQM-A"), "C");
+  EXPECT_EQ(*scienceqa_reply(shown, "QCM-LEA"), "Plants have colors. A rose is red. The answer is A.");
+  EXPECT_EQ(*scienceqa_reply(told, "QCM-LEA"), "The answer is C.");
+  EXPECT_EQ(scienceqa_prompt(shown, "CQM").status().code(), Code::kInvalidArgument);
+}
+
+TEST(ScienceQaReference, ReadsThePublishedFiles) {
+  const char* root = std::getenv("TEPHRA_REFERENCE_DIR");
+  if (root == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the folder of reference fixtures";
+  const std::string folder = std::string(root) + "/scienceqa";
+  const auto loaded = load_scienceqa(folder + "/problems.json", folder + "/pid_splits.json", "test", "");
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  EXPECT_EQ(loaded->size(), 361u);
+  for (const ScienceQaProblem& problem : *loaded) EXPECT_EQ(problem.split, "test");
+}
+
+}  // namespace
+}  // namespace tephra::data

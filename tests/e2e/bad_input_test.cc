@@ -1,0 +1,102 @@
+// What a user gets for each kind of mistake or missing thing: one sentence, the right exit code, nothing left running.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <fstream>
+
+#include "tests/e2e/harness.h"
+
+namespace tephra::e2e {
+namespace {
+using namespace std::chrono_literals;
+
+std::string tiny() { return std::string(TEPHRA_SOURCE_DIR) + "/tests/e2e/tiny.yaml"; }
+
+// tiny.yaml with one text replaced, written beside absolute paths to the base models.
+std::string recipe_with(const Scratch& scratch, const std::string& from, const std::string& to) {
+  std::string text = read_text(tiny());
+  for (std::string relative = "../../recipes"; text.find(relative) != std::string::npos;)
+    text.replace(text.find(relative), relative.size(), std::string(TEPHRA_SOURCE_DIR) + "/recipes");
+  size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  text.replace(at, from.size(), to);
+  return scratch.write("recipe.yaml", text);
+}
+
+TEST(BadInput, RecipeErrorsNamePlaceFieldAndNearestName) {
+  Scratch scratch;
+  std::string recipe = recipe_with(scratch, "micro_batch: 4", "micro_bach: 4");
+  Finished run = tephra(scratch, {"run", recipe, "--store", scratch.path("store")});
+  EXPECT_EQ(run.code, 2);
+  EXPECT_NE(run.err.find("recipe.yaml:"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("micro_bach"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("micro_batch"), std::string::npos) << run.err;
+}
+
+TEST(BadInput, AMissingModelFolderIsNamedBeforeAnythingRuns) {
+  Scratch scratch;
+  std::string recipe = recipe_with(scratch, "recipes/base/vision", "recipes/base/no-such-folder");
+  Finished run = tephra(scratch, {"run", recipe, "--store", scratch.path("store")});
+  EXPECT_NE(run.code, 0);
+  EXPECT_NE(run.err.find("no-such-folder"), std::string::npos) << run.err;
+  EXPECT_TRUE(none_left(scratch.path("store")));
+}
+
+TEST(BadInput, ABadPictureNamesItsSample) {
+  Scratch scratch;
+  scratch.write("broken.png", "not a picture");
+  std::string data = scratch.write("data.json", R"([{"id": "sample-7", "image": "broken.png", "conversations": [
+    {"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "a red circle"}]}])");
+  std::string recipe = recipe_with(scratch, "datasets:\n", "datasets:\n  mine: {kind: llava, conversations: " + data + ", images: " + scratch.path("") + "}\n");
+  std::string text = read_text(recipe);
+  std::string use = "{dataset: scenes, part: captions}";
+  text.replace(text.find(use), use.size(), "{dataset: mine}");
+  Finished run = tephra(scratch, {"run", scratch.write("recipe.yaml", text), "--store", scratch.path("store")});
+  EXPECT_NE(run.code, 0);
+  EXPECT_NE(run.err.find("sample-7"), std::string::npos) << run.err;
+}
+
+TEST(BadInput, AStoreOfAnotherProcessIsRefused) {
+  Scratch scratch;
+  std::string store = scratch.path("store");
+  Process serve(tephra_command({"serve", "--store", store, "--listen", "127.0.0.1:0"}), scratch.path(""));
+  ASSERT_TRUE(serve.wait_until([&] { return serve.output().find("serves") != std::string::npos; }, 20s));
+  Finished run = tephra(scratch, {"run", tiny(), "--store", store});
+  EXPECT_EQ(run.code, 3);
+  EXPECT_NE(run.err.find("in use"), std::string::npos) << run.err;
+  // Reading is allowed meanwhile.
+  EXPECT_EQ(tephra(scratch, {"ckpt", "ls", "--store", store}).code, 0);
+
+  std::string url = serve.output().substr(serve.output().find("127.0.0.1:"));
+  std::string address = url.substr(0, url.find(' '));
+  Finished second = tephra(scratch, {"serve", "--store", scratch.path("other"), "--listen", address});
+  EXPECT_EQ(second.code, 3);
+  EXPECT_NE(second.err.find(address.substr(address.find(':') + 1)), std::string::npos) << second.err;
+  serve.signal(SIGTERM);
+  EXPECT_EQ(serve.wait(20s).code, 0);
+}
+
+TEST(BadInput, AMissingMpirunIsSaid) {
+  Scratch scratch;
+  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("store")}, {{"PATH", scratch.path("empty")}});
+  EXPECT_NE(run.code, 0);
+  EXPECT_NE(run.err.find("mpirun"), std::string::npos) << run.err;
+}
+
+TEST(BadInput, TooFewSlotsAreSaid) {
+  Scratch scratch;
+  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=512"});
+  EXPECT_EQ(run.code, 3) << run.err;
+  EXPECT_NE(run.err.find("slots"), std::string::npos) << run.err;
+}
+
+TEST(BadInput, UnknownVerbsAndFlagsAreUsageErrors) {
+  Scratch scratch;
+  EXPECT_EQ(tephra(scratch, {"trian"}).code, 2);
+  EXPECT_EQ(tephra(scratch, {"run", "--no-such-flag"}).code, 2);
+  EXPECT_EQ(tephra(scratch, {"ckpt", "ls", "--store", scratch.path("nothing-here")}).code, 2);
+  EXPECT_EQ(tephra(scratch, {"--version"}).code, 0);
+}
+
+}  // namespace
+}  // namespace tephra::e2e

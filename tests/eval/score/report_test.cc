@@ -1,0 +1,228 @@
+// The report: its formats agree on every figure, it fetches nothing, and hostile text stays text.
+#include "eval/score/report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <sstream>
+
+#include "eval/score/report_view.h"
+
+namespace tephra::eval {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// A PNG file of one pixel is enough: the report embeds bytes and decodes nothing.
+const std::string kPng = std::string("\x89PNG\r\n\x1a\n", 8) + "pixels";
+
+class ReportTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder = ::testing::TempDir() + "reportXXXXXX";
+    ASSERT_NE(mkdtemp(folder.data()), nullptr);
+    std::ofstream(folder + "/p.png", std::ios::binary) << kPng;
+  }
+  void TearDown() override { std::filesystem::remove_all(folder); }
+
+  BenchResult bench(int right, bool nine_columns = true) {
+    BenchResult result;
+    result.bench = "science";
+    result.kind = "scienceqa";
+    result.pinned = {{"prompt", "CQM-A"}, {"data_hash", "abc"}};
+    for (int i = 0; i < 40; ++i) {
+      CaseRow row;
+      row.id = "q" + std::to_string(i);
+      row.question = "Which colour has shape " + std::to_string(i) + "?";
+      row.choices = {"red", "green", "blue", "yellow"};
+      row.reference = std::string(1, static_cast<char>('A' + i % 4));
+      row.correct = i < right;
+      row.parsed = row.correct ? row.reference : "";
+      row.answer = row.correct ? "The answer is " + row.reference + "." : "no idea";
+      row.image_path = folder + "/p.png";
+      row.correct_swapped = i % 4 == 0;
+      result.cases.push_back(row);
+    }
+    if (nine_columns)
+      for (const auto& name : column_names()) result.columns.push_back({name, right, 40});
+    summarize(&result);
+    return result;
+  }
+
+  ReportInput input() {
+    ReportInput in;
+    in.title = "Demo";
+    in.job = "job-1";
+    in.created = "2026-01-02T03:04:05Z";
+    in.recipe = "name: demo\n";
+    in.lineage = {{"align@10", "base"}};
+    StageReport base{"base", "", "", {}, {bench(10)}, {}};
+    StageReport tune{"tune", "train", "job-1/tune@20", {}, {bench(33)}, {"restarted once"}};
+    for (int step = 0; step < 20; ++step) tune.curve.push_back({step, 5.0 / (step + 1), 1e-3, 1.5, 1000});
+    tune.duration_s = 75;
+    tune.trained_parameters = 12345678;
+    tune.world_size = 2;
+    tune.attempts = 2;
+    in.stages = {base, tune};
+    return in;
+  }
+
+  std::string folder;
+};
+
+TEST_F(ReportTest, AllFormatsShowTheSameFigures) {
+  const auto files = render_report(input());
+  const auto json = nlohmann::json::parse(files.at("report.json"));
+  size_t figures = 0;
+  for (const auto& table : json["tables"]) {
+    for (const auto& row : table["rows"]) {
+      for (const auto& cell : row) {
+        if (!cell.contains("value")) continue;
+        ++figures;
+        const std::string text = cell["text"], range = cell.value("range", "");
+        EXPECT_THAT(files.at("report.html"),
+                    HasSubstr(">" + text + (range.empty() ? "</td>" : "<small>" + range + "</small>")));
+        EXPECT_THAT(files.at("report.md"), HasSubstr("| " + text + (range.empty() ? " |" : " (" + range + ") |")));
+      }
+    }
+  }
+  EXPECT_GT(figures, 30u);
+}
+
+TEST_F(ReportTest, FiguresAreThoseOfTheResults) {
+  const auto json = nlohmann::json::parse(render_report(input()).at("report.json"));
+  const auto& headline = json["tables"][0];
+  EXPECT_EQ(headline["header"],
+            (std::vector<std::string>{"Bench", "Measure", "Questions", "base", "tune", "guessing", "majority"}));
+  const auto& accuracy = headline["rows"][0];
+  EXPECT_EQ(accuracy[3]["text"], "25.0");
+  EXPECT_EQ(accuracy[4]["text"], "82.5");
+  EXPECT_NEAR(accuracy[4]["low"].get<double>(), 68.05, 0.01);  // Wilson, 33 of 40
+  EXPECT_NEAR(accuracy[4]["high"].get<double>(), 91.25, 0.01);
+  EXPECT_EQ(accuracy[5]["text"], "25.0");
+  EXPECT_EQ(headline["rows"][2][1]["text"], "picture questions, swapped pictures");
+  EXPECT_EQ(json["stages"][1]["benches"][0]["cases"].size(), 40u);
+  EXPECT_THAT(json["findings"]["science"].dump(), HasSubstr("base: 30 answers could not be read"));
+  EXPECT_THAT(json["findings"]["science"].dump(),
+              HasSubstr("tune against base: +57.5 points on 40 questions (p < 0.001, McNemar)."));
+}
+
+TEST_F(ReportTest, ShowsTheNineColumnsStageByStage) {
+  const auto json = nlohmann::json::parse(render_report(input()).at("report.json"));
+  const auto& table = json["tables"][2];
+  EXPECT_EQ(table["header"],
+            (std::vector<std::string>{"Stage", "NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12", "Avg"}));
+  EXPECT_EQ(table["rows"][1][9]["text"], "82.50");
+  EXPECT_EQ(table["rows"][2][1]["text"], "40");
+}
+
+TEST_F(ReportTest, FetchesNothing) {
+  const std::string html = render_report(input()).at("report.html");
+  EXPECT_THAT(html, Not(HasSubstr("http://")));
+  EXPECT_THAT(html, Not(HasSubstr("https://")));
+  EXPECT_THAT(html, Not(HasSubstr("<script")));
+  EXPECT_THAT(html, Not(HasSubstr("<link")));
+  EXPECT_THAT(html, Not(HasSubstr("url(")));
+  const std::regex source("(src|href)=\"([^\"]*)\"");
+  size_t pictures = 0;
+  for (std::sregex_iterator it(html.begin(), html.end(), source), end; it != end; ++it, ++pictures)
+    EXPECT_TRUE((*it)[2].str().starts_with("data:image/png;base64,iVBORw0KGgpwaXhlbHM=")) << (*it)[2];
+  EXPECT_EQ(pictures, 8u);
+}
+
+TEST_F(ReportTest, ShowsRightAndWrongAnswersOfEveryStage) {
+  const ReportView view = make_report_view(input());
+  ASSERT_EQ(view.benches.size(), 1u);
+  int right = 0;
+  for (const auto& example : view.benches[0].examples) {
+    ASSERT_EQ(example.answers.size(), 2u);
+    EXPECT_EQ(example.answers[0].stage, "base");
+    right += example.answers[1].correct;
+  }
+  EXPECT_EQ(view.benches[0].examples.size(), 8u);
+  EXPECT_GE(right, 3);
+  EXPECT_LE(right, 6);
+}
+
+TEST_F(ReportTest, EscapesWhatComesFromOutside) {
+  const std::string evil = "<script>alert('x')</script> & \"quoted\" | `code` \x01";
+  ReportInput in = input();
+  in.title = in.job = in.recipe = evil;
+  in.lineage = {{evil, evil}};
+  for (auto& stage : in.stages) {
+    stage.name += evil;
+    stage.notes = {evil};
+    for (auto& result : stage.benches) {
+      result.bench = evil;
+      result.pinned[evil] = evil;
+      for (auto& row : result.cases) row.id += evil, row.question = row.answer = row.choices[0] = row.category = evil;
+    }
+  }
+  const auto files = render_report(in);
+  EXPECT_THAT(files.at("report.html"), Not(HasSubstr("<script")));
+  EXPECT_THAT(files.at("report.html"),
+              HasSubstr("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &quot;quoted&quot;"));
+  EXPECT_THAT(files.at("report.html"), Not(HasSubstr("\x01")));
+  const std::string& markdown = files.at("report.md");
+  EXPECT_THAT(markdown.substr(0, markdown.find("## Recipe")), Not(HasSubstr("<script")));
+  EXPECT_THAT(markdown, HasSubstr("\\| \\`code\\`"));
+  EXPECT_EQ(nlohmann::json::parse(files.at("report.json"))["title"], evil);
+}
+
+TEST_F(ReportTest, NamesAPictureThatItCannotShow) {
+  ReportInput in = input();
+  for (auto& stage : in.stages)
+    for (auto& row : stage.benches[0].cases) row.image_path = folder + "/none.png";
+  EXPECT_THAT(render_report(in).at("report.html"), HasSubstr("No picture: "));
+  std::ofstream(folder + "/p.png", std::ios::binary) << "GIF89a";
+  EXPECT_THAT(picture_data_uri(folder + "/p.png", 100).status().message(), HasSubstr("neither PNG nor JPEG"));
+  EXPECT_THAT(picture_data_uri(folder + "/p.png", 3).status().message(), HasSubstr("not embedded"));
+}
+
+TEST_F(ReportTest, WarnsWhenStagesWereMeasuredDifferently) {
+  ReportInput in = input();
+  in.stages[1].benches[0].pinned["prompt"] = "QCM-LEA";
+  EXPECT_THAT(make_report_view(in).warnings, ::testing::ElementsAre(HasSubstr("different values of prompt")));
+}
+
+TEST_F(ReportTest, WritesItsFourFiles) {
+  const std::string out = folder + "/deep/report";
+  ASSERT_TRUE(write_report(input(), out).ok());
+  const auto files = render_report(input());
+  for (const auto& [name, text] : files) {
+    std::ifstream file(out + "/" + name, std::ios::binary);
+    std::stringstream written;
+    written << file.rdbuf();
+    EXPECT_EQ(written.str(), text) << name;
+  }
+  EXPECT_THAT(files.at("curves.csv"), HasSubstr("tune,1,2.5,0.001,1.5,1000\n"));
+}
+
+TEST_F(ReportTest, StandsWithoutResultsOrCurves) {
+  ReportInput in;
+  in.title = "Empty";
+  in.stages = {StageReport{"only", "train", "", {}, {}, {}}};
+  EXPECT_THAT(render_report(in).at("report.html"), HasSubstr("only"));
+  in.stages[0].curve = {{0, std::nan(""), 0, 0, 0}};
+  in.stages[0].benches = {BenchResult{}};
+  EXPECT_EQ(nlohmann::json::parse(render_report(in).at("report.json"))["stages"][0]["curve"][0]["loss"], nullptr);
+}
+
+TEST(ReportFormat, WritesNumbersForReaders) {
+  EXPECT_EQ(grouped(1234567), "1,234,567");
+  EXPECT_EQ(grouped(-1000), "-1,000");
+  EXPECT_EQ(grouped(999), "999");
+  EXPECT_EQ(duration_text(12.36), "12.4 s");
+  EXPECT_EQ(duration_text(200), "3 min 20 s");
+  EXPECT_EQ(duration_text(3725), "1 h 02 min");
+  EXPECT_EQ(fixed(99.96, 1), "100.0");
+}
+
+}  // namespace
+}  // namespace tephra::eval

@@ -1,0 +1,144 @@
+// Decoding: the cache changes nothing, nor do a row's neighbours; stopping, sampling and scoring do what the header says.
+#include "model/nn/generate.h"
+
+#include <algorithm>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/random.h"
+#include "sharding/exec/aten.h"
+#include "tests/model/nn/chain.h"
+#include "tests/model/spec/tiny.h"
+
+namespace tephra::model {
+namespace {
+
+class GeneratorTest : public ::testing::Test {
+ protected:
+  GeneratorTest() : weights_(tiny_weights(make_units(config_, {}))) {
+    auto made = Generator::create(config_, *weights_);
+    TEPHRA_CHECK(made.ok(), made.status().to_string());
+    generator_ = std::move(made).value();
+    for (uint64_t i = 0; i < 2 * 3 * 64; ++i) (i % 2 ? one_ : two_).push_back(static_cast<float>(random_normal({5, i})));
+    prompts_ = {{{1, kImageToken, 5, 9}, {one_.data()}, 10}, {{1, 30, 7, 8, 21, 22, 23, 24, 25, 12, 13, 14}, {}, 11},
+                {{1, 4, 4, kImageToken}, {two_.data()}, 12}, {{1, kImageToken, 6}, {one_.data()}, 13}};
+  }
+
+  std::vector<Generation> generate(std::span<const Prompt> prompts, const GenerateOptions& options) {
+    auto out = generator_->generate(prompts, options);
+    EXPECT_TRUE(out.ok()) << out.status().to_string();
+    return out.ok() ? *out : std::vector<Generation>(prompts.size());
+  }
+
+  // Greedy decoding by running the whole sequence again for each token.
+  std::vector<int32_t> without_cache(const Prompt& prompt, int count) {
+    TokenizedSample s{prompt.ids, {}, prompt.images, 0};
+    std::vector<int32_t> out;
+    for (int i = 0; i < count; ++i) {
+      s.labels.assign(s.ids.size(), kIgnoreLabel);
+      auto trace = generator_->trace(s);
+      TEPHRA_CHECK(trace.ok(), trace.status().to_string());
+      out.push_back(static_cast<int32_t>(trace->logits[-1].argmax().item<int64_t>()));
+      s.ids.push_back(out.back());
+    }
+    return out;
+  }
+
+  ModelConfig config_ = tiny_model();
+  std::unique_ptr<TensorSource> weights_;
+  std::unique_ptr<Generator> generator_;
+  std::vector<float> one_, two_;
+  std::vector<Prompt> prompts_;
+};
+
+TEST_F(GeneratorTest, TheCacheAndTheNeighboursChangeNothing) {
+  GenerateOptions options{.max_new_tokens = 12, .stop_ids = {}};
+  auto together = generate(prompts_, options);
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    EXPECT_EQ(together[i].ids.size(), 12u);
+    EXPECT_EQ(together[i].ids, generate({&prompts_[i], 1}, options)[0].ids) << i;
+    EXPECT_EQ(together[i].ids, without_cache(prompts_[i], 12)) << i;
+    EXPECT_FALSE(together[i].stopped);
+  }
+}
+
+TEST_F(GeneratorTest, RowsStopOnTheirOwn) {
+  GenerateOptions options{.max_new_tokens = 12, .stop_ids = {}};
+  auto free = generate(prompts_, options);
+  options.stop_ids = {free[1].ids[3]};
+  auto stopped = generate(prompts_, options);
+  for (size_t i = 0; i < prompts_.size(); ++i) {
+    auto stop = std::find(free[i].ids.begin(), free[i].ids.end(), options.stop_ids[0]);
+    std::vector<int32_t> expected(free[i].ids.begin(), stop == free[i].ids.end() ? stop : stop + 1);
+    EXPECT_EQ(stopped[i].ids, expected) << i;
+    EXPECT_EQ(stopped[i].stopped, stop != free[i].ids.end());
+  }
+  options.stop_ids = {};
+  options.on_token = [](size_t row, int32_t) { return row != 2; };
+  auto called = generate(prompts_, options);
+  EXPECT_EQ(called[2].ids.size(), 1u);
+  EXPECT_EQ(called[0].ids, free[0].ids);
+}
+
+TEST_F(GeneratorTest, SamplingIsAFunctionOfSeedAndKey) {
+  GenerateOptions options{.max_new_tokens = 10, .stop_ids = {}, .temperature = 1.5, .top_p = 0.9, .seed = 3};
+  auto together = generate(prompts_, options);
+  for (size_t i = 0; i < prompts_.size(); ++i) EXPECT_EQ(generate({&prompts_[i], 1}, options)[0].ids, together[i].ids) << i;
+  options.seed = 4;
+  EXPECT_NE(generate(prompts_, options)[0].ids, together[0].ids);
+  options.top_p = 1e-9;  // only the most probable id is left
+  GenerateOptions greedy{.max_new_tokens = 10, .stop_ids = {}};
+  EXPECT_EQ(generate(prompts_, options)[0].ids, generate(prompts_, greedy)[0].ids);
+}
+
+TEST_F(GeneratorTest, StopsAtTheContextLengthAndRefusesALongerPrompt) {
+  Prompt prompt{std::vector<int32_t>(60, 5), {}, 0};
+  auto out = generate({&prompt, 1}, {.max_new_tokens = 100, .stop_ids = {}});
+  EXPECT_EQ(out[0].ids.size(), 5u);  // the last one needs no place of its own
+  prompt.ids.assign(64, 5);
+  EXPECT_THAT(generator_->generate({&prompt, 1}, {}).status().message(), ::testing::HasSubstr("fills the model's context of 64"));
+}
+
+TEST_F(GeneratorTest, ScoresEqualTheTrainingLoss) {
+  std::vector<TokenizedSample> samples;
+  for (const Prompt& p : prompts_) {
+    samples.push_back({p.ids, p.ids, p.images, 0});
+    for (int32_t& label : samples.back().labels) label = label == kImageToken ? kIgnoreLabel : label;
+  }
+  samples[2].labels.assign(samples[2].ids.size(), kIgnoreLabel);
+  auto scores = generator_->score(samples, 64);
+  ASSERT_TRUE(scores.ok()) << scores.status().to_string();
+  Chain chain(make_units(config_, {}), make_modules(config_), *weights_);
+  for (size_t i = 0; i < samples.size(); ++i) {
+    auto batch = make_batch({&samples[i], 1}, config_, 64);
+    EXPECT_EQ((*scores)[i].tokens, batch->loss_tokens);
+    EXPECT_NEAR((*scores)[i].loss, batch->loss_tokens ? chain.loss(*batch).item<double>() / static_cast<double>(batch->loss_tokens) : 0, 1e-5);
+  }
+  EXPECT_EQ((*scores)[2].tokens, 0);
+}
+
+TEST_F(GeneratorTest, RunsInBfloat16AndAsALanguageModelAlone) {
+  auto half = Generator::create(config_, *weights_, DType::kBFloat16);
+  ASSERT_TRUE(half.ok()) << half.status().to_string();
+  auto out = (*half)->generate(prompts_, {.max_new_tokens = 6, .stop_ids = {}});
+  ASSERT_TRUE(out.ok()) << out.status().to_string();
+  EXPECT_EQ((*out)[3].ids.size(), 6u);
+  auto lm = Generator::create_lm(config_.text, *weights_);
+  ASSERT_TRUE(lm.ok()) << lm.status().to_string();
+  GenerateOptions options{.max_new_tokens = 6, .stop_ids = {}};
+  auto text = (*lm)->generate({&prompts_[1], 1}, options);
+  ASSERT_TRUE(text.ok()) << text.status().to_string();
+  EXPECT_EQ((*text)[0].ids, generate({&prompts_[1], 1}, options)[0].ids);
+  EXPECT_FALSE((*lm)->generate({&prompts_[0], 1}, options).ok());
+}
+
+TEST_F(GeneratorTest, NamesAMissingTensor) {
+  ModelConfig deep = config_;
+  deep.text.num_layers = 3;
+  auto made = Generator::create(deep, *weights_);
+  EXPECT_THAT(made.status().message(), ::testing::HasSubstr("language_model.model.layers.2.input_layernorm.weight: the tensor is missing"));
+}
+
+}  // namespace
+}  // namespace tephra::model

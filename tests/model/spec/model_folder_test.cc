@@ -1,0 +1,275 @@
+// Folders: what is exported opens again with equal bytes and configuration, and bad folders are refused with file, key and tensor.
+#include "model/spec/model_folder.h"
+
+#include <cstdlib>
+#include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "model/spec/safetensors.h"
+#include "tests/base/temp_dir.h"
+#include "tests/model/spec/tiny.h"
+
+namespace tephra::model {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::vector<float> values(const TensorSource& source, const std::string& name) {
+  const TensorInfo* info = source.find(name);
+  if (info == nullptr) return {};
+  std::vector<float> out(static_cast<size_t>(numel(info->shape)));
+  Status status = source.read_float32(name, 0, numel(info->shape), out.data());
+  EXPECT_TRUE(status.ok()) << status.to_string();
+  return out;
+}
+
+void expect_equal(const TensorSource& a, const TensorSource& b) {
+  ASSERT_EQ(a.tensors().size(), b.tensors().size());
+  for (const TensorInfo& info : a.tensors()) EXPECT_EQ(values(a, info.name), values(b, info.name)) << info.name;
+}
+
+void write_text(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+
+class ExportKinds : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(ExportKinds, LlavaRoundTripKeepsBytesAndConfig) {
+  TempDir dir;
+  ModelConfig config = tiny_model(GetParam());
+  ModelConfig whole = config;
+  whole.vision_layer = -1;
+  auto weights = tiny_weights(make_units(whole, {}));
+  ExportOptions options;
+  options.max_shard_bytes = 4000;
+  Status status = export_llava(Env::posix(), dir.path() + "/out", config, *weights, options);
+  ASSERT_TRUE(status.ok()) << status.to_string();
+  auto opened = open_model({.model = dir.path() + "/out"});
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  for (const TensorInfo& info : weights->tensors()) EXPECT_EQ(values(*weights, info.name), values(**opened, info.name)) << info.name;
+  auto loaded = load_model_config({.model = dir.path() + "/out"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  EXPECT_EQ(*loaded, config);
+  EXPECT_EQ(to_string(check_against_units(**opened, make_units(config, {}), "out")), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ExportKinds, ::testing::Values("linear", "mlp2x_gelu"));
+
+TEST(ModelFolder, ALinearConnectorIsExportedWithAnIdentityThatTransformersCanLoad) {
+  TempDir dir;
+  ModelConfig config = tiny_model("linear");
+  auto weights = tiny_weights(make_units(config, {}));
+  ASSERT_TRUE(export_llava(Env::posix(), dir.path(), config, *weights, {}).ok());
+  auto file = SafetensorsFile::open(dir.path() + "/model.safetensors");
+  ASSERT_TRUE(file.ok());
+  auto bytes = (*file)->bytes("multi_modal_projector.linear_2.weight");
+  ASSERT_TRUE(bytes.ok());
+  const float* matrix = reinterpret_cast<const float*>(bytes->data());
+  for (int i = 0; i < 16; ++i)
+    for (int j = 0; j < 16; ++j) EXPECT_EQ(matrix[16 * i + j], i == j ? 1.0f : 0.0f);
+  EXPECT_THAT(*read_file(Env::posix(), dir.path() + "/config.json"), HasSubstr("\"projector_hidden_act\": \"linear\""));
+}
+
+TEST(ModelFolder, LlamaAndClipRoundTrip) {
+  TempDir dir;
+  auto llama = tiny_weights(make_lm_units(tiny_llama(), {}));
+  ASSERT_TRUE(export_llama(Env::posix(), dir.path() + "/llm", tiny_llama(), *llama, {}).ok());
+  auto llama_again = open_model({.llm = dir.path() + "/llm"});
+  ASSERT_TRUE(llama_again.ok()) << llama_again.status().to_string();
+  expect_equal(*llama, **llama_again);
+  EXPECT_EQ(*load_llama_config(dir.path() + "/llm"), tiny_llama());
+
+  auto clip = tiny_weights(make_clip_units(tiny_clip(), {}));
+  ASSERT_TRUE(export_clip(Env::posix(), dir.path() + "/clip", tiny_clip(), *clip, {}).ok());
+  auto clip_again = open_clip(dir.path() + "/clip");
+  ASSERT_TRUE(clip_again.ok()) << clip_again.status().to_string();
+  expect_equal(*clip, **clip_again);
+  EXPECT_EQ(*load_clip_config(dir.path() + "/clip"), tiny_clip());
+
+  // The two as parts of a LLaVA model whose connector is to be initialised.
+  ModelPaths parts{.vision = dir.path() + "/clip", .llm = dir.path() + "/llm"};
+  auto config = load_model_config(parts, {.connector_kind = "linear"});
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(*config, tiny_model("linear"));
+  EXPECT_THAT(load_model_config(parts).status().message(), HasSubstr("linear or mlp2x_gelu"));
+  auto source = open_model(parts);
+  ASSERT_TRUE(source.ok());
+  auto units = make_units(*config, {});
+  EXPECT_EQ(check_against_units(**source, units, "parts").size(), 2u);
+  EXPECT_EQ(check_against_units(**source, units, "parts", {"connector"}).size(), 0u);
+}
+
+TEST(ModelFolder, ExportsRoundedBfloat16) {
+  TempDir dir;
+  auto llama = tiny_weights(make_lm_units(tiny_llama(), {}));
+  ASSERT_TRUE(export_llama(Env::posix(), dir.path(), tiny_llama(), *llama, {.dtype = DType::kBFloat16}).ok());
+  auto again = open_model({.llm = dir.path()});
+  ASSERT_TRUE(again.ok());
+  const std::string name = "language_model.lm_head.weight";
+  EXPECT_EQ((*again)->find(name)->dtype, DType::kBFloat16);
+  std::vector<float> a = values(*llama, name), b = values(**again, name);
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], std::abs(a[i]) / 256);
+}
+
+TEST(ModelFolder, AddsAnImageTokenToAPlainTokenizer) {
+  TempDir dir;
+  ASSERT_TRUE(Env::posix().make_directories(dir.path() + "/tok").ok());
+  write_text(dir.path() + "/tok/tokenizer.model", "model");
+  write_text(dir.path() + "/tok/tokenizer_config.json", R"({"legacy": false})");
+  auto weights = tiny_weights(make_units(tiny_model(), {}));
+  Status status = export_llava(Env::posix(), dir.path() + "/out", tiny_model(), *weights, {.tokenizer_folder = dir.path() + "/tok"});
+  ASSERT_TRUE(status.ok()) << status.to_string();
+  EXPECT_THAT(*read_file(Env::posix(), dir.path() + "/out/added_tokens.json"), HasSubstr("\"<image>\": 40"));
+  EXPECT_EQ(*read_file(Env::posix(), dir.path() + "/out/tokenizer.model"), "model");
+}
+
+TEST(ModelFolder, RefusesPickles) {
+  TempDir dir;
+  write_text(dir.path() + "/mm_projector.bin", "x");
+  write_text(dir.path() + "/pytorch_model.bin", "x");
+  for (const std::string& connector : {dir.path() + "/mm_projector.bin", dir.path()}) {
+    Status status = open_model({.connector = connector}).status();
+    EXPECT_EQ(status.code(), Code::kUnsupported);
+    EXPECT_THAT(status.message(), HasSubstr(".bin is a torch.save file"));
+  }
+  EXPECT_THAT(open_model({.model = dir.path()}).status().message(), HasSubstr("torch.save"));
+}
+
+TEST(ModelFolder, NamesAMissingShardAndAnEmptyFolder) {
+  TempDir dir;
+  EXPECT_THAT(open_model({.model = dir.path()}).status().message(), HasSubstr("holds no model.safetensors"));
+  EXPECT_EQ(open_model({.model = dir.path() + "/none"}).status().code(), Code::kNotFound);
+  write_text(dir.path() + "/model.safetensors.index.json", R"({"weight_map": {"a": "model-00001-of-00001.safetensors"}})");
+  EXPECT_THAT(open_model({.model = dir.path()}).status().message(), HasSubstr("model-00001-of-00001.safetensors is missing"));
+}
+
+TEST(ModelFolder, NamesMissingMisshapenAndUnknownTensors) {
+  auto weights = tiny_weights(make_units(tiny_model(), {}));
+  ModelConfig wide = tiny_model();
+  wide.text.intermediate_size = 25;
+  auto shapes = check_against_units(*weights, make_units(wide, {}), "f");
+  ASSERT_EQ(shapes.size(), 6u);
+  EXPECT_THAT(shapes[0].to_string(), HasSubstr("[24, 16] and the configuration gives [25, 16]"));
+  ModelConfig deep = tiny_model();
+  deep.text.num_layers = 3;
+  EXPECT_EQ(check_against_units(*weights, make_units(deep, {}), "f").size(), 9u);
+  auto unknown = check_against_units(*weights, make_units(tiny_model("linear"), {}), "f");
+  ASSERT_EQ(unknown.size(), 2u);
+  EXPECT_THAT(unknown[0].to_string(), HasSubstr("it has multi_modal_projector.linear_1.bias"));
+  // Layers past the one that vision_layer names are no surprise.
+  ModelConfig shallow = tiny_model();
+  shallow.vision_layer = 1;
+  EXPECT_EQ(to_string(check_against_units(*weights, make_units(shallow, {}), "f")), "");
+}
+
+struct BadConfig {
+  const char* name;
+  const char* json;
+  const char* words;
+};
+class BadConfigs : public ::testing::TestWithParam<BadConfig> {};
+
+TEST_P(BadConfigs, AreRefusedWithFileAndKey) {
+  TempDir dir;
+  write_text(dir.path() + "/config.json", GetParam().json);
+  Status status = load_model_config({.model = dir.path()}).status();
+  ASSERT_FALSE(status.ok());
+  EXPECT_THAT(status.message(), HasSubstr(dir.path() + "/config.json"));
+  EXPECT_THAT(status.message(), HasSubstr(GetParam().words));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadConfigs,
+    ::testing::Values(BadConfig{"kind", R"({"model_type":"llama"})", "model_type is 'llama', not 'llava'"},
+                      BadConfig{"text", R"({"model_type":"llava","text_config":{"hidden_size":"big"}})", "text_config.hidden_size is \"big\", not a whole number"},
+                      BadConfig{"tied", R"({"model_type":"llava","text_config":{"tie_word_embeddings":true}})", "text_config.tie_word_embeddings is true"},
+                      BadConfig{"heads", R"({"model_type":"llava","text_config":{"num_attention_heads":30,"num_key_value_heads":4}})", "num_key_value_heads"},
+                      BadConfig{"act", R"({"model_type":"llava","vision_config":{"hidden_act":"relu"}})", "hidden_act is 'relu'"},
+                      BadConfig{"tower", R"({"model_type":"llava","vision_config":{"model_type":"siglip_vision_model"}})", "vision_config.model_type is 'siglip_vision_model'"},
+                      BadConfig{"layer", R"({"model_type":"llava","vision_feature_layer":-40})", "vision layer -40"},
+                      BadConfig{"rope", R"({"model_type":"llava","text_config":{"rope_scaling":{"type":"linear","factor":2}}})", "'linear' scaling"},
+                      BadConfig{"object", R"({"model_type":"llava","vision_config":3})", "vision_config is not an object"},
+                      BadConfig{"json", "[1,", "not a JSON object"}),
+    [](const auto& info) { return std::string(info.param.name); });
+
+TEST(ModelConfig, TakesDefaultsAndNewNames) {
+  TempDir dir;
+  write_text(dir.path() + "/config.json",
+             R"({"model_type":"llava","image_token_id":31999,"vision_config":{"hidden_size":1024,"num_attention_heads":16},
+                 "text_config":{"rope_parameters":{"rope_theta":500000.0,"rope_type":"default"},"max_position_embeddings":4096}})");
+  auto config = load_model_config({.model = dir.path()});
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(config->image_token_index, 31999);
+  EXPECT_EQ(config->text.rope_theta, 500000.0);
+  EXPECT_EQ(config->text.num_kv_heads, 32);
+  EXPECT_EQ(config->text.rms_norm_eps, 1e-6);
+  EXPECT_EQ(config->vision.hidden_act, "quick_gelu");
+  EXPECT_EQ(config->connector, (ConnectorConfig{"mlp2x_gelu", 1024, 4096}));
+}
+
+TEST(InitTensor, IsAFunctionOfSeedNameAndElementAlone) {
+  const std::string name = "language_model.lm_head.weight";
+  const Shape shape = {10, 100};
+  std::vector<float> whole(1000), part(70), other(1000);
+  init_tensor(name, shape, 3, 0, 1000, whole.data());
+  init_tensor(name, shape, 3, 333, 70, part.data());
+  EXPECT_TRUE(std::equal(part.begin(), part.end(), whole.begin() + 333));
+  init_tensor(name, shape, 4, 0, 1000, other.data());
+  EXPECT_NE(whole, other);
+  double sum = 0, squares = 0;
+  for (float v : whole) sum += v, squares += v * v;
+  EXPECT_NEAR(sum / 1000, 0, 0.003);
+  EXPECT_NEAR(std::sqrt(squares / 1000), 0.02, 0.002);
+  float norm = 0, bias = 1;
+  init_tensor("vision_tower.vision_model.pre_layrnorm.weight", {1}, 3, 0, 1, &norm);
+  init_tensor("multi_modal_projector.linear_1.bias", {1}, 3, 0, 1, &bias);
+  EXPECT_EQ(norm, 1.0f);
+  EXPECT_EQ(bias, 0.0f);
+}
+
+TEST(Units, ChainHasOnlyTheVisionLayersThatAreReached) {
+  auto names = [](const std::vector<sharding::UnitSpec>& units) {
+    std::vector<std::string> out;
+    for (const auto& unit : units) out.push_back(unit.name + (unit.needs_backward ? "*" : ""));
+    return out;
+  };
+  EXPECT_THAT(names(make_units(tiny_model(), {"connector"})),
+              ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "connector*", "llm.embed*", "llm.block.0*",
+                                     "llm.block.1*", "llm.head*"));
+  EXPECT_THAT(names(make_clip_units(tiny_clip(), {"text"})),
+              ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "vision.block.2", "vision.head", "text.embed*",
+                                     "text.block.0*", "text.block.1*", "text.head*"));
+  for (const auto& unit : make_units(tiny_model(), {})) EXPECT_GT(unit.activation_per_token, 0) << unit.name;
+}
+
+TEST(ReferenceModels, OpenAndMatchTheirUnits) {
+  const char* root = std::getenv("TEPHRA_REFERENCE_DIR");
+  if (root == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the reference fixtures to run this test";
+  const std::string r = root;
+  ModelPaths whole{.model = r + "/llava-tiny"};
+  ModelPaths parts{.vision = r + "/clip-tiny", .connector = r + "/linear-projector", .llm = r + "/llama-tiny"};
+  for (const ModelPaths& paths : {whole, parts}) {
+    auto config = load_model_config(paths);
+    ASSERT_TRUE(config.ok()) << config.status().to_string();
+    auto source = open_model(paths);
+    ASSERT_TRUE(source.ok()) << source.status().to_string();
+    EXPECT_EQ(to_string(check_against_units(**source, make_units(*config, {}), paths.model)), "");
+  }
+  auto config = load_model_config(whole);
+  EXPECT_EQ(config->text.num_kv_heads, 2);
+  EXPECT_EQ(config->text.rms_norm_eps, 1e-5);
+  EXPECT_EQ(config->tokens_per_image(), 16);
+  EXPECT_EQ(config->text.pad_token_id, 32001);
+  EXPECT_EQ(load_model_config(parts)->connector, (ConnectorConfig{"linear", 40, 32}));
+  Status pickle = open_model({.connector = r + "/linear-projector/mm_projector.bin"}).status();
+  EXPECT_THAT(pickle.message(), HasSubstr("torch.save"));
+
+  auto clip = load_clip_config(r + "/clip-tiny");
+  ASSERT_TRUE(clip.ok()) << clip.status().to_string();
+  auto clip_source = open_clip(r + "/clip-tiny");
+  ASSERT_TRUE(clip_source.ok());
+  EXPECT_EQ(to_string(check_against_units(**clip_source, make_clip_units(*clip, {}), "clip-tiny")), "");
+}
+
+}  // namespace
+}  // namespace tephra::model

@@ -1,0 +1,142 @@
+// What a recipe loads to: defaults, resolution, overrides and the round trip through JSON.
+#include "recipes/recipe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace tephra::recipes {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const char* const kSmall = R"(name: demo
+model: {vision: clip, language: ../llama, connector: {kind: linear}}
+datasets:
+  world: {kind: scenes, seed: 3, train_scenes: 100}
+  chats: {kind: llava, conversations: chats.json}
+stages:
+  - name: align
+    template: plain
+    data: [{dataset: world, part: captions}]
+    steps: 10
+    micro_batch: 2
+    global_batch: 8
+    optimizer: {lr: 2e-3}
+  - name: tune
+    train: [connector, llm]
+    data: [{dataset: world, part: instruct}, {dataset: chats}]
+    epochs: 1
+    evaluate: [science]
+benches:
+  zeta: {kind: instruct, dataset: world}
+  science: {kind: scienceqa, dataset: world, swap_images: true}
+)";
+
+Recipe loaded(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  LoadResult result = parse_recipe(text, "/recipes/demo.yaml", overrides);
+  EXPECT_EQ(to_string(result.diagnostics), "");
+  return result.recipe;
+}
+
+TEST(Recipe, FillsInDefaultsAndResolvesNames) {
+  const Recipe recipe = loaded(kSmall);
+  EXPECT_EQ(recipe.seed, 17);
+  EXPECT_EQ(recipe.gang.ranks, 2);
+  EXPECT_EQ(recipe.report.title, "demo");
+  ASSERT_EQ(recipe.stages.size(), 2u);
+  EXPECT_EQ(recipe.stages[0].init, "base");
+  EXPECT_EQ(recipe.stages[1].init, "align");
+  EXPECT_EQ(recipe.stages[0].optimizer.lr, 2e-3);
+  EXPECT_EQ(recipe.stages[1].optimizer.lr, 2e-5);
+  EXPECT_EQ(recipe.stages[0].micro_batches_per_step(), 4);
+  EXPECT_THAT(recipe.stages[0].evaluate, ElementsAre("zeta", "science"));  // absent: all, in the file's order
+  EXPECT_THAT(recipe.stages[1].evaluate, ElementsAre("science"));
+  EXPECT_EQ(recipe.find_bench("zeta")->part, "heldout");
+  EXPECT_EQ(recipe.find_bench("science")->split, "test");
+  EXPECT_EQ(recipe.find_dataset("world")->option("train_scenes"), "100");
+  EXPECT_EQ(recipe.find_dataset("world")->option("image_size", "56"), "56");
+  EXPECT_EQ(recipe.find_dataset("nowhere"), nullptr);
+}
+
+TEST(Recipe, MakesPathsAbsoluteAgainstItsFolder) {
+  const Recipe recipe = loaded(kSmall);
+  EXPECT_EQ(recipe.model.vision, "/recipes/clip");
+  EXPECT_EQ(recipe.model.language, "/llama");
+  EXPECT_EQ(recipe.find_dataset("chats")->option("conversations"), "/recipes/chats.json");
+}
+
+TEST(Recipe, AppliesOverridesInOrder) {
+  const Recipe recipe =
+      loaded(kSmall, {"gang.ranks=4", "gang.ranks=1", "stages[1].optimizer.lr=1e-4", "stages.align.steps=3",
+                      "stages[0].evaluate=[zeta]", "stages[1].data[1].dataset=world", "stages[1].data[1].part=captions",
+                      "datasets.world.seed=9", "report.title=\"A: b\""});
+  EXPECT_EQ(recipe.gang.ranks, 1);
+  EXPECT_EQ(recipe.stages[1].optimizer.lr, 1e-4);
+  EXPECT_EQ(recipe.stages[0].steps, 3);
+  EXPECT_THAT(recipe.stages[0].evaluate, ElementsAre("zeta"));
+  EXPECT_EQ(recipe.stages[1].data[1].part, "captions");
+  EXPECT_EQ(recipe.find_dataset("world")->option("seed"), "9");
+}
+
+TEST(Recipe, OverrideWithoutAValueRestoresTheDefault) {
+  const Recipe recipe = loaded(kSmall, {"stages[1].epochs=", "stages[1].steps=5"});
+  EXPECT_EQ(recipe.stages[1].epochs, 0);
+  EXPECT_EQ(recipe.stages[1].steps, 5);
+}
+
+TEST(Recipe, RoundTripsThroughJson) {
+  const Recipe recipe =
+      loaded(kSmall, {"stages[0].optimizer.lr=0.1", "stages[0].optimizer.eps=1e-300", "seed=9007199254740991"});
+  const std::string json = to_json(recipe);
+  const Result<Recipe> again = from_json(json);
+  ASSERT_TRUE(again.ok()) << again.status().to_string();
+  EXPECT_EQ(to_json(*again), json);
+  EXPECT_EQ(hash(*again), hash(recipe));
+  EXPECT_EQ(again->stages[0].optimizer.eps, 1e-300);
+  EXPECT_EQ(again->seed, 9007199254740991);
+  EXPECT_EQ(again->benches.front().name, "zeta");
+}
+
+TEST(Recipe, HashFollowsTheContentAndNotTheSpelling) {
+  EXPECT_EQ(hash(loaded(kSmall)), hash(loaded(std::string("# comment\n") + kSmall + "seed: 17\n")));
+  EXPECT_NE(hash(loaded(kSmall)), hash(loaded(kSmall, {"seed=18"})));
+}
+
+TEST(Recipe, RefusesBrokenJsonWithTheField) {
+  EXPECT_EQ(from_json("{").status().code(), Code::kInvalidArgument);
+  std::string json = to_json(loaded(kSmall));
+  json.replace(json.find("\"ranks\": 2"), 10, "\"ranks\": 3");
+  EXPECT_THAT(from_json(json).status().message(), HasSubstr("gang.ranks: 3 is not a power of two"));
+}
+
+TEST(Recipe, ReadsAFileAndReportsOneThatIsMissingOrTooLarge) {
+  std::string folder = ::testing::TempDir() + "recipeXXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string path = folder + "/demo.yaml";
+  std::ofstream(path) << kSmall;
+  EXPECT_EQ(load_recipe(path).recipe.model.vision, folder + "/clip");
+  std::ofstream(path, std::ios::app) << std::string(1 << 20, '#');
+  EXPECT_THAT(to_string(load_recipe(path).diagnostics), HasSubstr("a recipe may have 1048576"));
+  EXPECT_THAT(to_string(load_recipe(folder + "/none.yaml").diagnostics), HasSubstr("none.yaml"));
+  std::filesystem::remove_all(folder);
+}
+
+TEST(Recipe, CollectsFindingsOfSeveralStagesTogether) {
+  const LoadResult result =
+      parse_recipe(kSmall, "r.yaml", {"stages[0].steps=two", "stages[1].max_length=-1", "gang.rnks=1"});
+  EXPECT_EQ(result.diagnostics.size(), 3u) << to_string(result.diagnostics);
+}
+
+TEST(Recipe, SurvivesEveryTruncationOfItsText) {
+  const std::string text = kSmall;
+  for (size_t size = 0; size < text.size(); ++size) parse_recipe(text.substr(0, size), "r.yaml");
+  SUCCEED();  // nothing thrown, nothing aborted
+}
+
+}  // namespace
+}  // namespace tephra::recipes

@@ -1,0 +1,378 @@
+// The executor over a toy chain: equal to plain autograd without sharding, equal bits however the work is cut, and
+// orderly ends.
+#include "sharding/exec/executor.h"
+
+#include <ATen/ops/empty.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <mutex>
+
+#include "tests/sharding/exec/chain.h"
+
+namespace tephra::sharding::test {
+namespace {
+
+// Equal bits, not equal values: -0 and +0 differ, NaN equals itself.
+bool same_bits(const State& a, const State& b) {
+  if (a.size() != b.size()) return false;
+  for (const auto& [key, values] : a) {
+    const auto other = b.find(key);
+    if (other == b.end() || other->second.size() != values.size() ||
+        std::memcmp(other->second.data(), values.data(), values.size() * sizeof(float)) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void expect_same(const Trained& a, const Trained& b) {
+  ASSERT_EQ(a.stats.size(), b.stats.size());
+  for (size_t s = 0; s < a.stats.size(); ++s) {
+    EXPECT_EQ(a.stats[s].loss, b.stats[s].loss) << "step " << s;
+    EXPECT_EQ(a.stats[s].gradient_norm, b.stats[s].gradient_norm) << "step " << s;
+    EXPECT_EQ(a.stats[s].loss_tokens, b.stats[s].loss_tokens);
+    EXPECT_EQ(a.stats[s].tokens, b.stats[s].tokens);
+    EXPECT_EQ(a.stats[s].skipped, b.stats[s].skipped);
+  }
+  EXPECT_EQ(a.evaluation, b.evaluation);
+  EXPECT_TRUE(same_bits(a.state, b.state));
+}
+
+// Training without units, shards or schedules: one tape over everything, and AdamW in double.
+class Plain {
+ public:
+  explicit Plain(const AdamWOptions& options) : options_(options) {
+    for (const UnitSpec& unit : units_) {
+      std::vector<at::Tensor> tensors;
+      for (const TensorSpec& spec : unit.tensors) {
+        at::Tensor tensor = at::empty(spec.shape, at::kFloat);
+        for (int64_t i = 0; i < tensor.numel(); ++i) tensor.mutable_data_ptr<float>()[i] = initial_value(spec.name, i);
+        tensor.set_requires_grad(unit.trainable);
+        tensors.push_back(tensor);
+      }
+      parameters_.push_back(tensors);
+    }
+  }
+
+  double loss_sum(const MicroBatch& batch, bool backward) {
+    Activations x;
+    for (size_t u = 0; u < units_.size(); ++u) x = modules_[u]->forward(parameters_[u], x, batch);
+    if (backward) x[0].backward();
+    return x[0].item<float>();
+  }
+
+  StepStats step(const std::vector<std::unique_ptr<ToyBatch>>& batches, const StepInput& input) {
+    StepStats stats;
+    for (const auto& batch : batches) {
+      stats.loss += loss_sum(*batch, true);
+      stats.loss_tokens += batch->loss_tokens;
+    }
+    stats.loss /= stats.loss_tokens;
+    each_trained([&](size_t, const TensorSpec&, at::Tensor& tensor) {
+      const float* g = tensor.grad().const_data_ptr<float>();
+      for (int64_t i = 0; i < tensor.numel(); ++i) stats.gradient_norm += std::pow(g[i] / double(stats.loss_tokens), 2);
+    });
+    stats.gradient_norm = std::sqrt(stats.gradient_norm);
+    const double clip = options_.clip_norm > 0 ? std::min(1.0, options_.clip_norm / (stats.gradient_norm + 1e-6)) : 1;
+    each_trained([&](size_t u, const TensorSpec& spec, at::Tensor& tensor) {
+      update(spec, tensor, input.learning_rate[u], input.optimizer_step, clip / stats.loss_tokens);
+      tensor.mutable_grad() = at::Tensor();
+    });
+    return stats;
+  }
+
+  void expect_near(const State& state, double tolerance) {
+    each_trained([&](size_t, const TensorSpec& spec, at::Tensor& tensor) {
+      const std::vector<float>& values = state.at({spec.name, StateKind::kParameter});
+      const std::vector<double>& m = first_[spec.name];
+      const std::vector<double>& v = second_[spec.name];
+      for (int64_t i = 0; i < tensor.numel(); ++i) {
+        ASSERT_NEAR(values[i], tensor.const_data_ptr<float>()[i], tolerance) << spec.name << " " << i;
+        ASSERT_NEAR(state.at({spec.name, StateKind::kFirstMoment})[i], m[i], tolerance);
+        ASSERT_NEAR(state.at({spec.name, StateKind::kSecondMoment})[i], v[i], tolerance);
+      }
+    });
+  }
+
+ private:
+  template <typename Each>
+  void each_trained(const Each& each) {
+    for (size_t u = 0; u < units_.size(); ++u) {
+      if (!units_[u].trainable) continue;
+      for (size_t t = 0; t < parameters_[u].size(); ++t) each(u, units_[u].tensors[t], parameters_[u][t]);
+    }
+  }
+
+  void update(const TensorSpec& spec, at::Tensor& tensor, double lr, int64_t step, double scale) {
+    std::vector<double>& m = first_[spec.name];
+    std::vector<double>& v = second_[spec.name];
+    m.resize(tensor.numel());
+    v.resize(tensor.numel());
+    float* p = tensor.mutable_data_ptr<float>();
+    const float* g = tensor.grad().const_data_ptr<float>();
+    for (int64_t i = 0; i < tensor.numel(); ++i) {
+      m[i] = options_.beta1 * m[i] + (1 - options_.beta1) * g[i] * scale;
+      v[i] = options_.beta2 * v[i] + (1 - options_.beta2) * g[i] * scale * g[i] * scale;
+      const double decayed = p[i] * (1 - (spec.shape.size() >= 2 ? lr * options_.weight_decay : 0));
+      const double denominator = std::sqrt(v[i] / (1 - std::pow(options_.beta2, step))) + options_.epsilon;
+      p[i] = static_cast<float>(decayed - lr * m[i] / (1 - std::pow(options_.beta1, step)) / denominator);
+    }
+  }
+
+  const AdamWOptions options_;
+  const std::vector<UnitSpec> units_ = toy_units();
+  const std::vector<std::unique_ptr<UnitModule>> modules_ = toy_modules();
+  std::vector<std::vector<at::Tensor>> parameters_;
+  std::map<std::string, std::vector<double>> first_, second_;
+};
+
+TEST(Executor, EqualsPlainAutograd) {
+  const Training training{.world_size = 2, .global_micro_batches = 6, .steps = 4, .recompute = true};
+  const Trained trained = train(training, initial_reader(), false);
+  ASSERT_EQ(trained.stats.size(), 4u);
+  Plain plain(optimizer_of(training));
+  for (int s = 1; s <= 4; ++s) {
+    const StepStats expected = plain.step(toy_batches(s, 6), step_input(s));
+    EXPECT_NEAR(trained.stats[s - 1].loss, expected.loss, 1e-5);
+    EXPECT_NEAR(trained.stats[s - 1].gradient_norm, expected.gradient_norm, 1e-5);
+    EXPECT_GT(expected.gradient_norm, 1.0) << "clipping is not exercised";
+    EXPECT_EQ(trained.stats[s - 1].loss_tokens, expected.loss_tokens);
+  }
+  // AdamW divides by the gradient's own size, so rounding of a gradient near zero becomes a part of the learning rate
+  // 0.01.
+  plain.expect_near(trained.state, 2e-5);
+  double sum = 0, tokens = 0;
+  for (const auto& batch : toy_batches(1000, 6)) {
+    sum += plain.loss_sum(*batch, false);
+    tokens += batch->loss_tokens;
+  }
+  EXPECT_NEAR(trained.evaluation, sum / tokens, 1e-4);
+}
+
+TEST(Executor, GivesTheSameBitsHoweverTheWorkIsCut) {
+  for (int micro_batches : {4, 12}) {
+    const Trained expected = train({.world_size = 1, .global_micro_batches = micro_batches}, initial_reader(), false);
+    ASSERT_EQ(expected.stats.size(), 3u);
+    EXPECT_FALSE(expected.stats[0].skipped);
+    for (int world : {1, 2, 4}) {
+      for (bool shard : {true, false}) {
+        for (bool reshard : {true, false}) {
+          for (bool recompute : {true, false}) {
+            SCOPED_TRACE(::testing::Message() << "world " << world << " micro-batches " << micro_batches << " shard "
+                                              << shard << " reshard " << reshard << " recompute " << recompute);
+            expect_same(train({.world_size = world,
+                               .global_micro_batches = micro_batches,
+                               .shard_parameters = shard,
+                               .reshard_after_forward = reshard,
+                               .recompute = recompute},
+                              initial_reader(), false),
+                        expected);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(Executor, ContinuesAtAnotherWorldSizeWithTheSameBits) {
+  const Trained whole = train({.world_size = 1, .steps = 5}, initial_reader(), false);
+  const Trained first = train({.world_size = 4, .steps = 2}, initial_reader(), false);
+  const Trained second = train({.world_size = 2, .first_step = 3, .steps = 3}, reader_of(first.state), true);
+  EXPECT_TRUE(same_bits(second.state, whole.state));
+  ASSERT_EQ(second.stats.size(), 3u);
+  for (int s = 0; s < 3; ++s) EXPECT_EQ(second.stats[s].loss, whole.stats[s + 2].loss);
+  const Trained without_moments = train({.world_size = 2, .first_step = 3, .steps = 3}, reader_of(first.state), false);
+  EXPECT_FALSE(same_bits(without_moments.state, whole.state)) << "moments are not part of what is compared";
+}
+
+TEST(Executor, TrainsWhenNoMicroBatchHasAPicture) {
+  const auto no_pictures = [](int, std::vector<std::unique_ptr<ToyBatch>>& batches) {
+    for (auto& batch : batches) batch->picture = false;
+  };
+  const Trained one = train({.world_size = 1, .weight_decay = 0}, initial_reader(), false, no_pictures);
+  const Trained four =
+      train({.world_size = 4, .recompute = true, .weight_decay = 0}, initial_reader(), false, no_pictures);
+  expect_same(one, four);
+  const std::vector<float>& connector = one.state.at({"connector.0", StateKind::kParameter});
+  for (size_t i = 0; i < connector.size(); ++i) ASSERT_EQ(connector[i], initial_value("connector.0", i));
+  EXPECT_NE(one.state.at({"head.0", StateKind::kParameter})[0], initial_value("head.0", 0));
+}
+
+TEST(Executor, SkipsAStepWhoseLossIsNotFinite) {
+  const auto poison = [](int step, std::vector<std::unique_ptr<ToyBatch>>& batches) {
+    if (step == 2) batches[3]->x_BD.mutable_data_ptr<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+  };
+  const Trained trained = train({.world_size = 2, .steps = 2}, initial_reader(), false, poison);
+  ASSERT_EQ(trained.stats.size(), 2u);
+  EXPECT_FALSE(trained.stats[0].skipped);
+  EXPECT_TRUE(trained.stats[1].skipped);
+  const Trained before = train({.world_size = 2, .steps = 1}, initial_reader(), false);
+  EXPECT_TRUE(same_bits(trained.state, before.state));
+}
+
+TEST(Executor, SkipsAStepWithoutSupervisedTokens) {
+  const auto none = [](int, std::vector<std::unique_ptr<ToyBatch>>& batches) {
+    for (auto& batch : batches) batch->loss_tokens = 0;
+  };
+  const Trained trained = train({.world_size = 2, .steps = 1}, initial_reader(), false, none);
+  ASSERT_EQ(trained.stats.size(), 1u);
+  EXPECT_TRUE(trained.stats[0].skipped);
+  EXPECT_EQ(trained.stats[0].loss, 0);
+}
+
+// One rank, for what does not need more.
+std::unique_ptr<Executor> alone(cluster::Communicator* self, const Training& training) {
+  auto executor = Executor::create(toy_units(), toy_modules(), self, policy_of(training), optimizer_of(training),
+                                   std::chrono::seconds(60));
+  EXPECT_TRUE(executor.ok()) << executor.status().to_string();
+  EXPECT_TRUE((*executor)->load(initial_reader(), false).ok());
+  return std::move(*executor);
+}
+
+TEST(Executor, SnapshotIsNotChangedByLaterStepsAndOutlivesTheExecutor) {
+  auto self = cluster::make_self_communicator();
+  auto executor = alone(self.get(), {});
+  const auto batches = toy_batches(1, 4);
+  const auto local = local_part(batches, 0, 1);
+  ASSERT_TRUE(executor->train_step(local, step_input(1)).ok());
+  const Snapshot held = executor->snapshot();
+  State before, after, later;
+  add_to(before, held);
+  for (int s = 2; s < 5; ++s) ASSERT_TRUE(executor->train_step(local, step_input(s)).ok());
+  add_to(later, executor->snapshot());
+  executor.reset();
+  add_to(after, held);
+  EXPECT_TRUE(same_bits(before, after));
+  EXPECT_FALSE(same_bits(before, later));
+  EXPECT_EQ(before.size(), 3u * 7) << "three kinds of each trainable tensor, and nothing of frozen ones";
+}
+
+TEST(Executor, MemoryDoesNotGrowOverSteps) {
+  for (int world : {1, 2}) {
+    auto communicators = cluster::make_thread_communicators(world);
+    const auto batches = toy_batches(1, 4);
+    on_ranks(world, [&](int rank) {
+      Training training{.world_size = world, .recompute = true};
+      auto executor = alone(communicators[rank].get(), training);
+      const auto local = local_part(batches, rank, world);
+      int64_t settled = 0;
+      for (int s = 1; s <= 200; ++s) {
+        ASSERT_TRUE(executor->train_step(local, step_input(s)).ok());
+        const Snapshot dropped = executor->snapshot();
+        if (s == 3) settled = executor->buffer_bytes();
+        if (s > 3) {
+          ASSERT_EQ(executor->buffer_bytes(), settled) << "step " << s;
+        }
+      }
+    });
+  }
+}
+
+// Passes everything on until call `fails_at`, which fails as a lost peer would.
+class FailingCommunicator : public cluster::Communicator {
+ public:
+  FailingCommunicator(cluster::Communicator* inner, int fails_at) : inner_(inner), left_(fails_at) {}
+  int rank() const override { return inner_->rank(); }
+  int world_size() const override { return inner_->world_size(); }
+  Status all_gather(cluster::ConstBuffer shard, cluster::Buffer full, Deadline deadline) override {
+    return left_-- == 0 ? failure() : inner_->all_gather(shard, full, deadline);
+  }
+  Status reduce_scatter_tree(cluster::Buffer full, cluster::Buffer shard, Deadline deadline) override {
+    return left_-- == 0 ? failure() : inner_->reduce_scatter_tree(full, shard, deadline);
+  }
+  Status broadcast(cluster::Buffer data, int root, Deadline deadline) override {
+    return inner_->broadcast(data, root, deadline);
+  }
+  Status barrier(Deadline deadline) override { return inner_->barrier(deadline); }
+  void abort(const Status& reason) override { inner_->abort(reason); }
+  static Status failure() { return Status(Code::kPeerLost, "the wire was cut"); }
+
+ private:
+  cluster::Communicator* inner_;
+  int left_;
+};
+
+TEST(Executor, EveryFailingCollectiveEndsTheStepOnAllRanks) {
+  const Training training{.world_size = 2, .global_micro_batches = 2};
+  const auto batches = toy_batches(1, 2);
+  bool finished = false;
+  int failures = 0;
+  for (int n = 0; !finished; ++n) {
+    ASSERT_LT(n, 100) << "the step never got by without a failure";
+    auto communicators = cluster::make_thread_communicators(2);
+    on_ranks(2, [&](int rank) {
+      FailingCommunicator failing(communicators[rank].get(), rank == 1 ? n : -1);
+      auto executor = alone(&failing, training);
+      const auto stats = executor->train_step(local_part(batches, rank, 2), step_input(1));
+      if (rank == 1) {
+        finished = stats.ok();
+        failures += stats.ok() ? 0 : 1;
+      }
+      if (stats.ok()) return;
+      EXPECT_EQ(stats.status().code(), Code::kPeerLost) << "rank " << rank << ": " << stats.status().to_string();
+      // It stays failed, and at once.
+      EXPECT_EQ(executor->evaluate(local_part(batches, rank, 2)).status().message(), stats.status().message());
+      EXPECT_NE(executor->progress().phase.load(), 0) << "the flight record is kept";
+    });
+  }
+  // Gathers: 6 forward, 3 again in backward; 3 reductions; losses and counts.
+  EXPECT_EQ(failures, 6 + 3 + 3 + 2);
+}
+
+TEST(Executor, ARankThatThrowsNamesItsUnitAndFreesItsPeers) {
+  auto communicators = cluster::make_thread_communicators(2);
+  auto batches = toy_batches(1, 2);
+  batches[1]->x_BD = batches[1]->x_BD.slice(1, 0, 7);  // the wrong width, on rank 1 only
+  on_ranks(2, [&](int rank) {
+    auto executor = alone(communicators[rank].get(), {.world_size = 2, .global_micro_batches = 2});
+    const auto stats = executor->train_step(local_part(batches, rank, 2), step_input(1));
+    ASSERT_FALSE(stats.ok());
+    if (rank == 0) {
+      EXPECT_EQ(stats.status().code(), Code::kPeerLost) << stats.status().to_string();
+    } else {
+      EXPECT_EQ(stats.status().code(), Code::kInternal);
+      EXPECT_NE(stats.status().message().find("unit front"), std::string::npos) << stats.status().message();
+    }
+  });
+}
+
+TEST(Executor, RefusesArgumentsThatDoNotFit) {
+  auto self = cluster::make_self_communicator();
+  const auto code = [&](std::vector<UnitSpec> units, size_t modules, const Policy& policy) {
+    std::vector<std::unique_ptr<UnitModule>> chain = toy_modules();
+    chain.resize(modules);
+    return Executor::create(std::move(units), std::move(chain), self.get(), policy, {}, std::chrono::seconds(1))
+        .status()
+        .code();
+  };
+  EXPECT_EQ(code(toy_units(), 6, {}), Code::kOk);
+  EXPECT_EQ(code(toy_units(), 5, {}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.world_size = 2}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.world_size = 3}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.micro_batches = 0}), Code::kInvalidArgument);
+  std::vector<UnitSpec> bare = toy_units();
+  bare[1].flat_numel = 0;
+  EXPECT_EQ(code(bare, 6, {}), Code::kInvalidArgument);
+
+  auto executor = alone(self.get(), {});
+  const auto batches = toy_batches(1, 4);
+  EXPECT_EQ(executor->train_step({}, step_input(1)).status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(executor->train_step({nullptr, nullptr, nullptr, nullptr}, step_input(1)).status().code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(executor->train_step(local_part(batches, 0, 1), {}).status().code(), Code::kInvalidArgument);
+  EXPECT_TRUE(executor->train_step(local_part(batches, 0, 1), step_input(1)).ok()) << "a refused call leaves no trace";
+}
+
+TEST(Executor, LoadReturnsTheReadersFailure) {
+  auto self = cluster::make_self_communicator();
+  auto executor = alone(self.get(), {});
+  const Status status = executor->load([](const std::string& tensor, StateKind, int64_t, int64_t,
+                                          float*) { return Status(Code::kCorruption, tensor + " is torn"); },
+                                       true);
+  EXPECT_EQ(status.code(), Code::kCorruption);
+}
+
+}  // namespace
+}  // namespace tephra::sharding::test

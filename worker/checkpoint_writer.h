@@ -1,0 +1,54 @@
+// Writes snapshots to packs beside training: one thread, one snapshot at a time.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "sharding/exec/executor.h"
+#include "storage/manifest.h"
+#include "worker/link.h"
+
+namespace tephra::worker {
+
+storage::StateKind stored_kind(sharding::StateKind kind);
+
+struct CheckpointJob {
+  std::string stage;
+  int64_t step = 0;
+  std::string pack;           // name of the pack to write
+  std::string metadata_json;  // rank 0; else empty
+  sharding::Snapshot snapshot;
+};
+
+class CheckpointWriter {
+ public:
+  CheckpointWriter(Env* env, std::string packs_dir, Link* link);
+  ~CheckpointWriter();  // waits for what is being written
+
+  // Hands a snapshot over; waits while an earlier one is still being written. Returns the first failure of an earlier write.
+  Status submit(CheckpointJob job);
+  // Waits until everything submitted is durable and reported to the coordinator.
+  Status drain();
+
+ private:
+  void run();
+  Status write(const CheckpointJob& job);
+
+  Env* env_;
+  const std::string packs_dir_;
+  Link* link_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<CheckpointJob> pending_;
+  bool writing_ = false;
+  bool stopping_ = false;
+  Status failure_;
+  std::thread thread_;
+};
+
+}  // namespace tephra::worker

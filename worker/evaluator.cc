@@ -1,0 +1,73 @@
+#include "worker/evaluator.h"
+
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "eval/run/bench_runner.h"
+#include "model/nn/generate.h"
+#include "worker/stage_model.h"
+
+namespace tephra::worker {
+namespace {
+
+// Keys in the answers file of earlier attempts. A torn last line, from a killed coordinator, is passed over.
+std::set<std::string> answered_keys(const std::string& path) {
+  std::set<std::string> keys;
+  std::ifstream in(path);
+  for (std::string line; std::getline(in, line);) {
+    auto j = nlohmann::json::parse(line, nullptr, false);
+    if (j.is_object() && j.contains("id") && j["id"].is_string()) keys.insert(j["id"]);
+  }
+  return keys;
+}
+
+eval::BenchSpec bench_spec(const recipes::BenchRecipe& bench) {
+  eval::BenchSpec spec;
+  spec.name = bench.name;
+  spec.kind = bench.kind;
+  if (!bench.split.empty()) spec.split = bench.split;
+  if (!bench.part.empty()) spec.part = bench.part;
+  spec.prompt = bench.prompt;
+  spec.answer_rule = bench.answer_rule;
+  spec.score = bench.score;
+  spec.limit = bench.limit;
+  spec.swap_images = bench.swap_images;
+  spec.max_new_tokens = bench.max_new_tokens;
+  return spec;
+}
+}  // namespace
+
+Status evaluate_bench(const TaskContext& context) {
+  context.vitals->phase = "load";
+  const recipes::BenchRecipe* bench = context.recipe.find_bench(context.options.bench);
+  if (bench == nullptr) return {Code::kInvalidArgument, "the recipe has no bench '" + context.options.bench + "'"};
+  if (!context.checkpoint) return {Code::kInvalidArgument, "evaluating bench '" + bench->name + "' needs a checkpoint"};
+  auto dataset = context.options.datasets.find(bench->dataset);
+  if (dataset == context.options.datasets.end()) return {Code::kInvalidArgument, "dataset '" + bench->dataset + "' was not prepared"};
+
+  TEPHRA_ASSIGN_OR_RETURN(ModelSource source, locate_model(context.recipe, context.options.model_dir));
+  TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(source.paths, source.parts));
+  TEPHRA_ASSIGN_OR_RETURN(auto tokenizer, data::Tokenizer::load(source.tokenizer_dir));
+  TEPHRA_ASSIGN_OR_RETURN(auto preprocess, data::load_preprocess(source.image_dir));
+  TEPHRA_ASSIGN_OR_RETURN(preprocess.aspect, data::parse_aspect(context.stage().image_aspect));
+  TEPHRA_ASSIGN_OR_RETURN(auto generator, model::Generator::create(config, *context.checkpoint));
+  TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(bench_spec(*bench), dataset->second));
+
+  eval::RunOptions options;
+  options.rank = context.communicator->rank();
+  options.world_size = context.communicator->world_size();
+  options.batch = bench->batch;
+  options.max_new_tokens = bench->max_new_tokens;
+  // A stage trained on bare captions has no questions in it, so it is asked in the words that the next stage will be trained with.
+  options.template_name = context.stage().template_name == "plain" ? "v1" : context.stage().template_name;
+  if (!context.options.answers_file.empty()) options.answered = answered_keys(context.options.answers_file);
+  options.stop = [&] { return context.link->stop_requested(); };
+  context.vitals->phase = "evaluate";
+  return eval::run_bench(*generator, *tokenizer, preprocess, questions, options, [&](const std::string& key, const std::string& text) {
+    return context.link->send(cluster::Answers{bench->name, {{key, text, ""}}});
+  });
+}
+
+}  // namespace tephra::worker

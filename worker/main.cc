@@ -1,0 +1,84 @@
+// tephra-worker: what needs LibTorch. mpirun starts `rank`; `tephra score` and `tephra generate` hand over to the other two.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/version.h"
+#include "worker/inference.h"
+#include "worker/rank.h"
+
+namespace {
+using tephra::Code;
+
+int finish(const tephra::Result<std::string>& result) {
+  if (!result.ok()) {
+    std::fprintf(stderr, "tephra: %s\n", result.status().message().c_str());
+    Code code = result.status().code();
+    return code == Code::kInvalidArgument || code == Code::kNotFound || code == Code::kUnsupported || code == Code::kCorruption ? 2 : 1;
+  }
+  std::printf("%s\n", result->c_str());
+  return 0;
+}
+
+void add_model(CLI::App* verb, tephra::worker::InferenceModel* model) {
+  verb->add_option("--model", model->paths.model, "Hugging Face layout folder of a whole model");
+  verb->add_option("--vision", model->paths.vision, "CLIP folder");
+  verb->add_option("--connector", model->paths.connector, "connector .safetensors file or its folder");
+  verb->add_option("--llm", model->paths.llm, "LLaMA folder");
+  verb->add_option("--threads", model->threads, "compute threads; 0: all cores");
+  verb->add_flag("--json", "output is JSON always; accepted for uniformity");
+}
+
+bool model_is_named(const tephra::worker::InferenceModel& model) {
+  const auto& p = model.paths;
+  if (!p.model.empty() || (!p.vision.empty() && !p.connector.empty() && !p.llm.empty())) return true;
+  std::fprintf(stderr, "tephra: name the model: --model DIR, or --vision DIR --connector FILE --llm DIR\n");
+  return false;
+}
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Tephra's ranks and inference; usually started by tephra");
+  app.set_version_flag("--version", "tephra-worker " + std::string(tephra::kVersion));
+  app.require_subcommand(1);
+
+  tephra::worker::RankOptions rank;
+  auto* rank_verb = app.add_subcommand("rank", "one rank of a gang (started by mpirun or srun)");
+  rank_verb->add_option("--coordinator", rank.coordinator, "HOST:PORT")->required();
+  rank_verb->add_option("--job", rank.job)->required();
+  rank_verb->add_option("--attempt", rank.attempt)->required();
+
+  tephra::worker::ScoreOptions score;
+  auto* score_verb = app.add_subcommand("score", "loss per sample over the supervised tokens");
+  add_model(score_verb, &score.model);
+  score_verb->add_option("--data", score.data, "conversations, JSON")->required();
+  score_verb->add_option("--images", score.images, "root of the samples' pictures");
+  score_verb->add_option("--template", score.template_name, "plain, v1, llava_llama_2, ...");
+  score_verb->add_option("--image-aspect", score.image_aspect, "square or pad");
+  score_verb->add_option("--max-length", score.max_length, "tokens a sample is cut to");
+
+  tephra::worker::GenerateRequest request;
+  auto* generate_verb = app.add_subcommand("generate", "one reply to one prompt");
+  add_model(generate_verb, &request.model);
+  generate_verb->add_option("--prompt", request.prompt)->required();
+  generate_verb->add_option("--image", request.image, "JPEG or PNG");
+  generate_verb->add_option("--template", request.template_name, "v1, llava_llama_2, ...");
+  generate_verb->add_option("--image-aspect", request.image_aspect, "square or pad");
+  generate_verb->add_option("--max-new-tokens", request.max_new_tokens);
+  generate_verb->add_option("--temperature", request.temperature, "0: greedy");
+  generate_verb->add_option("--top-p", request.top_p);
+  generate_verb->add_option("--seed", request.seed);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+  if (rank_verb->parsed()) {
+    const char* token = std::getenv("TEPHRA_GANG_TOKEN");
+    rank.token = token == nullptr ? "" : token;
+    return tephra::worker::run_rank(rank);
+  }
+  if (score_verb->parsed()) return model_is_named(score.model) ? finish(tephra::worker::score(score)) : 2;
+  return model_is_named(request.model) ? finish(tephra::worker::generate(request)) : 2;
+}

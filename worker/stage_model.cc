@@ -1,0 +1,106 @@
+#include "worker/stage_model.h"
+
+#include <set>
+#include <utility>
+
+#include "model/nn/batch.h"
+#include "model/spec/units.h"
+
+namespace tephra::worker {
+namespace {
+
+model::TokenizedSample view(const TrainingSample& sample) {
+  model::TokenizedSample out;
+  out.ids = sample.ids;
+  out.labels = sample.labels;
+  out.position = sample.position;
+  if (!sample.pixels.empty()) out.images.push_back(sample.pixels.data());
+  return out;
+}
+
+std::vector<model::TokenizedSample> views(const std::vector<TrainingSample>& samples) {
+  std::vector<model::TokenizedSample> out;
+  for (const TrainingSample& s : samples) out.push_back(view(s));
+  return out;
+}
+
+template <typename Batch>
+Result<std::unique_ptr<sharding::MicroBatch>> boxed(Result<Batch> batch) {
+  if (!batch.ok()) return batch.status();
+  return std::unique_ptr<sharding::MicroBatch>(std::make_unique<Batch>(std::move(batch).value()));
+}
+
+std::set<std::string> groups(const recipes::StageRecipe& stage) { return {stage.train.begin(), stage.train.end()}; }
+
+Result<StageModel> build_llava(const TaskContext& context) {
+  TEPHRA_ASSIGN_OR_RETURN(ModelSource source, locate_model(context.recipe, context.options.model_dir));
+  TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(source.paths, source.parts));
+  const recipes::StageRecipe& stage = context.stage();
+  StageModel m;
+  m.units = model::make_units(config, groups(stage));
+  m.modules = model::make_modules(config);
+  TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(source.tokenizer_dir));
+  TEPHRA_ASSIGN_OR_RETURN(m.preprocess, data::load_preprocess(source.image_dir));
+  TEPHRA_ASSIGN_OR_RETURN(m.preprocess.aspect, data::parse_aspect(stage.image_aspect));
+  m.make_batch = [config, max_length = stage.max_length](const std::vector<TrainingSample>& samples) {
+    auto tokenized = views(samples);
+    return boxed(model::make_batch(tokenized, config, max_length));
+  };
+  return m;
+}
+
+Result<StageModel> build_language_model(const TaskContext& context) {
+  const std::string dir = context.options.model_dir + "/language";
+  TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_llama_config(dir));
+  const recipes::StageRecipe& stage = context.stage();
+  StageModel m;
+  m.units = model::make_lm_units(config, groups(stage));
+  m.modules = model::make_lm_modules(config);
+  TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(dir));
+  m.make_batch = [config, max_length = stage.max_length](const std::vector<TrainingSample>& samples) {
+    auto tokenized = views(samples);
+    return boxed(model::make_lm_batch(tokenized, config, max_length));
+  };
+  return m;
+}
+
+Result<StageModel> build_clip(const TaskContext& context) {
+  const std::string dir = context.options.model_dir + "/vision";
+  TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_clip_config(dir));
+  StageModel m;
+  m.units = model::make_clip_units(config, groups(context.stage()));
+  m.modules = model::make_clip_modules(config);
+  TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(dir));
+  TEPHRA_ASSIGN_OR_RETURN(m.preprocess, data::load_preprocess(dir));
+  m.make_batch = [config](const std::vector<TrainingSample>& samples) {
+    std::vector<model::ClipSample> pairs;
+    for (const TrainingSample& s : samples) pairs.push_back({s.ids, s.pixels.data(), s.position});
+    return boxed(model::make_clip_batch(pairs, config));
+  };
+  return m;
+}
+}  // namespace
+
+Result<ModelSource> locate_model(const recipes::Recipe& recipe, const std::string& model_dir) {
+  ModelSource source;
+  if (!recipe.model.llava.empty()) {
+    source.paths.model = model_dir + "/llava";
+    source.tokenizer_dir = source.image_dir = source.paths.model;
+  } else {
+    source.paths.vision = source.image_dir = model_dir + "/vision";
+    source.paths.llm = source.tokenizer_dir = model_dir + "/language";
+    source.parts.connector_kind = recipe.model.connector.kind;
+    source.parts.vision_layer = static_cast<int>(recipe.model.vision_layer);
+  }
+  return source;
+}
+
+Result<StageModel> build_stage_model(const TaskContext& context) {
+  const std::string& kind = context.stage().kind;
+  if (kind == "train") return build_llava(context);
+  if (kind == "language_model") return build_language_model(context);
+  if (kind == "contrastive") return build_clip(context);
+  return Status(Code::kUnsupported, "stage '" + context.stage().name + "' is of kind '" + kind + "', which this worker does not know");
+}
+
+}  // namespace tephra::worker

@@ -1,0 +1,51 @@
+#include "worker/task_context.h"
+
+#include <nlohmann/json.hpp>
+
+#include "storage/manifest.h"
+
+namespace tephra::worker {
+namespace {
+using nlohmann::json;
+
+Result<TaskOptions> parse_options(const std::string& text) {
+  json j = json::parse(text, nullptr, false);
+  if (!j.is_object()) return Status(Code::kInvalidArgument, "task options are not a JSON object");
+  TaskOptions o;
+  try {
+    o.stage_index = j.value("stage_index", int64_t{0});
+    o.bench = j.value("bench", "");
+    o.resume = j.value("resume", false);
+    o.model_dir = j.value("model_dir", "");
+    o.packs_dir = j.value("packs_dir", "");
+    o.answers_file = j.value("answers_file", "");
+    for (const auto& [name, d] : j.value("datasets", json::object()).items()) {
+      data::PreparedDataset dataset;
+      dataset.kind = d.at("kind");
+      dataset.dir = d.at("dir");
+      dataset.options = d.at("options").get<std::map<std::string, std::string>>();
+      o.datasets[name] = std::move(dataset);
+    }
+  } catch (const json::exception& e) {
+    return Status(Code::kInvalidArgument, std::string("task options: ") + e.what());
+  }
+  return o;
+}
+}  // namespace
+
+Result<TaskContext> decode_task(const cluster::Task& task, Env& env) {
+  TaskContext context;
+  context.task = task;
+  context.env = &env;
+  TEPHRA_ASSIGN_OR_RETURN(context.options, parse_options(task.options_json));
+  TEPHRA_ASSIGN_OR_RETURN(context.recipe, recipes::from_json(task.recipe_json));
+  if (context.options.stage_index < 0 || context.options.stage_index >= static_cast<int64_t>(context.recipe.stages.size()))
+    return Status(Code::kInvalidArgument, "task names stage " + std::to_string(context.options.stage_index) + ", which the recipe lacks");
+  if (!task.located_manifest.empty()) {
+    TEPHRA_ASSIGN_OR_RETURN(auto located, storage::decode_located_manifest(task.located_manifest));
+    context.checkpoint = std::make_unique<storage::CheckpointReader>(env, context.options.packs_dir, std::move(located));
+  }
+  return context;
+}
+
+}  // namespace tephra::worker

@@ -1,0 +1,18 @@
+// Trains one stage on this rank, from the checkpoint in the task to the stage's last commit. Collective over the gang.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+#include "worker/task_context.h"
+
+namespace tephra::worker {
+
+// Reports every step (rank 0), writes a checkpoint every checkpoint.every_steps and at the end, and returns when the last one is
+// committed. After Stop: finishes the step, commits a checkpoint, and returns kCancelled.
+Status train_stage(const TaskContext& context);
+
+// Optimizer steps of a stage over `samples` samples: `steps`, or whole global batches in `epochs` passes, at least one.
+int64_t total_steps(const recipes::StageRecipe& stage, int64_t samples);
+
+}  // namespace tephra::worker
