@@ -31,9 +31,9 @@ constexpr int kHandlerThreads = 4;
 struct Shared {
   HttpHandler handler;
   HttpLimits limits;
+  std::set<class Connection*> connections;  // io thread only; before `io`, whose last handlers own connections
   asio::io_context io{1};
   std::unique_ptr<BlockingPool> pool;
-  std::set<class Connection*> connections;  // io thread only
 };
 
 class Connection;
@@ -211,11 +211,11 @@ void Connection::received(error_code error) {
   for (const auto& field : message)
     request.headers[lower_case(std::string(field.name_string()))] = std::string(field.value());
   request.body = message.body();
-  auto self = shared_from_this();
-  shared_.pool->post([self, request = std::move(request)] {
-    HttpResponse response = self->shared_.handler(request);
-    asio::post(self->shared_.io,
-               [self, response = std::move(response)]() mutable { self->answer(std::move(response)); });
+  // The connection is moved on to the io thread with the answer: a connection must not end on a handler thread.
+  shared_.pool->post([&shared = shared_, self = shared_from_this(), request = std::move(request)]() mutable {
+    HttpResponse response = shared.handler(request);
+    asio::post(shared.io,
+               [self = std::move(self), response = std::move(response)]() mutable { self->answer(std::move(response)); });
   });
 }
 

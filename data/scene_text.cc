@@ -102,9 +102,10 @@ std::string chart(const Scene& scene) {
   std::string out;
   for (int place = 0; place < kScenePlaces; ++place) {
     if (place > 0) out += ' ';
+    out += static_cast<char>('a' + place);
     const SceneObject* o = object_at(scene, static_cast<ScenePlace>(place));
     if (o == nullptr) {
-      out += "--";
+      out += "no";
       continue;
     }
     const char initials[] = {word(o->color)[0], o->shape == SceneShape::kCross ? 'x' : word(o->shape)[0]};

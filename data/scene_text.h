@@ -18,9 +18,10 @@ struct SceneExchange {
 std::string phrase(const SceneObject& object);
 // "a large red circle in the northwest and a small blue cross in the southeast.", in reading order.
 std::string caption(const Scene& scene);
-// The scene as four words in reading order, as on a map with a legend: color and shape by their first letters (x for a cross,
-// whose c is the circle's), capitals for a large object, "--" for nothing: "RC -- gt BX". A word holds all that a quarter of
-// the picture shows, so a language model that has learnt these words has learnt what a picture token may say to it.
+// The scene as four words in reading order, as on a chart with a legend: the quarter (a northwest, b northeast, c southwest,
+// d southeast), then color and shape by their first letters (x for a cross, as c is the circle's), capitals for a large object,
+// "no" for nothing: "aRC bno cgt dBX". A word holds all that a quarter of the picture shows, its place included, so a language
+// model that has learnt these words has learnt what a picture token may say to it; without the place it did not find quarters.
 std::string chart(const Scene& scene);
 // The caption's facts, its objects in an order and a wording drawn from `key`.
 std::string caption_variant(const Scene& scene, uint64_t key);

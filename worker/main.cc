@@ -26,7 +26,7 @@ void add_model(CLI::App* verb, tephra::worker::InferenceModel* model) {
   verb->add_option("--connector", model->paths.connector, "connector .safetensors file or its folder");
   verb->add_option("--llm", model->paths.llm, "LLaMA folder");
   verb->add_option("--threads", model->threads, "compute threads; 0: all cores");
-  verb->add_flag("--json", "output is JSON always; accepted for uniformity");
+  verb->add_flag_function("--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
 }
 
 bool model_is_named(const tephra::worker::InferenceModel& model) {

@@ -35,17 +35,24 @@ struct Merged {
 Status check_sample(size_t index, const TokenizedSample& s, const Limits& limits) {
   if (s.ids.empty()) return bad(index, s, "it has no tokens");
   if (s.ids.size() != s.labels.size())
-    return bad(index, s, std::to_string(s.ids.size()) + " ids and " + std::to_string(s.labels.size()) + " labels differ in number");
+    return bad(
+        index, s,
+        std::to_string(s.ids.size()) + " ids and " + std::to_string(s.labels.size()) + " labels differ in number");
   const size_t slots = static_cast<size_t>(std::count(s.ids.begin(), s.ids.end(), kImageToken));
   if (slots != 0 && slots != s.images.size())
-    return bad(index, s, std::to_string(slots) + " <image> in the text and " + std::to_string(s.images.size()) + " pictures; give one for each");
-  if (slots != 0 && limits.tokens_per_image == 0) return bad(index, s, "it has an <image>, and the model has no vision tower");
+    return bad(index, s,
+               std::to_string(slots) + " <image> in the text and " + std::to_string(s.images.size()) +
+                   " pictures; give one for each");
+  if (slots != 0 && limits.tokens_per_image == 0)
+    return bad(index, s, "it has an <image>, and the model has no vision tower");
   for (size_t i = 0; i < s.ids.size(); ++i) {
     const bool id_ok = s.ids[i] == kImageToken || (s.ids[i] >= 0 && s.ids[i] < limits.vocab_size);
     const bool label_ok = s.labels[i] == kIgnoreLabel || (s.labels[i] >= 0 && s.labels[i] < limits.vocab_size);
     if (!id_ok || !label_ok)
-      return bad(index, s, "token id " + std::to_string(id_ok ? s.labels[i] : s.ids[i]) + " is outside the model's vocabulary of " +
-                               std::to_string(limits.vocab_size) + "; use the tokenizer that belongs to the model");
+      return bad(index, s,
+                 "token id " + std::to_string(id_ok ? s.labels[i] : s.ids[i]) +
+                     " is outside the model's vocabulary of " + std::to_string(limits.vocab_size) +
+                     "; use the tokenizer that belongs to the model");
   }
   return ok_status();
 }
@@ -72,13 +79,15 @@ at::Tensor copy_pixels(const std::vector<const float*>& images, int64_t size) {
   if (images.empty()) return {};
   at::Tensor out = at::empty({static_cast<int64_t>(images.size()), 3, size, size}, at::kFloat);
   const size_t each = static_cast<size_t>(3 * size * size);
-  for (size_t i = 0; i < images.size(); ++i) std::memcpy(out.mutable_data_ptr<float>() + i * each, images[i], each * sizeof(float));
+  for (size_t i = 0; i < images.size(); ++i)
+    std::memcpy(out.mutable_data_ptr<float>() + i * each, images[i], each * sizeof(float));
   return out;
 }
 
 Result<LlavaBatch> build(std::span<const TokenizedSample> samples, const Limits& limits) {
   if (samples.empty()) return Status(Code::kInvalidArgument, "a micro-batch needs at least one sample");
-  if (limits.max_length <= 0) return Status(Code::kInvalidArgument, "max_length " + std::to_string(limits.max_length) + " is not above 0");
+  if (limits.max_length <= 0)
+    return Status(Code::kInvalidArgument, "max_length " + std::to_string(limits.max_length) + " is not above 0");
   std::vector<Merged> merged;
   LlavaBatch batch;
   int64_t width = 0;
@@ -128,7 +137,8 @@ Result<LlavaBatch> make_batch(std::span<const TokenizedSample> samples, const Mo
   return build(samples, {config.tokens_per_image(), config.text.vocab_size, config.vision.image_size, max_length});
 }
 
-Result<LlavaBatch> make_lm_batch(std::span<const TokenizedSample> samples, const LlamaConfig& config, int64_t max_length) {
+Result<LlavaBatch> make_lm_batch(std::span<const TokenizedSample> samples, const LlamaConfig& config,
+                                 int64_t max_length) {
   return build(samples, {0, config.vocab_size, 0, max_length});
 }
 
@@ -141,21 +151,26 @@ Result<ClipBatch> make_clip_batch(std::span<const ClipSample> samples, const Cli
   const size_t limit = static_cast<size_t>(text.max_position_embeddings);
   size_t width = 0;
   for (const ClipSample& s : samples) width = std::max(width, std::min(limit, s.ids.size()));
-  batch.ids_BT = at::full({static_cast<int64_t>(samples.size()), static_cast<int64_t>(width)}, text.pad_token_id, at::kLong);
+  batch.ids_BT =
+      at::full({static_cast<int64_t>(samples.size()), static_cast<int64_t>(width)}, text.pad_token_id, at::kLong);
   for (size_t i = 0; i < samples.size(); ++i) {
     const ClipSample& s = samples[i];
-    const std::string where = "pair " + std::to_string(i) + " of the micro-batch (position " + std::to_string(s.position) + "): ";
-    if (s.ids.empty() || s.pixels == nullptr) return Status(Code::kInvalidArgument, where + "it lacks a picture or text");
+    const std::string where =
+        "pair " + std::to_string(i) + " of the micro-batch (position " + std::to_string(s.position) + "): ";
+    if (s.ids.empty() || s.pixels == nullptr)
+      return Status(Code::kInvalidArgument, where + "it lacks a picture or text");
     int64_t* row = batch.ids_BT.mutable_data_ptr<int64_t>() + i * width;
     const size_t length = std::min(limit, s.ids.size());
     for (size_t t = 0; t < length; ++t) row[t] = t + 1 == length ? s.ids.back() : s.ids[t];
     for (size_t t = 0; t < length; ++t)
       if (row[t] < 0 || row[t] >= text.vocab_size)
-        return Status(Code::kInvalidArgument, where + "token id " + std::to_string(row[t]) + " is outside the vocabulary of " +
-                                                  std::to_string(text.vocab_size));
+        return Status(Code::kInvalidArgument, where + "token id " + std::to_string(row[t]) +
+                                                  " is outside the vocabulary of " + std::to_string(text.vocab_size));
     // transformers' rule; see ClipTextConfig. Among the sample's own tokens, so that padding is never pooled.
-    const int64_t* place = text.eos_token_id == 2 ? std::max_element(row, row + length) : std::find(row, row + length, text.eos_token_id);
-    if (place == row + length) return Status(Code::kInvalidArgument, where + "its text has no end token " + std::to_string(text.eos_token_id));
+    const int64_t* place =
+        text.eos_token_id == 2 ? std::max_element(row, row + length) : std::find(row, row + length, text.eos_token_id);
+    if (place == row + length)
+      return Status(Code::kInvalidArgument, where + "its text has no end token " + std::to_string(text.eos_token_id));
     pooled.push_back(place - row);
     images.push_back(s.pixels);
     batch.sample_positions.push_back(s.position);

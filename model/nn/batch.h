@@ -1,11 +1,11 @@
 // Micro-batches: tokenized samples merged with their image slots, right padded.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <span>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "base/status.h"
 #include "model/spec/model_config.h"
@@ -17,30 +17,33 @@ inline constexpr int32_t kImageToken = -200;   // in ids: one image goes here
 inline constexpr int32_t kIgnoreLabel = -100;  // in labels: no loss
 
 struct TokenizedSample {
-  std::vector<int32_t> ids;            // kImageToken where an image stands
-  std::vector<int32_t> labels;         // of the same length; kIgnoreLabel where there is no loss
-  std::vector<const float*> images;    // one per kImageToken, each 3 * S * S preprocessed pixels; read by make_batch only
-  uint64_t position = 0;               // place in the epoch order
+  std::vector<int32_t> ids;          // kImageToken where an image stands
+  std::vector<int32_t> labels;       // of the same length; kIgnoreLabel where there is no loss
+  std::vector<const float*> images;  // one per kImageToken, each 3 * S * S preprocessed pixels; read by make_batch only
+  uint64_t position = 0;             // place in the epoch order
 };
 
-// B samples of at most T merged tokens. Right padding needs no mask: attention is causal and padded places have no loss.
+// B samples of at most T merged tokens. Right padding needs no mask: attention is causal and padded places have no
+// loss.
 struct LlavaBatch : sharding::MicroBatch {
-  at::Tensor pixels_ICHW;    // float32 [images, 3, S, S]; undefined without images
-  at::Tensor ids_BT;         // int64; 0 at image places and in the padding
-  at::Tensor image_rows;     // int64 [k]: places in the flattened [B * T] that image tokens fill
-  at::Tensor image_sources;  // int64 [k]: which of the [images * tokens_per_image] fills each
-  at::Tensor target_rows;    // int64 [n]: places whose next token is supervised, ascending
-  at::Tensor targets;        // int64 [n]: that next token
-  at::Tensor target_sample;  // int64 [n]: the sample it is in
+  at::Tensor pixels_ICHW;        // float32 [images, 3, S, S]; undefined without images
+  at::Tensor ids_BT;             // int64; 0 at image places and in the padding
+  at::Tensor image_rows;         // int64 [k]: places in the flattened [B * T] that image tokens fill
+  at::Tensor image_sources;      // int64 [k]: which of the [images * tokens_per_image] fills each
+  at::Tensor target_rows;        // int64 [n]: places whose next token is supervised, ascending
+  at::Tensor targets;            // int64 [n]: that next token
+  at::Tensor target_sample;      // int64 [n]: the sample it is in
   std::vector<int64_t> lengths;  // merged length of each sample
 };
 
-// Each kImageToken becomes tokens_per_image places without loss; what passes max_length is cut. An image whose places are all cut is
-// left out. kInvalidArgument: no samples, an empty sample, ids and labels that differ in length, images that do not count as many as the
-// kImageTokens (a sample without any may still hold images: they are left out), an id outside the vocabulary.
+// Each kImageToken becomes tokens_per_image places without loss; what passes max_length is cut. An image whose places
+// are all cut is left out. kInvalidArgument: no samples, an empty sample, ids and labels that differ in length, images
+// that do not count as many as the kImageTokens (a sample without any may still hold images: they are left out), an id
+// outside the vocabulary.
 Result<LlavaBatch> make_batch(std::span<const TokenizedSample> samples, const ModelConfig& config, int64_t max_length);
 // The same for a language model alone (no images).
-Result<LlavaBatch> make_lm_batch(std::span<const TokenizedSample> samples, const LlamaConfig& config, int64_t max_length);
+Result<LlavaBatch> make_lm_batch(std::span<const TokenizedSample> samples, const LlamaConfig& config,
+                                 int64_t max_length);
 
 struct ClipSample {
   std::vector<int32_t> ids;       // with BOS and EOS, at most max_position_embeddings (cut, the last id kept)

@@ -53,7 +53,8 @@ at::Tensor clip_text_head(Parameters p, const at::Tensor& h_BTD, const at::Tenso
   const int64_t rows = h_BTD.size(0), length = h_BTD.size(1), width = h_BTD.size(2);
   at::Tensor places = at::arange(rows, pooled_B.options()) * length + pooled_B;
   at::Tensor pooled = h_BTD.reshape({rows * length, width}).index_select(0, places);
-  return unit_length(at::linear(norm(pooled, p[kTextNormWeight], p[kTextNormBias], layer_norm_eps), p[kTextProjection]));
+  return unit_length(
+      at::linear(norm(pooled, p[kTextNormWeight], p[kTextNormBias], layer_norm_eps), p[kTextProjection]));
 }
 
 at::Tensor clip_loss(const at::Tensor& image_BE, const at::Tensor& text_BE, const at::Tensor& logit_scale) {

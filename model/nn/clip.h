@@ -1,10 +1,11 @@
-// CLIP's towers (Radford et al. 2021) as functions of their parameters; numbers equal transformers' CLIPModel with eager attention.
-// Shapes: I images, T = patches + 1 or text length, D width, E projection. `p`: the unit's tensors in the order of model/spec/units.h.
+// CLIP's towers (Radford et al. 2021) as functions of their parameters; numbers equal transformers' CLIPModel with
+// eager attention. Shapes: I images, T = patches + 1 or text length, D width, E projection. `p`: the unit's tensors in
+// the order of model/spec/units.h.
 #pragma once
 
-#include <span>
-
 #include <ATen/core/Tensor.h>
+
+#include <span>
 
 #include "model/spec/model_config.h"
 

@@ -1,13 +1,13 @@
 #include "model/nn/generate.h"
 
+#include <c10/core/InferenceMode.h>
+
 #include <algorithm>
 #include <cmath>
 #include <exception>
 #include <map>
 #include <numeric>
 #include <set>
-
-#include <c10/core/InferenceMode.h>
 
 #include "base/random.h"
 #include "model/nn/connector.h"
@@ -23,7 +23,8 @@ Result<at::ScalarType> scalar_type(DType dtype) {
   if (dtype == DType::kFloat32) return at::kFloat;
   if (dtype == DType::kBFloat16) return at::kBFloat16;
   if (dtype == DType::kFloat16) return at::kHalf;
-  return Status(Code::kInvalidArgument, "a model does not run in " + std::string(dtype_name(dtype)) + "; use F32, BF16 or F16");
+  return Status(Code::kInvalidArgument,
+                "a model does not run in " + std::string(dtype_name(dtype)) + "; use F32, BF16 or F16");
 }
 
 // Runs f, turning LibTorch's exceptions (out of memory among them) into a Status.
@@ -55,32 +56,41 @@ Result<UnitTensors> load_unit(const sharding::UnitSpec& unit, const TensorSource
   return out;
 }
 
-Result<Weights> load_weights(const std::vector<sharding::UnitSpec>& units, const TensorSource& source, at::ScalarType type) {
+Result<Weights> load_weights(const std::vector<sharding::UnitSpec>& units, const TensorSource& source,
+                             at::ScalarType type) {
   auto problems = check_against_units(source, units, "model");
   std::set<std::string> wanted;
   for (const auto& unit : units)
     for (const auto& spec : unit.tensors) wanted.insert(spec.name);
-  std::erase_if(problems, [&](const Diagnostic& d) { return !wanted.contains(d.field); });  // a tensor too many does no harm here
+  std::erase_if(problems,
+                [&](const Diagnostic& d) { return !wanted.contains(d.field); });  // a tensor too many does no harm here
   if (!problems.empty()) return Status(Code::kInvalidArgument, to_string(problems));
   Weights weights;
   for (const auto& unit : units) {
     TEPHRA_ASSIGN_OR_RETURN(UnitTensors tensors, load_unit(unit, source, type));
-    if (unit.group == "vision") weights.vision.push_back(std::move(tensors));
-    else if (unit.group == "connector") weights.connector = std::move(tensors);
-    else if (unit.name == "llm.embed") weights.embed = std::move(tensors);
-    else if (unit.name == "llm.head") weights.head = std::move(tensors);
-    else weights.blocks.push_back(std::move(tensors));
+    if (unit.group == "vision")
+      weights.vision.push_back(std::move(tensors));
+    else if (unit.group == "connector")
+      weights.connector = std::move(tensors);
+    else if (unit.name == "llm.embed")
+      weights.embed = std::move(tensors);
+    else if (unit.name == "llm.head")
+      weights.head = std::move(tensors);
+    else
+      weights.blocks.push_back(std::move(tensors));
   }
   return weights;
 }
 
-// A token id from one row of float32 logits. Greedy takes the lowest id among equals; sampling is keyed by (seed, prompt key, index
-// of the new token), and draws from the smallest set of most probable ids whose probabilities reach top_p.
+// A token id from one row of float32 logits. Greedy takes the lowest id among equals; sampling is keyed by (seed,
+// prompt key, index of the new token), and draws from the smallest set of most probable ids whose probabilities reach
+// top_p.
 int32_t pick(const float* logits, int64_t vocab, const GenerateOptions& o, uint64_t key, uint64_t index) {
   const float* best = std::max_element(logits, logits + vocab);
   if (o.temperature <= 0) return static_cast<int32_t>(best - logits);
   std::vector<double> weight(static_cast<size_t>(vocab));
-  for (int64_t i = 0; i < vocab; ++i) weight[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *best) / o.temperature);
+  for (int64_t i = 0; i < vocab; ++i)
+    weight[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *best) / o.temperature);
   const double total = std::accumulate(weight.begin(), weight.end(), 0.0);
   std::vector<int32_t> order(static_cast<size_t>(vocab));
   std::iota(order.begin(), order.end(), 0);
@@ -89,7 +99,8 @@ int32_t pick(const float* logits, int64_t vocab, const GenerateOptions& o, uint6
   });
   double kept = 0;
   size_t count = 0;
-  while (count < order.size() && (count == 0 || kept < o.top_p * total)) kept += weight[static_cast<size_t>(order[count++])];
+  while (count < order.size() && (count == 0 || kept < o.top_p * total))
+    kept += weight[static_cast<size_t>(order[count++])];
   double at = random_unit({o.seed, key, index}) * kept;
   for (size_t i = 0; i + 1 < count; ++i)
     if ((at -= weight[static_cast<size_t>(order[i])]) < 0) return order[i];
@@ -117,8 +128,8 @@ class FullModel : public Generator {
   Rotary rotary(const at::Tensor& positions) const { return rotary_tables(positions, config_.text); }
 
   at::Tensor image_tokens_once(std::span<const TokenizedSample> samples, LlavaBatch& batch) const;
-  Status decode(std::span<const Prompt> prompts, const LlavaBatch& batch, const at::Tensor& h_BTD, const GenerateOptions& options,
-                std::vector<Generation>& out) const;
+  Status decode(std::span<const Prompt> prompts, const LlavaBatch& batch, const at::Tensor& h_BTD,
+                const GenerateOptions& options, std::vector<Generation>& out) const;
   at::Tensor prefill(const LlavaBatch& batch, at::Tensor h_BTD, std::vector<LayerCache>& caches) const;
   at::Tensor decode_step(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions, int64_t capacity,
                          std::vector<LayerCache>& caches) const;
@@ -165,7 +176,8 @@ Result<std::vector<SampleScore>> FullModel::score(std::span<const TokenizedSampl
   return guarded("scoring", [&]() -> Result<std::vector<SampleScore>> {
     c10::InferenceMode inference;
     TEPHRA_ASSIGN_OR_RETURN(LlavaBatch batch, batch_of(samples, max_length));
-    at::Tensor losses = llama_losses(weights_.head, run_blocks(embed(batch)), batch.target_rows, batch.targets, config_.text);
+    at::Tensor losses =
+        llama_losses(weights_.head, run_blocks(embed(batch)), batch.target_rows, batch.targets, config_.text);
     std::vector<SampleScore> out(samples.size());
     const float* loss = losses.const_data_ptr<float>();
     const int64_t* sample = batch.target_sample.const_data_ptr<int64_t>();
@@ -196,7 +208,8 @@ at::Tensor FullModel::image_tokens_once(std::span<const TokenizedSample> samples
   std::map<const float*, int64_t> places;
   std::vector<int64_t> place_of, first;
   for (const TokenizedSample& s : samples) {
-    // make_batch put the pixels of each kImageToken in this order; a sample without one may hold an image that it left out.
+    // make_batch put the pixels of each kImageToken in this order; a sample without one may hold an image that it left
+    // out.
     if (std::find(s.ids.begin(), s.ids.end(), kImageToken) == s.ids.end()) continue;
     for (const float* image : s.images) {
       auto [it, added] = places.try_emplace(image, static_cast<int64_t>(places.size()));
@@ -217,24 +230,28 @@ at::Tensor FullModel::image_tokens_once(std::span<const TokenizedSample> samples
 at::Tensor FullModel::prefill(const LlavaBatch& batch, at::Tensor h_BTD, std::vector<LayerCache>& caches) const {
   const int64_t rows = h_BTD.size(0), length = h_BTD.size(1);
   Rotary tables = rotary(at::arange(length, at::kLong));
-  for (size_t i = 0; i < caches.size(); ++i) h_BTD = llama_block_prefill(weights_.blocks[i], h_BTD, tables, config_.text, caches[i]);
+  for (size_t i = 0; i < caches.size(); ++i)
+    h_BTD = llama_block_prefill(weights_.blocks[i], h_BTD, tables, config_.text, caches[i]);
   at::Tensor last = at::empty({rows}, at::kLong);
-  for (int64_t r = 0; r < rows; ++r) last.mutable_data_ptr<int64_t>()[r] = r * length + batch.lengths[static_cast<size_t>(r)] - 1;
+  for (int64_t r = 0; r < rows; ++r)
+    last.mutable_data_ptr<int64_t>()[r] = r * length + batch.lengths[static_cast<size_t>(r)] - 1;
   at::Tensor x = h_BTD.reshape({rows * length, -1}).index_select(0, last);
   return llama_logits(weights_.head, x, config_.text).to(at::kFloat).contiguous();
 }
 
-// One token a row, at the row's own position, which is also its place in the cache: what right padding left there is overwritten before
-// it becomes visible.
-at::Tensor FullModel::decode_step(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions, int64_t capacity,
-                                  std::vector<LayerCache>& caches) const {
+// One token a row, at the row's own position, which is also its place in the cache: what right padding left there is
+// overwritten before it becomes visible.
+at::Tensor FullModel::decode_step(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions,
+                                  int64_t capacity, std::vector<LayerCache>& caches) const {
   const int64_t rows = static_cast<int64_t>(ids.size()), groups = config_.text.num_kv_heads;
-  at::Tensor id = at::empty({rows, 1}, at::kLong), position = at::empty({rows, 1, 1}, at::kLong), slots = at::empty({rows * groups}, at::kLong);
+  at::Tensor id = at::empty({rows, 1}, at::kLong), position = at::empty({rows, 1, 1}, at::kLong),
+             slots = at::empty({rows * groups}, at::kLong);
   std::copy(ids.begin(), ids.end(), id.mutable_data_ptr<int64_t>());
   std::copy(positions.begin(), positions.end(), position.mutable_data_ptr<int64_t>());
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t g = 0; g < groups; ++g)
-      slots.mutable_data_ptr<int64_t>()[r * groups + g] = (r * groups + g) * capacity + positions[static_cast<size_t>(r)];
+      slots.mutable_data_ptr<int64_t>()[r * groups + g] =
+          (r * groups + g) * capacity + positions[static_cast<size_t>(r)];
   const int64_t used = *std::max_element(positions.begin(), positions.end()) + 1;
   at::Tensor visible = at::arange(used, at::kLong).view({1, 1, 1, used}).le(position.unsqueeze(-1));
   Rotary tables = rotary(position);  // [B, 1, 1, H]
@@ -244,8 +261,8 @@ at::Tensor FullModel::decode_step(const std::vector<int64_t>& ids, const std::ve
   return llama_logits(weights_.head, h.squeeze(1), config_.text).to(at::kFloat).contiguous();
 }
 
-Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batch, const at::Tensor& h_BTD, const GenerateOptions& options,
-                         std::vector<Generation>& out) const {
+Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batch, const at::Tensor& h_BTD,
+                         const GenerateOptions& options, std::vector<Generation>& out) const {
   const int64_t rows = h_BTD.size(0), limit = config_.text.max_position_embeddings, vocab = config_.text.vocab_size;
   const int64_t capacity = std::min(limit, h_BTD.size(1) + options.max_new_tokens);
   std::vector<LayerCache> caches;
@@ -261,8 +278,8 @@ Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batc
     bool all_done = true;
     for (size_t r = 0; r < prompts.size(); ++r) {
       if (done[r]) continue;
-      const int32_t id = pick(logits.const_data_ptr<float>() + static_cast<int64_t>(r) * vocab, vocab, options, prompts[r].key,
-                              static_cast<uint64_t>(step));
+      const int32_t id = pick(logits.const_data_ptr<float>() + static_cast<int64_t>(r) * vocab, vocab, options,
+                              prompts[r].key, static_cast<uint64_t>(step));
       out[r].ids.push_back(id);
       const bool stop = std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end();
       const bool ended = options.on_token && !options.on_token(r, id);
@@ -293,15 +310,16 @@ Result<std::vector<Generation>> FullModel::generate(std::span<const Prompt> prom
     TEPHRA_ASSIGN_OR_RETURN(LlavaBatch batch, batch_of(samples, limit));
     for (size_t r = 0; r < batch.lengths.size(); ++r)
       if (batch.lengths[r] >= limit)
-        return Status(Code::kInvalidArgument, "prompt " + std::to_string(r) + " fills the model's context of " + std::to_string(limit) +
-                                                  " tokens; shorten it");
+        return Status(Code::kInvalidArgument, "prompt " + std::to_string(r) + " fills the model's context of " +
+                                                  std::to_string(limit) + " tokens; shorten it");
     at::Tensor h = embed(batch, image_tokens_once(samples, batch));
     TEPHRA_RETURN_IF_ERROR(decode(prompts, batch, h, options, out));
     return out;
   });
 }
 
-Result<std::unique_ptr<Generator>> create_model(const ModelConfig& config, bool has_vision, const TensorSource& source, DType dtype) {
+Result<std::unique_ptr<Generator>> create_model(const ModelConfig& config, bool has_vision, const TensorSource& source,
+                                                DType dtype) {
   TEPHRA_ASSIGN_OR_RETURN(at::ScalarType type, scalar_type(dtype));
   return guarded("loading the model", [&]() -> Result<std::unique_ptr<Generator>> {
     c10::InferenceMode inference;
@@ -313,11 +331,13 @@ Result<std::unique_ptr<Generator>> create_model(const ModelConfig& config, bool 
 
 }  // namespace
 
-Result<std::unique_ptr<Generator>> Generator::create(const ModelConfig& config, const TensorSource& source, DType dtype) {
+Result<std::unique_ptr<Generator>> Generator::create(const ModelConfig& config, const TensorSource& source,
+                                                     DType dtype) {
   return create_model(config, true, source, dtype);
 }
 
-Result<std::unique_ptr<Generator>> Generator::create_lm(const LlamaConfig& config, const TensorSource& source, DType dtype) {
+Result<std::unique_ptr<Generator>> Generator::create_lm(const LlamaConfig& config, const TensorSource& source,
+                                                        DType dtype) {
   ModelConfig whole;
   whole.text = config;
   return create_model(whole, false, source, dtype);

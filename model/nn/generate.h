@@ -2,14 +2,14 @@
 // Threading: one thread at a time. LibTorch's exceptions become kInternal here.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "base/dtype.h"
 #include "base/status.h"
@@ -20,9 +20,10 @@
 namespace tephra::model {
 
 struct Prompt {
-  std::vector<int32_t> ids;          // kImageToken where an image stands
-  std::vector<const float*> images;  // one per kImageToken, as in TokenizedSample; equal pointers are encoded once per call
-  uint64_t key = 0;                  // of its random draws, so that a sample's reply does not depend on its neighbours
+  std::vector<int32_t> ids;  // kImageToken where an image stands
+  std::vector<const float*>
+      images;        // one per kImageToken, as in TokenizedSample; equal pointers are encoded once per call
+  uint64_t key = 0;  // of its random draws, so that a sample's reply does not depend on its neighbours
 };
 
 struct GenerateOptions {
@@ -47,7 +48,8 @@ struct SampleScore {
 
 class Generator {
  public:
-  // Reads every parameter as `dtype` (F32, BF16 or F16). kInvalidArgument names tensors that `source` lacks or has in another shape.
+  // Reads every parameter as `dtype` (F32, BF16 or F16). kInvalidArgument names tensors that `source` lacks or has in
+  // another shape.
   static Result<std::unique_ptr<Generator>> create(const ModelConfig& config, const TensorSource& source,
                                                    DType dtype = DType::kFloat32);
   // A language model alone: prompts without images.
@@ -57,9 +59,9 @@ class Generator {
 
   virtual const ModelConfig& config() const = 0;
 
-  // One Generation per prompt, decoded together; a row's ids do not depend on the others (up to rounding in the last bits).
-  // The cache of [B, kv heads, longest prompt + max_new_tokens] is allocated once a call. kInvalidArgument as make_batch, and for a
-  // prompt that leaves no room in max_position_embeddings.
+  // One Generation per prompt, decoded together; a row's ids do not depend on the others (up to rounding in the last
+  // bits). The cache of [B, kv heads, longest prompt + max_new_tokens] is allocated once a call. kInvalidArgument as
+  // make_batch, and for a prompt that leaves no room in max_position_embeddings.
   virtual Result<std::vector<Generation>> generate(std::span<const Prompt> prompts, const GenerateOptions& options) = 0;
 
   // Loss of each sample over its supervised tokens, cut to max_length merged tokens.

@@ -40,7 +40,8 @@ at::Tensor repeat_heads(const at::Tensor& x_BGTH, int64_t times) {
 
 at::Tensor attend_causal(const Qkv& qkv, const LlamaConfig& c) {
   const int64_t times = c.num_heads / c.num_kv_heads;
-  return at::scaled_dot_product_attention(qkv.q_BNTH, repeat_heads(qkv.k_BGTH, times), repeat_heads(qkv.v_BGTH, times), {}, 0.0,
+  return at::scaled_dot_product_attention(qkv.q_BNTH, repeat_heads(qkv.k_BGTH, times), repeat_heads(qkv.v_BGTH, times),
+                                          {}, 0.0,
                                           /*is_causal=*/true);
 }
 
@@ -84,16 +85,18 @@ at::Tensor llama_block_prefill(Parameters p, const at::Tensor& h_BTD, const Rota
   return finish_block(p, h_BTD, join_heads(attend_causal(qkv, config)), config);
 }
 
-at::Tensor llama_block_decode(Parameters p, const at::Tensor& h_B1D, const Rotary& rotary, const LlamaConfig& c, LayerCache& cache,
-                              const at::Tensor& slots, const at::Tensor& visible_B11L, int64_t used) {
+at::Tensor llama_block_decode(Parameters p, const at::Tensor& h_B1D, const Rotary& rotary, const LlamaConfig& c,
+                              LayerCache& cache, const at::Tensor& slots, const at::Tensor& visible_B11L,
+                              int64_t used) {
   const int64_t rows = h_B1D.size(0), times = c.num_heads / c.num_kv_heads;
   Qkv qkv = project(p, h_B1D, rotary, c);
   cache.keys.view({-1, c.head_dim}).index_copy_(0, slots, qkv.k_BGTH.reshape({-1, c.head_dim}));
   cache.values.view({-1, c.head_dim}).index_copy_(0, slots, qkv.v_BGTH.reshape({-1, c.head_dim}));
-  // With one query a row, the query heads that share a key-value head stand where queries do: nothing is repeated or copied.
+  // With one query a row, the query heads that share a key-value head stand where queries do: nothing is repeated or
+  // copied.
   at::Tensor q_BGRH = qkv.q_BNTH.reshape({rows, c.num_kv_heads, times, c.head_dim});
-  at::Tensor a_BGRH = at::scaled_dot_product_attention(q_BGRH, cache.keys.narrow(2, 0, used), cache.values.narrow(2, 0, used),
-                                                       visible_B11L);
+  at::Tensor a_BGRH = at::scaled_dot_product_attention(q_BGRH, cache.keys.narrow(2, 0, used),
+                                                       cache.values.narrow(2, 0, used), visible_B11L);
   return finish_block(p, h_B1D, a_BGRH.reshape({rows, 1, c.num_heads * c.head_dim}), c);
 }
 
@@ -105,8 +108,8 @@ namespace {
 
 // Calls use(chunk's losses) for each chunk of targets, in order.
 template <typename Use>
-void for_each_chunk(Parameters p, const at::Tensor& h_BTD, const at::Tensor& rows, const at::Tensor& targets, const LlamaConfig& c,
-                    at::Reduction::Reduction reduction, Use use) {
+void for_each_chunk(Parameters p, const at::Tensor& h_BTD, const at::Tensor& rows, const at::Tensor& targets,
+                    const LlamaConfig& c, at::Reduction::Reduction reduction, Use use) {
   at::Tensor flat = h_BTD.reshape({-1, h_BTD.size(-1)});
   const int64_t chunk = std::max<int64_t>(1, kLogitsPerChunk / c.vocab_size);
   for (int64_t begin = 0; begin < rows.size(0); begin += chunk) {
@@ -129,7 +132,8 @@ at::Tensor llama_loss(Parameters p, const at::Tensor& h_BTD, const at::Tensor& t
 at::Tensor llama_losses(Parameters p, const at::Tensor& h_BTD, const at::Tensor& target_rows, const at::Tensor& targets,
                         const LlamaConfig& config) {
   std::vector<at::Tensor> parts;
-  for_each_chunk(p, h_BTD, target_rows, targets, config, at::Reduction::None, [&](at::Tensor part) { parts.push_back(part); });
+  for_each_chunk(p, h_BTD, target_rows, targets, config, at::Reduction::None,
+                 [&](at::Tensor part) { parts.push_back(part); });
   return parts.empty() ? at::zeros({0}, h_BTD.options().dtype(at::kFloat)) : at::cat(parts);
 }
 

@@ -64,7 +64,8 @@ class ClipBlock : public UnitModule {
 
 class Connector : public UnitModule {
  public:
-  Connector(ConnectorConfig config, bool drop_class_token) : config_(std::move(config)), drop_class_token_(drop_class_token) {}
+  Connector(ConnectorConfig config, bool drop_class_token)
+      : config_(std::move(config)), drop_class_token_(drop_class_token) {}
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
     if (in.empty()) return {};
     return {connect(p, drop_class_token_ ? in[0].narrow(1, 1, in[0].size(1) - 1) : in[0], config_)};
@@ -168,7 +169,8 @@ Modules make_clip_modules(const ClipConfig& config) {
   add_vision(modules, config.vision, config.vision.num_layers);
   modules.push_back(std::make_unique<ClipVisionHead>(config.vision.layer_norm_eps));
   modules.push_back(std::make_unique<ClipTextEmbed>());
-  for (int64_t i = 0; i < config.text.num_layers; ++i) modules.push_back(std::make_unique<ClipBlock>(block_options(config.text)));
+  for (int64_t i = 0; i < config.text.num_layers; ++i)
+    modules.push_back(std::make_unique<ClipBlock>(block_options(config.text)));
   modules.push_back(std::make_unique<ClipTextHead>(config.text.layer_norm_eps));
   return modules;
 }

@@ -10,11 +10,15 @@ namespace {
 bool ends_with(const std::string& text, std::string_view end) { return std::string_view(text).ends_with(end); }
 
 Status pickle_refused(const std::string& path) {
-  return {Code::kUnsupported, path + " is a torch.save file, which can run code when it is read, so it is not; convert it to "
-                                     "safetensors and name that file"};
+  return {Code::kUnsupported,
+          path +
+              " is a torch.save file, which can run code when it is read, so it is not; convert it to "
+              "safetensors and name that file"};
 }
 
-bool is_pickle(const std::string& name) { return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth"); }
+bool is_pickle(const std::string& name) {
+  return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
+}
 
 }  // namespace
 
@@ -25,7 +29,8 @@ Result<std::string> find_connector_file(const std::string& path) {
   if (!env.exists(path)) return Status(Code::kNotFound, path + " does not exist");
   auto names = env.list(path);
   if (!names.ok())
-    return Status(Code::kInvalidArgument, path + " is neither a .safetensors file nor a folder with one; name the connector's file");
+    return Status(Code::kInvalidArgument,
+                  path + " is neither a .safetensors file nor a folder with one; name the connector's file");
   std::string found;
   for (const std::string& name : *names) {
     if (!ends_with(name, ".safetensors")) continue;
@@ -47,12 +52,14 @@ Result<ConnectorConfig> read_connector_config(const SafetensorsFile& file) {
     if (name == "multi_modal_projector.linear_2.weight") second = &info;
   }
   if (first == nullptr || first->shape.size() != 2)
-    return Status(Code::kInvalidArgument, file.path() + " holds no connector: neither multi_modal_projector.linear_1.weight nor "
-                                                        "model.mm_projector.weight is in it as a matrix");
+    return Status(Code::kInvalidArgument, file.path() +
+                                              " holds no connector: neither multi_modal_projector.linear_1.weight nor "
+                                              "model.mm_projector.weight is in it as a matrix");
   if (second != nullptr && (second->shape.size() != 2 || second->shape[1] != first->shape[0]))
     return Status(Code::kInvalidArgument, file.path() + ": tensor " + second->name + " " + to_string(second->shape) +
                                               " does not follow " + first->name + " " + to_string(first->shape));
-  return ConnectorConfig{second ? "mlp2x_gelu" : "linear", first->shape[1], second ? second->shape[0] : first->shape[0]};
+  return ConnectorConfig{second ? "mlp2x_gelu" : "linear", first->shape[1],
+                         second ? second->shape[0] : first->shape[0]};
 }
 
 std::string canonical_name(const std::string& name) {

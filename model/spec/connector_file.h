@@ -1,4 +1,5 @@
-// The trained connector as a file of its own: mm_projector.safetensors, or a folder that holds one. Private to model/spec.
+// The trained connector as a file of its own: mm_projector.safetensors, or a folder that holds one. Private to
+// model/spec.
 #pragma once
 
 #include <memory>
@@ -10,7 +11,8 @@
 
 namespace tephra::model {
 
-// The .safetensors file that `path` (file or folder) means. A .bin or .pt, or a folder with only those, is refused with kUnsupported.
+// The .safetensors file that `path` (file or folder) means. A .bin or .pt, or a folder with only those, is refused with
+// kUnsupported.
 Result<std::string> find_connector_file(const std::string& path);
 
 // Kind and sizes from the names and shapes in the file.

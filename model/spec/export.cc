@@ -1,8 +1,8 @@
-// Folders that transformers loads. config.json states every size, defaults too, so that a later change of a default cannot change a model.
+// Folders that transformers loads. config.json states every size, defaults too, so that a later change of a default
+// cannot change a model.
 #include <algorithm>
 #include <cstring>
 #include <map>
-
 #include <nlohmann/json.hpp>
 
 #include "model/spec/model_folder.h"
@@ -18,10 +18,13 @@ Result<std::string> torch_dtype(DType dtype) {
   if (dtype == DType::kFloat32) return std::string("float32");
   if (dtype == DType::kBFloat16) return std::string("bfloat16");
   if (dtype == DType::kFloat16) return std::string("float16");
-  return Status(Code::kInvalidArgument, "weights cannot be exported as " + std::string(dtype_name(dtype)) + "; use F32, BF16 or F16");
+  return Status(Code::kInvalidArgument,
+                "weights cannot be exported as " + std::string(dtype_name(dtype)) + "; use F32, BF16 or F16");
 }
 
-Status write_json(Env& env, const std::string& path, const Json& json) { return write_file_atomic(env, path, json.dump(2) + "\n"); }
+Status write_json(Env& env, const std::string& path, const Json& json) {
+  return write_file_atomic(env, path, json.dump(2) + "\n");
+}
 
 Json llama_json(const LlamaConfig& c, const std::string& dtype) {
   return {{"architectures", {"LlamaForCausalLM"}},
@@ -47,16 +50,11 @@ Json llama_json(const LlamaConfig& c, const std::string& dtype) {
 }
 
 Json vision_json(const ClipVisionConfig& c, int64_t projection_dim) {
-  return {{"hidden_act", c.hidden_act},
-          {"hidden_size", c.hidden_size},
-          {"image_size", c.image_size},
-          {"intermediate_size", c.intermediate_size},
-          {"layer_norm_eps", c.layer_norm_eps},
-          {"model_type", "clip_vision_model"},
-          {"num_attention_heads", c.num_heads},
-          {"num_channels", 3},
-          {"num_hidden_layers", c.num_layers},
-          {"patch_size", c.patch_size},
+  return {{"hidden_act", c.hidden_act},         {"hidden_size", c.hidden_size},
+          {"image_size", c.image_size},         {"intermediate_size", c.intermediate_size},
+          {"layer_norm_eps", c.layer_norm_eps}, {"model_type", "clip_vision_model"},
+          {"num_attention_heads", c.num_heads}, {"num_channels", 3},
+          {"num_hidden_layers", c.num_layers},  {"patch_size", c.patch_size},
           {"projection_dim", projection_dim}};
 }
 
@@ -119,13 +117,15 @@ Status copy_file(Env& env, const std::string& from, const std::string& to) {
 Status copy_tokenizer(Env& env, const std::string& from, const std::string& to) {
   if (from.empty() || from == to) return ok_status();
   bool any = false;
-  for (const char* name : {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                           "vocab.json", "merges.txt", "chat_template.json", "chat_template.jinja"}) {
+  for (const char* name :
+       {"tokenizer.model", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        "vocab.json", "merges.txt", "chat_template.json", "chat_template.jinja"}) {
     if (!env.exists(from + "/" + name)) continue;
     TEPHRA_RETURN_IF_ERROR(copy_file(env, from + "/" + name, to + "/" + name));
     any = any || std::string_view(name).starts_with("tokenizer.") || std::string_view(name) == "vocab.json";
   }
-  if (!any) return {Code::kNotFound, from + " holds no tokenizer.model or tokenizer.json; name the folder of the tokenizer"};
+  if (!any)
+    return {Code::kNotFound, from + " holds no tokenizer.model or tokenizer.json; name the folder of the tokenizer"};
   return ok_status();
 }
 
@@ -143,15 +143,18 @@ Result<Json> read_json(Env& env, const std::string& path) {
   return json;
 }
 
-// A plain LLaMA's tokenizer has no <image>, which transformers' LlavaProcessor expands by name; it gets one at image_token_index.
+// A plain LLaMA's tokenizer has no <image>, which transformers' LlavaProcessor expands by name; it gets one at
+// image_token_index.
 Status add_image_token(Env& env, const std::string& folder, int64_t id) {
-  const std::string added = folder + "/added_tokens.json", config = folder + "/tokenizer_config.json", fast = folder + "/tokenizer.json";
+  const std::string added = folder + "/added_tokens.json", config = folder + "/tokenizer_config.json",
+                    fast = folder + "/tokenizer.json";
   Json tokens = Json::object();
   if (env.exists(added)) {
     TEPHRA_ASSIGN_OR_RETURN(tokens, read_json(env, added));
   }
   if (tokens.contains("<image>")) return ok_status();
-  Json entry = {{"content", "<image>"}, {"lstrip", false}, {"normalized", false}, {"rstrip", false}, {"single_word", false}, {"special", true}};
+  Json entry = {{"content", "<image>"}, {"lstrip", false},      {"normalized", false},
+                {"rstrip", false},      {"single_word", false}, {"special", true}};
   if (env.exists(config)) {
     TEPHRA_ASSIGN_OR_RETURN(Json json, read_json(env, config));
     if (json.contains("added_tokens_decoder") && json["added_tokens_decoder"].is_object()) {
@@ -183,23 +186,31 @@ struct Exported {
   enum class From { kSource, kInitial, kIdentity, kZero } from = From::kSource;
 };
 
-Status read_exported(const Exported& e, const TensorSource& source, DType dtype, int64_t begin, int64_t count, std::byte* out) {
+Status read_exported(const Exported& e, const TensorSource& source, DType dtype, int64_t begin, int64_t count,
+                     std::byte* out) {
   if (e.from == Exported::From::kSource && source.find(e.canonical)->dtype == dtype)
     return source.read_bytes(e.canonical, begin, count, out);
   std::vector<float> values(static_cast<size_t>(count), 0.0f);
   switch (e.from) {
-    case Exported::From::kSource: TEPHRA_RETURN_IF_ERROR(source.read_float32(e.canonical, begin, count, values.data())); break;
-    case Exported::From::kInitial: init_tensor(e.canonical, e.shape, 0, begin, count, values.data()); break;
-    case Exported::From::kIdentity:
-      for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(i)] = (begin + i) % (e.shape[1] + 1) == 0 ? 1.0f : 0.0f;
+    case Exported::From::kSource:
+      TEPHRA_RETURN_IF_ERROR(source.read_float32(e.canonical, begin, count, values.data()));
       break;
-    case Exported::From::kZero: break;
+    case Exported::From::kInitial:
+      init_tensor(e.canonical, e.shape, 0, begin, count, values.data());
+      break;
+    case Exported::From::kIdentity:
+      for (int64_t i = 0; i < count; ++i)
+        values[static_cast<size_t>(i)] = (begin + i) % (e.shape[1] + 1) == 0 ? 1.0f : 0.0f;
+      break;
+    case Exported::From::kZero:
+      break;
   }
   return convert_from_float32(values.data(), count, dtype, out);
 }
 
 // Shapes are checked before the first byte is written.
-Status write_weights(Env& env, const std::string& folder, std::vector<Exported> list, const TensorSource& source, const ExportOptions& options) {
+Status write_weights(Env& env, const std::string& folder, std::vector<Exported> list, const TensorSource& source,
+                     const ExportOptions& options) {
   std::vector<TensorInfo> infos;
   std::map<std::string, const Exported*> by_name;
   for (Exported& e : list) {
@@ -207,8 +218,9 @@ Status write_weights(Env& env, const std::string& folder, std::vector<Exported> 
       const TensorInfo* info = source.find(e.canonical);
       if (info == nullptr) return {Code::kNotFound, "export to " + folder + ": the model lacks tensor " + e.canonical};
       if (info->shape != e.shape)
-        return {Code::kInvalidArgument, "export to " + folder + ": tensor " + e.canonical + " has shape " + to_string(info->shape) +
-                                            ", and the configuration gives " + to_string(e.shape)};
+        return {Code::kInvalidArgument, "export to " + folder + ": tensor " + e.canonical + " has shape " +
+                                            to_string(info->shape) + ", and the configuration gives " +
+                                            to_string(e.shape)};
     }
     infos.push_back({e.name, options.dtype, e.shape});
     by_name[e.name] = &e;
@@ -246,8 +258,9 @@ Status export_llava(Env& env, const std::string& folder, const ModelConfig& conf
   }
   const std::string layers = "vision_tower.vision_model.encoder.layers.";
   for (Exported& e : list) {
-    const bool later = e.name.starts_with("vision_tower.vision_model.post_layernorm.") ||
-                       (e.name.starts_with(layers) && std::stoll(e.name.substr(layers.size())) >= config.vision_layers_used());
+    const bool later =
+        e.name.starts_with("vision_tower.vision_model.post_layernorm.") ||
+        (e.name.starts_with(layers) && std::stoll(e.name.substr(layers.size())) >= config.vision_layers_used());
     if (later && source.find(e.canonical) == nullptr) e.from = Exported::From::kInitial;
   }
   if (config.connector.kind == "linear") {
@@ -258,12 +271,13 @@ Status export_llava(Env& env, const std::string& folder, const ModelConfig& conf
   TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(list), source, options));
   TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/generation_config.json", generation_json(config.text)));
   TEPHRA_RETURN_IF_ERROR(write_preprocessor(env, folder, options, config.vision.image_size));
-  TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/processor_config.json",
-                                    {{"image_token", "<image>"},
-                                     {"num_additional_image_tokens", 1},
-                                     {"patch_size", config.vision.patch_size},
-                                     {"processor_class", "LlavaProcessor"},
-                                     {"vision_feature_select_strategy", config.drop_class_token ? "default" : "full"}}));
+  TEPHRA_RETURN_IF_ERROR(
+      write_json(env, folder + "/processor_config.json",
+                 {{"image_token", "<image>"},
+                  {"num_additional_image_tokens", 1},
+                  {"patch_size", config.vision.patch_size},
+                  {"processor_class", "LlavaProcessor"},
+                  {"vision_feature_select_strategy", config.drop_class_token ? "default" : "full"}}));
   TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
   if (!options.tokenizer_folder.empty()) TEPHRA_RETURN_IF_ERROR(add_image_token(env, folder, config.image_token_index));
   return write_json(env, folder + "/config.json", llava_json(config, dtype));  // last: a folder with it is whole
@@ -274,7 +288,8 @@ Status export_llama(Env& env, const std::string& folder, const LlamaConfig& conf
   TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
   TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
   TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
-  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, export_list(make_lm_units(config, {}), "language_model."), source, options));
+  TEPHRA_RETURN_IF_ERROR(
+      write_weights(env, folder, export_list(make_lm_units(config, {}), "language_model."), source, options));
   TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/generation_config.json", generation_json(config)));
   TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
   return write_json(env, folder + "/config.json", llama_json(config, dtype));
@@ -285,7 +300,8 @@ Status export_clip(Env& env, const std::string& folder, const ClipConfig& config
   TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
   TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
   TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
-  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, export_list(make_clip_units(config, {}), "vision_tower."), source, options));
+  TEPHRA_RETURN_IF_ERROR(
+      write_weights(env, folder, export_list(make_clip_units(config, {}), "vision_tower."), source, options));
   TEPHRA_RETURN_IF_ERROR(write_preprocessor(env, folder, options, config.vision.image_size));
   TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
   return write_json(env, folder + "/config.json",

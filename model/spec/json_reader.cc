@@ -36,29 +36,37 @@ JsonReader& JsonReader::get(const char* key, int64_t& out) {
   if (!has(key)) return *this;
   // Some files list several ids (eos_token_id: [2, 32000]); the first is the one that ends a text.
   const nlohmann::json& value = value_[key].is_array() && !value_[key].empty() ? value_[key][0] : value_[key];
-  if (value.is_number_integer()) out = value.get<int64_t>();
-  else note(key, "a whole number");
+  if (value.is_number_integer())
+    out = value.get<int64_t>();
+  else
+    note(key, "a whole number");
   return *this;
 }
 
 JsonReader& JsonReader::get(const char* key, double& out) {
   if (!has(key)) return *this;
-  if (value_[key].is_number()) out = value_[key].get<double>();
-  else note(key, "a number");
+  if (value_[key].is_number())
+    out = value_[key].get<double>();
+  else
+    note(key, "a number");
   return *this;
 }
 
 JsonReader& JsonReader::get(const char* key, std::string& out) {
   if (!has(key)) return *this;
-  if (value_[key].is_string()) out = value_[key].get<std::string>();
-  else note(key, "a text");
+  if (value_[key].is_string())
+    out = value_[key].get<std::string>();
+  else
+    note(key, "a text");
   return *this;
 }
 
 JsonReader& JsonReader::get(const char* key, bool& out) {
   if (!has(key)) return *this;
-  if (value_[key].is_boolean()) out = value_[key].get<bool>();
-  else note(key, "true or false");
+  if (value_[key].is_boolean())
+    out = value_[key].get<bool>();
+  else
+    note(key, "true or false");
   return *this;
 }
 

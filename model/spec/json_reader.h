@@ -1,10 +1,10 @@
-// A JSON object with its place, for loaders: typed fields with defaults, and failures that name file and key. Private to model/spec.
+// A JSON object with its place, for loaders: typed fields with defaults, and failures that name file and key. Private
+// to model/spec.
 #pragma once
 
 #include <cstdint>
-#include <string>
-
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "base/status.h"
 

@@ -9,7 +9,9 @@
 namespace tephra::model {
 namespace {
 
-Status invalid(const std::string& where, const std::string& what) { return {Code::kInvalidArgument, where + ": " + what}; }
+Status invalid(const std::string& where, const std::string& what) {
+  return {Code::kInvalidArgument, where + ": " + what};
+}
 
 Status check_positive(const std::string& where, std::initializer_list<std::pair<const char*, int64_t>> fields) {
   for (const auto& [name, value] : fields)
@@ -28,12 +30,18 @@ Result<ClipVisionConfig> read_vision(JsonReader json) {
   std::string type = "clip_vision_model";
   json.get("model_type", type);
   if (json.status().ok() && type != "clip_vision_model" && type != "clip")
-    return Status(Code::kUnsupported, json.error("model_type", "is '" + type + "'; the vision tower is CLIP's here").message());
+    return Status(Code::kUnsupported,
+                  json.error("model_type", "is '" + type + "'; the vision tower is CLIP's here").message());
   int64_t channels = 3;
-  json.get("hidden_size", config.hidden_size).get("intermediate_size", config.intermediate_size)
-      .get("num_hidden_layers", config.num_layers).get("num_attention_heads", config.num_heads)
-      .get("image_size", config.image_size).get("patch_size", config.patch_size).get("num_channels", channels)
-      .get("layer_norm_eps", config.layer_norm_eps).get("hidden_act", config.hidden_act);
+  json.get("hidden_size", config.hidden_size)
+      .get("intermediate_size", config.intermediate_size)
+      .get("num_hidden_layers", config.num_layers)
+      .get("num_attention_heads", config.num_heads)
+      .get("image_size", config.image_size)
+      .get("patch_size", config.patch_size)
+      .get("num_channels", channels)
+      .get("layer_norm_eps", config.layer_norm_eps)
+      .get("hidden_act", config.hidden_act);
   TEPHRA_RETURN_IF_ERROR(json.status());
   if (channels != 3) return json.error("num_channels", "is " + std::to_string(channels) + "; pictures have 3 here");
   TEPHRA_RETURN_IF_ERROR(check_config(config, json.place()));
@@ -42,11 +50,17 @@ Result<ClipVisionConfig> read_vision(JsonReader json) {
 
 Result<ClipTextConfig> read_text(JsonReader json) {
   ClipTextConfig config;
-  json.get("vocab_size", config.vocab_size).get("hidden_size", config.hidden_size)
-      .get("intermediate_size", config.intermediate_size).get("num_hidden_layers", config.num_layers)
-      .get("num_attention_heads", config.num_heads).get("max_position_embeddings", config.max_position_embeddings)
-      .get("layer_norm_eps", config.layer_norm_eps).get("hidden_act", config.hidden_act)
-      .get("bos_token_id", config.bos_token_id).get("eos_token_id", config.eos_token_id).get("pad_token_id", config.pad_token_id);
+  json.get("vocab_size", config.vocab_size)
+      .get("hidden_size", config.hidden_size)
+      .get("intermediate_size", config.intermediate_size)
+      .get("num_hidden_layers", config.num_layers)
+      .get("num_attention_heads", config.num_heads)
+      .get("max_position_embeddings", config.max_position_embeddings)
+      .get("layer_norm_eps", config.layer_norm_eps)
+      .get("hidden_act", config.hidden_act)
+      .get("bos_token_id", config.bos_token_id)
+      .get("eos_token_id", config.eos_token_id)
+      .get("pad_token_id", config.pad_token_id);
   TEPHRA_RETURN_IF_ERROR(json.status());
   return config;
 }
@@ -57,23 +71,29 @@ Status refuse_unsupported_llama(JsonReader& json) {
   };
   std::string type = "llama", act = "silu";
   bool tied = false, attention_bias = false, mlp_bias = false;
-  json.get("model_type", type).get("hidden_act", act).get("tie_word_embeddings", tied)
-      .get("attention_bias", attention_bias).get("mlp_bias", mlp_bias);
+  json.get("model_type", type)
+      .get("hidden_act", act)
+      .get("tie_word_embeddings", tied)
+      .get("attention_bias", attention_bias)
+      .get("mlp_bias", mlp_bias);
   TEPHRA_RETURN_IF_ERROR(json.status());
   if (type != "llama" && type != "llava_llama" && type != "llava")
     return unsupported("model_type", "is '" + type + "'; the language model is LLaMA here");
   if (act != "silu") return unsupported("hidden_act", "is '" + act + "'; LLaMA's is silu here");
   if (tied)
-    return unsupported("tie_word_embeddings", "is true; models whose head shares the embedding's weights are not supported yet, "
-                                              "so save the model with its own lm_head.weight");
+    return unsupported("tie_word_embeddings",
+                       "is true; models whose head shares the embedding's weights are not supported yet, "
+                       "so save the model with its own lm_head.weight");
   if (attention_bias || mlp_bias)
-    return unsupported(attention_bias ? "attention_bias" : "mlp_bias", "is true; projections with a bias are not supported");
+    return unsupported(attention_bias ? "attention_bias" : "mlp_bias",
+                       "is true; projections with a bias are not supported");
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     JsonReader rope = json.child(key);
     TEPHRA_RETURN_IF_ERROR(rope.status());
     std::string kind = "default";
     rope.get("type", kind).get("rope_type", kind);
-    if (kind != "default") return unsupported(key, "asks for '" + kind + "' scaling; only plain rotary positions are supported");
+    if (kind != "default")
+      return unsupported(key, "asks for '" + kind + "' scaling; only plain rotary positions are supported");
   }
   return ok_status();
 }
@@ -82,11 +102,17 @@ Result<LlamaConfig> read_llama(JsonReader json) {
   TEPHRA_RETURN_IF_ERROR(json.status());
   TEPHRA_RETURN_IF_ERROR(refuse_unsupported_llama(json));
   LlamaConfig config;
-  json.get("hidden_size", config.hidden_size).get("intermediate_size", config.intermediate_size)
-      .get("num_hidden_layers", config.num_layers).get("num_attention_heads", config.num_heads)
-      .get("vocab_size", config.vocab_size).get("rms_norm_eps", config.rms_norm_eps).get("rope_theta", config.rope_theta)
-      .get("max_position_embeddings", config.max_position_embeddings).get("bos_token_id", config.bos_token_id)
-      .get("eos_token_id", config.eos_token_id).get("pad_token_id", config.pad_token_id);
+  json.get("hidden_size", config.hidden_size)
+      .get("intermediate_size", config.intermediate_size)
+      .get("num_hidden_layers", config.num_layers)
+      .get("num_attention_heads", config.num_heads)
+      .get("vocab_size", config.vocab_size)
+      .get("rms_norm_eps", config.rms_norm_eps)
+      .get("rope_theta", config.rope_theta)
+      .get("max_position_embeddings", config.max_position_embeddings)
+      .get("bos_token_id", config.bos_token_id)
+      .get("eos_token_id", config.eos_token_id)
+      .get("pad_token_id", config.pad_token_id);
   JsonReader rope = json.child("rope_parameters");  // transformers 5
   rope.get("rope_theta", config.rope_theta);
   TEPHRA_RETURN_IF_ERROR(rope.status());
@@ -110,32 +136,45 @@ Result<ModelConfig> load_llava(const std::string& folder) {
   int64_t layer = -2;
   ModelConfig config;
   bool tied = false, bias = true;
-  json.get("model_type", type).get("vision_feature_select_strategy", strategy).get("projector_hidden_act", act)
-      .get("vision_feature_layer", layer).get("image_token_id", config.image_token_index)
-      .get("image_token_index", config.image_token_index).get("tie_word_embeddings", tied).get("multimodal_projector_bias", bias);
+  json.get("model_type", type)
+      .get("vision_feature_select_strategy", strategy)
+      .get("projector_hidden_act", act)
+      .get("vision_feature_layer", layer)
+      .get("image_token_id", config.image_token_index)
+      .get("image_token_index", config.image_token_index)
+      .get("tie_word_embeddings", tied)
+      .get("multimodal_projector_bias", bias);
   TEPHRA_RETURN_IF_ERROR(json.status());
   if (type != "llava")
-    return Status(Code::kUnsupported, json.error("model_type", "is '" + type + "', not 'llava'; for another layout name the parts "
-                                                               "with --vision, --connector and --llm").message());
+    return Status(Code::kUnsupported, json.error("model_type", "is '" + type +
+                                                                   "', not 'llava'; for another layout name the parts "
+                                                                   "with --vision, --connector and --llm")
+                                          .message());
   if (json.json().contains("vision_feature_layer") && json.json()["vision_feature_layer"].is_array() &&
       json.json()["vision_feature_layer"].size() != 1)
-    return Status(Code::kUnsupported, json.error("vision_feature_layer", "lists several layers; one is supported").message());
+    return Status(Code::kUnsupported,
+                  json.error("vision_feature_layer", "lists several layers; one is supported").message());
   if (strategy != "default" && strategy != "full")
     return json.error("vision_feature_select_strategy", "is '" + strategy + "', not 'default' or 'full'");
   if (tied)
-    return Status(Code::kUnsupported, json.error("tie_word_embeddings", "is true; models whose head shares the embedding's weights "
-                                                                        "are not supported yet").message());
-  if (!bias) return Status(Code::kUnsupported, json.error("multimodal_projector_bias", "is false; connectors have a bias here").message());
+    return Status(Code::kUnsupported, json.error("tie_word_embeddings",
+                                                 "is true; models whose head shares the embedding's weights "
+                                                 "are not supported yet")
+                                          .message());
+  if (!bias)
+    return Status(Code::kUnsupported,
+                  json.error("multimodal_projector_bias", "is false; connectors have a bias here").message());
   config.vision_layer = static_cast<int>(layer);
   config.drop_class_token = strategy == "default";
   TEPHRA_ASSIGN_OR_RETURN(config.vision, read_vision(json.child("vision_config")));
   TEPHRA_ASSIGN_OR_RETURN(config.text, read_llama(json.child("text_config")));
   json.get("pad_token_id", config.text.pad_token_id);
   TEPHRA_RETURN_IF_ERROR(json.status());
-  // transformers' connector always has two projections; a linear one is exported with the activation "linear" (the identity) and an
-  // identity matrix as its second (model_folder.cc, export_llava), which gives the same numbers.
+  // transformers' connector always has two projections; a linear one is exported with the activation "linear" (the
+  // identity) and an identity matrix as its second (model_folder.cc, export_llava), which gives the same numbers.
   if (act != "gelu" && act != "linear")
-    return Status(Code::kUnsupported, json.error("projector_hidden_act", "is '" + act + "'; the connector's is gelu here").message());
+    return Status(Code::kUnsupported,
+                  json.error("projector_hidden_act", "is '" + act + "'; the connector's is gelu here").message());
   config.connector = {act == "gelu" ? "mlp2x_gelu" : "linear", config.vision.hidden_size, config.text.hidden_size};
   TEPHRA_RETURN_IF_ERROR(check_config(config, json.path()));
   return config;
@@ -173,8 +212,9 @@ Result<ModelConfig> load_parts(const ModelPaths& paths, const PartsOptions& opti
       config.drop_class_token = feature == "patch";
     }
   } else if (options.connector_kind.empty()) {
-    return Status(Code::kInvalidArgument, "no connector file and no connector kind is given; name the file, or the kind to initialise "
-                                          "(linear or mlp2x_gelu)");
+    return Status(Code::kInvalidArgument,
+                  "no connector file and no connector kind is given; name the file, or the kind to initialise "
+                  "(linear or mlp2x_gelu)");
   }
   if (options.vision_layer) config.vision_layer = *options.vision_layer;
   TEPHRA_RETURN_IF_ERROR(check_config(config, where));
@@ -185,7 +225,8 @@ Result<ModelConfig> load_parts(const ModelPaths& paths, const PartsOptions& opti
 
 Result<ClipVisionConfig> load_clip_vision_config(const std::string& folder) {
   TEPHRA_ASSIGN_OR_RETURN(JsonReader json, JsonReader::open(folder + "/config.json"));
-  if (json.has("vision_config") || json.has("vision_config_dict")) return read_vision(clip_tower(json, "vision_config", "vision_config_dict"));
+  if (json.has("vision_config") || json.has("vision_config_dict"))
+    return read_vision(clip_tower(json, "vision_config", "vision_config_dict"));
   return read_vision(std::move(json));
 }
 
@@ -210,19 +251,24 @@ Result<LlamaConfig> load_llama_config(const std::string& folder) {
 Result<ModelConfig> load_model_config(const ModelPaths& paths, const PartsOptions& options) {
   if (!paths.model.empty()) return load_llava(paths.model);
   if (paths.vision.empty() || paths.llm.empty())
-    return Status(Code::kInvalidArgument, "a model is a llava-hf folder, or a vision folder and a language model folder; name both parts");
+    return Status(Code::kInvalidArgument,
+                  "a model is a llava-hf folder, or a vision folder and a language model folder; name both parts");
   return load_parts(paths, options);
 }
 
 Status check_config(const ClipVisionConfig& c, const std::string& where) {
-  TEPHRA_RETURN_IF_ERROR(check_positive(where, {{"hidden_size", c.hidden_size}, {"intermediate_size", c.intermediate_size},
-                                                {"num_hidden_layers", c.num_layers}, {"num_attention_heads", c.num_heads},
-                                                {"image_size", c.image_size}, {"patch_size", c.patch_size}}));
+  TEPHRA_RETURN_IF_ERROR(check_positive(where, {{"hidden_size", c.hidden_size},
+                                                {"intermediate_size", c.intermediate_size},
+                                                {"num_hidden_layers", c.num_layers},
+                                                {"num_attention_heads", c.num_heads},
+                                                {"image_size", c.image_size},
+                                                {"patch_size", c.patch_size}}));
   if (c.hidden_size % c.num_heads != 0)
-    return invalid(where, "hidden_size " + std::to_string(c.hidden_size) + " is not a multiple of num_attention_heads " +
-                              std::to_string(c.num_heads));
+    return invalid(where, "hidden_size " + std::to_string(c.hidden_size) +
+                              " is not a multiple of num_attention_heads " + std::to_string(c.num_heads));
   if (c.patch_size > c.image_size)
-    return invalid(where, "patch_size " + std::to_string(c.patch_size) + " is larger than image_size " + std::to_string(c.image_size));
+    return invalid(where, "patch_size " + std::to_string(c.patch_size) + " is larger than image_size " +
+                              std::to_string(c.image_size));
   return check_activation(where, c.hidden_act);
 }
 
@@ -230,8 +276,10 @@ Status check_config(const ClipConfig& c, const std::string& where) {
   TEPHRA_RETURN_IF_ERROR(check_config(c.vision, where + ": vision_config"));
   const ClipTextConfig& t = c.text;
   const std::string text = where + ": text_config";
-  TEPHRA_RETURN_IF_ERROR(check_positive(text, {{"vocab_size", t.vocab_size}, {"hidden_size", t.hidden_size},
-                                               {"intermediate_size", t.intermediate_size}, {"num_hidden_layers", t.num_layers},
+  TEPHRA_RETURN_IF_ERROR(check_positive(text, {{"vocab_size", t.vocab_size},
+                                               {"hidden_size", t.hidden_size},
+                                               {"intermediate_size", t.intermediate_size},
+                                               {"num_hidden_layers", t.num_layers},
                                                {"num_attention_heads", t.num_heads},
                                                {"max_position_embeddings", t.max_position_embeddings}}));
   if (t.hidden_size % t.num_heads != 0)
@@ -242,15 +290,21 @@ Status check_config(const ClipConfig& c, const std::string& where) {
 }
 
 Status check_config(const LlamaConfig& c, const std::string& where) {
-  TEPHRA_RETURN_IF_ERROR(check_positive(
-      where, {{"hidden_size", c.hidden_size}, {"intermediate_size", c.intermediate_size}, {"num_hidden_layers", c.num_layers},
-              {"num_attention_heads", c.num_heads}, {"num_key_value_heads", c.num_kv_heads}, {"head_dim", c.head_dim},
-              {"vocab_size", c.vocab_size}, {"max_position_embeddings", c.max_position_embeddings}}));
+  TEPHRA_RETURN_IF_ERROR(check_positive(where, {{"hidden_size", c.hidden_size},
+                                                {"intermediate_size", c.intermediate_size},
+                                                {"num_hidden_layers", c.num_layers},
+                                                {"num_attention_heads", c.num_heads},
+                                                {"num_key_value_heads", c.num_kv_heads},
+                                                {"head_dim", c.head_dim},
+                                                {"vocab_size", c.vocab_size},
+                                                {"max_position_embeddings", c.max_position_embeddings}}));
   if (c.num_heads % c.num_kv_heads != 0)
-    return invalid(where, "num_attention_heads " + std::to_string(c.num_heads) + " is not a multiple of num_key_value_heads " +
-                              std::to_string(c.num_kv_heads));
-  if (c.head_dim % 2 != 0) return invalid(where, "head_dim " + std::to_string(c.head_dim) + " is odd; rotary positions need an even one");
-  if (!(c.rope_theta > 0) || !(c.rms_norm_eps > 0)) return invalid(where, "rope_theta and rms_norm_eps must be above 0");
+    return invalid(where, "num_attention_heads " + std::to_string(c.num_heads) +
+                              " is not a multiple of num_key_value_heads " + std::to_string(c.num_kv_heads));
+  if (c.head_dim % 2 != 0)
+    return invalid(where, "head_dim " + std::to_string(c.head_dim) + " is odd; rotary positions need an even one");
+  if (!(c.rope_theta > 0) || !(c.rms_norm_eps > 0))
+    return invalid(where, "rope_theta and rms_norm_eps must be above 0");
   return ok_status();
 }
 
@@ -258,10 +312,12 @@ Status check_config(const ModelConfig& c, const std::string& where) {
   TEPHRA_RETURN_IF_ERROR(check_config(c.vision, where));
   TEPHRA_RETURN_IF_ERROR(check_config(c.text, where));
   if (c.connector.kind != "linear" && c.connector.kind != "mlp2x_gelu")
-    return Status(Code::kUnsupported, where + ": connector kind '" + c.connector.kind + "' is not linear or mlp2x_gelu");
+    return Status(Code::kUnsupported,
+                  where + ": connector kind '" + c.connector.kind + "' is not linear or mlp2x_gelu");
   if (c.connector.in != c.vision.hidden_size || c.connector.out != c.text.hidden_size)
-    return invalid(where, "the connector maps width " + std::to_string(c.connector.in) + " to " + std::to_string(c.connector.out) +
-                              ", and the vision tower's is " + std::to_string(c.vision.hidden_size) + ", the language model's " +
+    return invalid(where, "the connector maps width " + std::to_string(c.connector.in) + " to " +
+                              std::to_string(c.connector.out) + ", and the vision tower's is " +
+                              std::to_string(c.vision.hidden_size) + ", the language model's " +
                               std::to_string(c.text.hidden_size) + "; use parts of one model");
   if (c.vision_layer > c.vision.num_layers || c.vision_layer < -c.vision.num_layers - 1)
     return invalid(where, "vision layer " + std::to_string(c.vision_layer) + " does not exist in a tower of " +

@@ -1,5 +1,6 @@
-// Sizes and constants of a LLaVA-style model, read from Hugging Face folders. Fields that a config.json may leave out carry
-// transformers' defaults. Loaders fail with kInvalidArgument or kUnsupported and a sentence that names file and key.
+// Sizes and constants of a LLaVA-style model, read from Hugging Face folders. Fields that a config.json may leave out
+// carry transformers' defaults. Loaders fail with kInvalidArgument or kUnsupported and a sentence that names file and
+// key.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct ClipTextConfig {  // transformers' CLIPTextModel
   int64_t max_position_embeddings = 77;
   double layer_norm_eps = 1e-5;
   std::string hidden_act = "quick_gelu";
-  // The pooled position is the first eos_token_id; with 2 it is the first largest id, as transformers does for old files.
+  // The pooled position is the first eos_token_id; with 2 it is the first largest id, as transformers does for old
+  // files.
   int64_t bos_token_id = 49406, eos_token_id = 49407, pad_token_id = 1;
   bool operator==(const ClipTextConfig&) const = default;
 };
@@ -38,7 +40,8 @@ struct ClipConfig {  // transformers' CLIPModel: both towers, for contrastive tr
 };
 
 struct LlamaConfig {  // transformers' LlamaForCausalLM
-  int64_t hidden_size = 4096, intermediate_size = 11008, num_layers = 32, num_heads = 32, num_kv_heads = 32, head_dim = 128;
+  int64_t hidden_size = 4096, intermediate_size = 11008, num_layers = 32, num_heads = 32, num_kv_heads = 32,
+          head_dim = 128;
   int64_t vocab_size = 32000;
   double rms_norm_eps = 1e-6, rope_theta = 10000.0;
   int64_t max_position_embeddings = 2048;
@@ -56,8 +59,8 @@ struct ModelConfig {
   ClipVisionConfig vision;
   LlamaConfig text;
   ConnectorConfig connector;
-  int vision_layer = -2;         // index into hidden_states, as transformers' vision_feature_layer
-  bool drop_class_token = true;  // vision_feature_select_strategy "default" ("patch" in the original), else "full"
+  int vision_layer = -2;              // index into hidden_states, as transformers' vision_feature_layer
+  bool drop_class_token = true;       // vision_feature_select_strategy "default" ("patch" in the original), else "full"
   int64_t image_token_index = 32000;  // of the exported config; inside the program an image is kImageToken
   // Encoder layers that have to run to reach vision_layer: the embedding output alone is 0.
   int64_t vision_layers_used() const {
@@ -68,8 +71,8 @@ struct ModelConfig {
   bool operator==(const ModelConfig&) const = default;
 };
 
-// Where a model lies: `model`, a llava-hf folder; or the parts, a CLIP folder, a connector .safetensors file (or its folder;
-// may be empty when the connector is to be initialised) and a LLaMA folder.
+// Where a model lies: `model`, a llava-hf folder; or the parts, a CLIP folder, a connector .safetensors file (or its
+// folder; may be empty when the connector is to be initialised) and a LLaMA folder.
 struct ModelPaths {
   std::string model{};
   std::string vision{}, connector{}, llm{};
@@ -77,8 +80,9 @@ struct ModelPaths {
 
 // What parts do not say about themselves.
 struct PartsOptions {
-  std::string connector_kind{};       // "" takes it from the connector file; required without one
-  std::optional<int> vision_layer{};  // unset: the mm_vision_select_layer of a config.json beside the connector, else -2
+  std::string connector_kind{};  // "" takes it from the connector file; required without one
+  std::optional<int>
+      vision_layer{};  // unset: the mm_vision_select_layer of a config.json beside the connector, else -2
 };
 
 Result<ModelConfig> load_model_config(const ModelPaths& paths, const PartsOptions& options = {});

@@ -34,8 +34,9 @@ class FolderSource : public TensorSource {
       TEPHRA_ASSIGN_OR_RETURN(auto bytes, file->bytes(info.name));
       auto [it, added] = places_.try_emplace(name, Place{files_.size(), info.name, bytes});
       if (!added)
-        return {Code::kAlreadyExists, path + ": tensor " + info.name + " is also in " + files_[it->second.file]->path() + " as " +
-                                          it->second.stored_name + "; give each part once"};
+        return {Code::kAlreadyExists, path + ": tensor " + info.name + " is also in " +
+                                          files_[it->second.file]->path() + " as " + it->second.stored_name +
+                                          "; give each part once"};
       tensors_.push_back({name, info.dtype, info.shape});
     }
     files_.push_back(std::move(file));
@@ -48,7 +49,8 @@ class FolderSource : public TensorSource {
   }
 
   void sort() {
-    std::sort(tensors_.begin(), tensors_.end(), [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+    std::sort(tensors_.begin(), tensors_.end(),
+              [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
   }
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
@@ -80,10 +82,12 @@ class FolderSource : public TensorSource {
   Result<const std::byte*> range(const std::string& name, int64_t begin, int64_t count) const {
     const TensorInfo* info = find(name);
     if (info == nullptr)
-      return Status(Code::kNotFound, (files_.empty() ? std::string("no file") : files_.front()->path()) + " and the files beside it hold no tensor " + name);
+      return Status(Code::kNotFound, (files_.empty() ? std::string("no file") : files_.front()->path()) +
+                                         " and the files beside it hold no tensor " + name);
     if (begin < 0 || count < 0 || begin > numel(info->shape) - count)
-      return Status(Code::kInvalidArgument, where(name) + ": elements " + std::to_string(begin) + " to " + std::to_string(begin + count) +
-                                                " lie outside its shape " + to_string(info->shape));
+      return Status(Code::kInvalidArgument, where(name) + ": elements " + std::to_string(begin) + " to " +
+                                                std::to_string(begin + count) + " lie outside its shape " +
+                                                to_string(info->shape));
     return places_.at(name).bytes.data() + begin * size_bytes(info->dtype);
   }
 
@@ -95,9 +99,11 @@ class FolderSource : public TensorSource {
 Status no_safetensors(const std::string& folder, const std::vector<std::string>& names) {
   for (const std::string& name : names)
     if (ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth"))
-      return {Code::kUnsupported, folder + "/" + name + " is a torch.save file, which can run code when it is read, so it is not; "
-                                                        "convert the folder to safetensors"};
-  return {Code::kInvalidArgument, folder + " holds no model.safetensors and no model.safetensors.index.json; name a folder with weights"};
+      return {Code::kUnsupported, folder + "/" + name +
+                                      " is a torch.save file, which can run code when it is read, so it is not; "
+                                      "convert the folder to safetensors"};
+  return {Code::kInvalidArgument,
+          folder + " holds no model.safetensors and no model.safetensors.index.json; name a folder with weights"};
 }
 
 // The weight files of a folder: those of its index, or model.safetensors, or the only .safetensors file there.
@@ -112,14 +118,16 @@ Result<std::vector<std::string>> weight_files(const std::string& folder) {
     std::set<std::string> files;
     for (const auto& [tensor, file] : map.json().items()) {
       std::string name = file.is_string() ? file.get<std::string>() : "";
-      if (name.empty() || name.find('/') != std::string::npos) return map.error(tensor, "does not name a file of this folder");
+      if (name.empty() || name.find('/') != std::string::npos)
+        return map.error(tensor, "does not name a file of this folder");
       files.insert(name);
     }
     if (files.empty()) return json.error("weight_map", "is missing or empty");
     std::vector<std::string> paths;
     for (const std::string& name : files) {
       if (!env.exists(folder + "/" + name))
-        return Status(Code::kNotFound, folder + "/" + name + " is missing, and the index beside it names it; copy the folder again");
+        return Status(Code::kNotFound,
+                      folder + "/" + name + " is missing, and the index beside it names it; copy the folder again");
       paths.push_back(folder + "/" + name);
     }
     return paths;
@@ -139,7 +147,8 @@ Status add_folder(FolderSource& source, const std::string& folder, FolderSource:
   return ok_status();
 }
 
-// A linear connector that transformers can load has an identity as its second projection (export_llava). Takes it off again.
+// A linear connector that transformers can load has an identity as its second projection (export_llava). Takes it off
+// again.
 Status drop_identity_projection(FolderSource& source, const std::string& folder) {
   TEPHRA_ASSIGN_OR_RETURN(JsonReader json, JsonReader::open(folder + "/config.json"));
   std::string act = "gelu";
@@ -147,8 +156,10 @@ Status drop_identity_projection(FolderSource& source, const std::string& folder)
   const TensorInfo* weight = source.find("multi_modal_projector.linear_2.weight");
   if (act != "linear" || weight == nullptr) return ok_status();
   const Shape shape = weight->shape;
-  const Status refused(Code::kUnsupported, folder + ": projector_hidden_act is 'linear' and multi_modal_projector.linear_2 is not an "
-                                                    "identity; such a connector is not supported");
+  const Status refused(Code::kUnsupported,
+                       folder +
+                           ": projector_hidden_act is 'linear' and multi_modal_projector.linear_2 is not an "
+                           "identity; such a connector is not supported");
   if (shape.size() != 2 || shape[0] != shape[1]) return refused;
   std::vector<float> row(static_cast<size_t>(shape[1]));
   for (int64_t i = 0; i < shape[0]; ++i) {
@@ -236,7 +247,8 @@ std::vector<Diagnostic> check_against_units(const TensorSource& source, const st
         std::string near = nearest_name(tensor.name, unknown);
         report(tensor.name, "the tensor is missing", near.empty() ? "" : "the files hold " + near);
       } else if (info->shape != tensor.shape) {
-        report(tensor.name, "its shape is " + to_string(info->shape) + " and the configuration gives " + to_string(tensor.shape),
+        report(tensor.name,
+               "its shape is " + to_string(info->shape) + " and the configuration gives " + to_string(tensor.shape),
                "use the config.json that belongs to these weights");
       }
     }
@@ -278,7 +290,8 @@ class InitialisedSource : public TensorSource {
     for (const auto& unit : units)
       for (const auto& tensor : unit.tensors)
         if (!in_base(tensor.name)) tensors_.push_back({tensor.name, DType::kFloat32, tensor.shape});
-    std::sort(tensors_.begin(), tensors_.end(), [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
+    std::sort(tensors_.begin(), tensors_.end(),
+              [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
   }
 
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
@@ -288,7 +301,8 @@ class InitialisedSource : public TensorSource {
     const TensorInfo* info = find(name);
     if (info == nullptr) return {Code::kNotFound, "the initialised model has no tensor " + name};
     if (begin < 0 || count < 0 || begin > numel(info->shape) - count)
-      return {Code::kInvalidArgument, "initialised tensor " + name + ": a range outside its shape " + to_string(info->shape)};
+      return {Code::kInvalidArgument,
+              "initialised tensor " + name + ": a range outside its shape " + to_string(info->shape)};
     init_tensor(name, info->shape, seed_, begin, count, out);
     return ok_status();
   }
@@ -311,8 +325,8 @@ class InitialisedSource : public TensorSource {
 
 }  // namespace
 
-std::unique_ptr<TensorSource> with_initial_values(std::unique_ptr<TensorSource> base, const std::vector<sharding::UnitSpec>& units,
-                                                  uint64_t seed) {
+std::unique_ptr<TensorSource> with_initial_values(std::unique_ptr<TensorSource> base,
+                                                  const std::vector<sharding::UnitSpec>& units, uint64_t seed) {
   return std::make_unique<InitialisedSource>(std::move(base), units, seed);
 }
 

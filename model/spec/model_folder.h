@@ -16,40 +16,43 @@
 
 namespace tephra::model {
 
-// Opens a llava-hf folder or the parts (see ModelPaths; each part alone is allowed too). Names become canonical whichever layout
-// the files have: llava-hf as published, llava-hf as transformers 5 writes it, or the original LLaVA's; position_ids and
-// rotary inv_freq tables are passed over, and in a LLaVA model so is CLIP's text tower. kInvalidArgument for a folder without
-// safetensors (a .bin is refused by name), kCorruption as in safetensors.h, kAlreadyExists for a tensor given twice.
+// Opens a llava-hf folder or the parts (see ModelPaths; each part alone is allowed too). Names become canonical
+// whichever layout the files have: llava-hf as published, llava-hf as transformers 5 writes it, or the original
+// LLaVA's; position_ids and rotary inv_freq tables are passed over, and in a LLaVA model so is CLIP's text tower.
+// kInvalidArgument for a folder without safetensors (a .bin is refused by name), kCorruption as in safetensors.h,
+// kAlreadyExists for a tensor given twice.
 Result<std::unique_ptr<TensorSource>> open_model(const ModelPaths& paths);
 
 // A CLIPModel folder with its text tower and projections, for contrastive training or a round trip.
 Result<std::unique_ptr<TensorSource>> open_clip(const std::string& folder);
 
-// Tensors that `units` name and `source` lacks, or has with another shape; tensors of `source` that no unit names, unless the
-// model merely does not reach them (vision layers past vision_layer, post_layernorm). `where` stands in the file field.
-// allow_missing: groups whose tensors may be absent because they will be initialised.
+// Tensors that `units` name and `source` lacks, or has with another shape; tensors of `source` that no unit names,
+// unless the model merely does not reach them (vision layers past vision_layer, post_layernorm). `where` stands in the
+// file field. allow_missing: groups whose tensors may be absent because they will be initialised.
 std::vector<Diagnostic> check_against_units(const TensorSource& source, const std::vector<sharding::UnitSpec>& units,
-                                            const std::string& where, const std::vector<std::string>& allow_missing = {});
+                                            const std::string& where,
+                                            const std::vector<std::string>& allow_missing = {});
 
-// Elements [begin, begin + count) of the tensor's initial value: a pure function of (seed, name, element), whatever the world size.
-// By name and shape: *norm*.weight 1; *.bias 0; logit_scale 2.6592; multi_modal_projector weights uniform in +-1/sqrt(fan_in)
-// (torch.nn.Linear's default); every other tensor normal with deviation 0.02.
+// Elements [begin, begin + count) of the tensor's initial value: a pure function of (seed, name, element), whatever the
+// world size. By name and shape: *norm*.weight 1; *.bias 0; logit_scale 2.6592; multi_modal_projector weights uniform
+// in +-1/sqrt(fan_in) (torch.nn.Linear's default); every other tensor normal with deviation 0.02.
 void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int64_t begin, int64_t count, float* out);
 
 // `base` (may be null) with the tensors that `units` name and it lacks added at their initial values.
-std::unique_ptr<TensorSource> with_initial_values(std::unique_ptr<TensorSource> base, const std::vector<sharding::UnitSpec>& units,
-                                                  uint64_t seed);
+std::unique_ptr<TensorSource> with_initial_values(std::unique_ptr<TensorSource> base,
+                                                  const std::vector<sharding::UnitSpec>& units, uint64_t seed);
 
 struct ExportOptions {
   std::string tokenizer_folder{};  // tokenizer files are copied from here; "" copies none
-  std::string image_folder{};      // preprocessor_config.json is copied from here if it has one; else CLIP's own is written
-  DType dtype = DType::kFloat32; // F32, BF16 or F16
+  std::string image_folder{};  // preprocessor_config.json is copied from here if it has one; else CLIP's own is written
+  DType dtype = DType::kFloat32;  // F32, BF16 or F16
   int64_t max_shard_bytes = int64_t{5} << 30;
 };
 
 // Writes a folder that transformers loads as LlavaForConditionalGeneration: config.json, generation_config.json,
-// preprocessor_config.json, tokenizer files, sharded safetensors with their index. The folder is made; files in it are replaced.
-// Vision tensors that the source lacks because the model does not reach them are initialised, so that every key is present.
+// preprocessor_config.json, tokenizer files, sharded safetensors with their index. The folder is made; files in it are
+// replaced. Vision tensors that the source lacks because the model does not reach them are initialised, so that every
+// key is present.
 Status export_llava(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
                     const ExportOptions& options);
 // A LlamaForCausalLM folder, from canonical language_model.* tensors.

@@ -10,10 +10,9 @@
 #include <cerrno>
 #include <cstring>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <tuple>
-
-#include <nlohmann/json.hpp>
 
 namespace tephra::model {
 namespace {
@@ -25,9 +24,7 @@ constexpr int64_t kPieceBytes = 8 << 20;
 
 using nlohmann::json;
 
-Status corrupt(const std::string& path, const std::string& what) {
-  return {Code::kCorruption, path + ": " + what};
-}
+Status corrupt(const std::string& path, const std::string& what) { return {Code::kCorruption, path + ": " + what}; }
 
 // Parses the header, refusing a key that occurs twice (nlohmann would keep the last without a word).
 Result<json> parse_header(const std::string& path, const char* begin, const char* end) {
@@ -68,17 +65,20 @@ Result<Placed> parse_entry(const std::string& path, const std::string& name, con
   for (const json& dim : entry["shape"]) {
     if (!is_count(dim)) return bad("its shape holds something that is not a size");
     uint64_t size = dim.get<uint64_t>();
-    if (size != 0 && bytes > uint64_t{std::numeric_limits<int64_t>::max()} / size) return bad("its shape is impossibly large");
+    if (size != 0 && bytes > uint64_t{std::numeric_limits<int64_t>::max()} / size)
+      return bad("its shape is impossibly large");
     bytes *= size;
     placed.info.shape.push_back(static_cast<int64_t>(size));
   }
   const json& offsets = entry["data_offsets"];
-  if (offsets.size() != 2 || !is_count(offsets[0]) || !is_count(offsets[1])) return bad("its data_offsets are not two sizes");
+  if (offsets.size() != 2 || !is_count(offsets[0]) || !is_count(offsets[1]))
+    return bad("its data_offsets are not two sizes");
   placed.begin = offsets[0].get<uint64_t>();
   placed.end = offsets[1].get<uint64_t>();
   if (placed.end < placed.begin || placed.end - placed.begin != bytes)
-    return bad("its data_offsets [" + std::to_string(placed.begin) + ", " + std::to_string(placed.end) + "] do not hold the " +
-               std::to_string(bytes) + " bytes of " + entry["dtype"].get<std::string>() + " " + to_string(placed.info.shape));
+    return bad("its data_offsets [" + std::to_string(placed.begin) + ", " + std::to_string(placed.end) +
+               "] do not hold the " + std::to_string(bytes) + " bytes of " + entry["dtype"].get<std::string>() + " " +
+               to_string(placed.info.shape));
   return placed;
 }
 
@@ -117,13 +117,15 @@ SafetensorsFile::~SafetensorsFile() {
 
 Status SafetensorsFile::parse() {
   if (size_bytes_ < 8)
-    return corrupt(path_, "the file has " + std::to_string(size_bytes_) + " bytes, too few for a safetensors header; copy it again");
+    return corrupt(path_, "the file has " + std::to_string(size_bytes_) +
+                              " bytes, too few for a safetensors header; copy it again");
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, data_, 8);
   if (header_bytes > kMaxHeaderBytes)
     return corrupt(path_, "the first 8 bytes are no safetensors header length; the file is damaged or of another kind");
   if (header_bytes > size_bytes_ - 8)
-    return corrupt(path_, "the file is truncated within its header (" + std::to_string(size_bytes_) + " bytes); copy it again");
+    return corrupt(
+        path_, "the file is truncated within its header (" + std::to_string(size_bytes_) + " bytes); copy it again");
   const char* text = reinterpret_cast<const char*>(data_ + 8);
   TEPHRA_ASSIGN_OR_RETURN(json header, parse_header(path_, text, text + header_bytes));
 
@@ -138,18 +140,18 @@ Status SafetensorsFile::parse() {
     TEPHRA_ASSIGN_OR_RETURN(Placed one, parse_entry(path_, name, entry));
     placed.push_back(std::move(one));
   }
-  std::sort(placed.begin(), placed.end(), [](const Placed& a, const Placed& b) {
-    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
-  });
+  std::sort(placed.begin(), placed.end(),
+            [](const Placed& a, const Placed& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
   const uint64_t data_bytes = size_bytes_ - 8 - header_bytes;
   uint64_t at = 0;
   for (const Placed& one : placed) {
     if (one.begin < at) return corrupt(path_, "tensor " + one.info.name + " overlaps the bytes of another tensor");
-    if (one.begin > at) return corrupt(path_, "tensor " + one.info.name + " leaves a hole of bytes before it that belong to no tensor");
+    if (one.begin > at)
+      return corrupt(path_, "tensor " + one.info.name + " leaves a hole of bytes before it that belong to no tensor");
     if (one.end > data_bytes)
       return corrupt(path_, "the file is truncated: tensor " + one.info.name + " ends at byte " +
-                                std::to_string(8 + header_bytes + one.end) + " of a file of " + std::to_string(size_bytes_) +
-                                "; copy it again");
+                                std::to_string(8 + header_bytes + one.end) + " of a file of " +
+                                std::to_string(size_bytes_) + "; copy it again");
     at = one.end;
   }
   std::sort(placed.begin(), placed.end(), [](const Placed& a, const Placed& b) { return a.info.name < b.info.name; });
@@ -185,7 +187,8 @@ std::string make_header(const std::vector<TensorInfo>& tensors, const std::map<s
   return text;
 }
 
-Status stream_tensor(WritableFile& file, const TensorInfo& info, const TensorBytes& bytes, std::vector<std::byte>& buffer) {
+Status stream_tensor(WritableFile& file, const TensorInfo& info, const TensorBytes& bytes,
+                     std::vector<std::byte>& buffer) {
   const int64_t element = size_bytes(info.dtype), total = numel(info.shape), piece = kPieceBytes / element;
   for (int64_t begin = 0; begin < total; begin += piece) {
     int64_t count = std::min(piece, total - begin);
@@ -222,7 +225,8 @@ Status write_safetensors(Env& env, const std::string& path, const std::vector<Te
 }
 
 Result<std::vector<std::string>> write_sharded_safetensors(Env& env, const std::string& directory,
-                                                           const std::vector<TensorInfo>& tensors, int64_t max_shard_bytes,
+                                                           const std::vector<TensorInfo>& tensors,
+                                                           int64_t max_shard_bytes,
                                                            const std::map<std::string, std::string>& metadata,
                                                            const TensorBytes& bytes) {
   std::vector<std::vector<TensorInfo>> shards(1);

@@ -34,11 +34,12 @@ void scale_costs(UnitSpec& unit, double positions) {
   unit.activation_per_token *= positions;
 }
 
-UnitSpec clip_block(const std::string& unit_name, const std::string& group, const std::string& prefix, int64_t width, int64_t inner,
-                    double context, const std::set<std::string>& trainable) {
+UnitSpec clip_block(const std::string& unit_name, const std::string& group, const std::string& prefix, int64_t width,
+                    int64_t inner, double context, const std::set<std::string>& trainable) {
   UnitSpec unit = make_unit(unit_name, group, trainable);
   add_norm(unit, prefix + "layer_norm1", width);
-  for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"}) add_linear(unit, prefix + "self_attn." + name, width, width);
+  for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"})
+    add_linear(unit, prefix + "self_attn." + name, width, width);
   add_norm(unit, prefix + "layer_norm2", width);
   add_linear(unit, prefix + "mlp.fc1", inner, width);
   add_linear(unit, prefix + "mlp.fc2", width, inner);
@@ -68,7 +69,8 @@ void add_vision(std::vector<UnitSpec>& units, const ClipVisionConfig& c, int64_t
     units.push_back(clip_block("vision.block." + std::to_string(i), "vision",
                                "vision_tower.vision_model.encoder.layers." + std::to_string(i) + ".", c.hidden_size,
                                c.intermediate_size, static_cast<double>(c.patches() + 1), trainable));
-  for (size_t i = units.size() - static_cast<size_t>(layers) - 1; i < units.size(); ++i) scale_costs(units[i], positions_per_token);
+  for (size_t i = units.size() - static_cast<size_t>(layers) - 1; i < units.size(); ++i)
+    scale_costs(units[i], positions_per_token);
 }
 
 UnitSpec connector_unit(const ModelConfig& config, const std::set<std::string>& trainable) {
@@ -100,10 +102,11 @@ UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::st
                   tensor(prefix + "mlp.up_proj.weight", {c.intermediate_size, c.hidden_size}),
                   tensor(prefix + "mlp.down_proj.weight", {c.hidden_size, c.intermediate_size})};
   const double d = static_cast<double>(c.hidden_size), m = static_cast<double>(c.intermediate_size);
-  const double dq = static_cast<double>(q), dkv = static_cast<double>(kv), context = static_cast<double>(c.max_position_embeddings);
+  const double dq = static_cast<double>(q), dkv = static_cast<double>(kv),
+               context = static_cast<double>(c.max_position_embeddings);
   unit.macs_per_token = 2 * d * dq + 2 * d * dkv + 3 * d * m + context * dq;  // causal: half of 2 * context * dq
-  // Residuals, both norms with their normalised inputs, q and k before and after rotation, v, attention, k and v repeated to all
-  // heads, gate, its silu, up, product.
+  // Residuals, both norms with their normalised inputs, q and k before and after rotation, v, attention, k and v
+  // repeated to all heads, gate, its silu, up, product.
   unit.activation_per_token = 6 * d + 5 * dq + 3 * dkv + 4 * m;
   return unit;
 }
@@ -127,8 +130,9 @@ void add_text_tower(std::vector<UnitSpec>& units, const ClipConfig& config, cons
   const ClipTextConfig& c = config.text;
   const double d = static_cast<double>(c.hidden_size), length = static_cast<double>(c.max_position_embeddings);
   UnitSpec embed = make_unit("text.embed", "text", trainable);
-  embed.tensors = {tensor("text_model.embeddings.token_embedding.weight", {c.vocab_size, c.hidden_size}),
-                   tensor("text_model.embeddings.position_embedding.weight", {c.max_position_embeddings, c.hidden_size})};
+  embed.tensors = {
+      tensor("text_model.embeddings.token_embedding.weight", {c.vocab_size, c.hidden_size}),
+      tensor("text_model.embeddings.position_embedding.weight", {c.max_position_embeddings, c.hidden_size})};
   embed.activation_per_token = 2 * d * length;
   units.push_back(std::move(embed));
   for (int64_t i = 0; i < c.num_layers; ++i) {
@@ -161,7 +165,8 @@ std::vector<UnitSpec> make_units(const ModelConfig& config, const std::set<std::
 std::vector<UnitSpec> make_clip_units(const ClipConfig& config, const std::set<std::string>& trainable) {
   std::vector<UnitSpec> units;
   const int64_t width = config.vision.hidden_size;
-  add_vision(units, config.vision, config.vision.num_layers, static_cast<double>(config.vision.patches() + 1), trainable);
+  add_vision(units, config.vision, config.vision.num_layers, static_cast<double>(config.vision.patches() + 1),
+             trainable);
   UnitSpec head = make_unit("vision.head", "vision", trainable);
   add_norm(head, "vision_tower.vision_model.post_layernorm", width);
   head.tensors.push_back(tensor("visual_projection.weight", {config.projection_dim, width}));

@@ -47,7 +47,7 @@ TEST(SceneText, CaptionReadsAsWritten) {
 }
 
 TEST(SceneText, ChartNamesEveryQuarterInOneWord) {
-  EXPECT_EQ(chart(two_objects()), "RC -- -- bx");
+  EXPECT_EQ(chart(two_objects()), "aRC bno cno dbx");
   std::map<std::string, std::vector<SceneObject>> seen;
   for (uint64_t i = 0; i < 2000; ++i) {  // different objects, different charts
     const Scene scene = scene_at(8, SceneSplit::kTrain, i);

@@ -18,7 +18,8 @@ struct Chain {
   Modules modules;
   std::vector<std::vector<at::Tensor>> parameters;
 
-  Chain(std::vector<sharding::UnitSpec> u, Modules m, const TensorSource& source) : units(std::move(u)), modules(std::move(m)) {
+  Chain(std::vector<sharding::UnitSpec> u, Modules m, const TensorSource& source)
+      : units(std::move(u)), modules(std::move(m)) {
     TEPHRA_CHECK(units.size() == modules.size(), "one module per unit");
     for (const auto& unit : units) {
       parameters.emplace_back();

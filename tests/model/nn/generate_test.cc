@@ -1,10 +1,11 @@
-// Decoding: the cache changes nothing, nor do a row's neighbours; stopping, sampling and scoring do what the header says.
+// Decoding: the cache changes nothing, nor do a row's neighbours; stopping, sampling and scoring do what the header
+// says.
 #include "model/nn/generate.h"
-
-#include <algorithm>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "base/random.h"
 #include "sharding/exec/aten.h"
@@ -20,9 +21,12 @@ class GeneratorTest : public ::testing::Test {
     auto made = Generator::create(config_, *weights_);
     TEPHRA_CHECK(made.ok(), made.status().to_string());
     generator_ = std::move(made).value();
-    for (uint64_t i = 0; i < 2 * 3 * 64; ++i) (i % 2 ? one_ : two_).push_back(static_cast<float>(random_normal({5, i})));
-    prompts_ = {{{1, kImageToken, 5, 9}, {one_.data()}, 10}, {{1, 30, 7, 8, 21, 22, 23, 24, 25, 12, 13, 14}, {}, 11},
-                {{1, 4, 4, kImageToken}, {two_.data()}, 12}, {{1, kImageToken, 6}, {one_.data()}, 13}};
+    for (uint64_t i = 0; i < 2 * 3 * 64; ++i)
+      (i % 2 ? one_ : two_).push_back(static_cast<float>(random_normal({5, i})));
+    prompts_ = {{{1, kImageToken, 5, 9}, {one_.data()}, 10},
+                {{1, 30, 7, 8, 21, 22, 23, 24, 25, 12, 13, 14}, {}, 11},
+                {{1, 4, 4, kImageToken}, {two_.data()}, 12},
+                {{1, kImageToken, 6}, {one_.data()}, 13}};
   }
 
   std::vector<Generation> generate(std::span<const Prompt> prompts, const GenerateOptions& options) {
@@ -84,7 +88,8 @@ TEST_F(GeneratorTest, RowsStopOnTheirOwn) {
 TEST_F(GeneratorTest, SamplingIsAFunctionOfSeedAndKey) {
   GenerateOptions options{.max_new_tokens = 10, .stop_ids = {}, .temperature = 1.5, .top_p = 0.9, .seed = 3};
   auto together = generate(prompts_, options);
-  for (size_t i = 0; i < prompts_.size(); ++i) EXPECT_EQ(generate({&prompts_[i], 1}, options)[0].ids, together[i].ids) << i;
+  for (size_t i = 0; i < prompts_.size(); ++i)
+    EXPECT_EQ(generate({&prompts_[i], 1}, options)[0].ids, together[i].ids) << i;
   options.seed = 4;
   EXPECT_NE(generate(prompts_, options)[0].ids, together[0].ids);
   options.top_p = 1e-9;  // only the most probable id is left
@@ -97,7 +102,8 @@ TEST_F(GeneratorTest, StopsAtTheContextLengthAndRefusesALongerPrompt) {
   auto out = generate({&prompt, 1}, {.max_new_tokens = 100, .stop_ids = {}});
   EXPECT_EQ(out[0].ids.size(), 5u);  // the last one needs no place of its own
   prompt.ids.assign(64, 5);
-  EXPECT_THAT(generator_->generate({&prompt, 1}, {}).status().message(), ::testing::HasSubstr("fills the model's context of 64"));
+  EXPECT_THAT(generator_->generate({&prompt, 1}, {}).status().message(),
+              ::testing::HasSubstr("fills the model's context of 64"));
 }
 
 TEST_F(GeneratorTest, ScoresEqualTheTrainingLoss) {
@@ -113,7 +119,9 @@ TEST_F(GeneratorTest, ScoresEqualTheTrainingLoss) {
   for (size_t i = 0; i < samples.size(); ++i) {
     auto batch = make_batch({&samples[i], 1}, config_, 64);
     EXPECT_EQ((*scores)[i].tokens, batch->loss_tokens);
-    EXPECT_NEAR((*scores)[i].loss, batch->loss_tokens ? chain.loss(*batch).item<double>() / static_cast<double>(batch->loss_tokens) : 0, 1e-5);
+    EXPECT_NEAR((*scores)[i].loss,
+                batch->loss_tokens ? chain.loss(*batch).item<double>() / static_cast<double>(batch->loss_tokens) : 0,
+                1e-5);
   }
   EXPECT_EQ((*scores)[2].tokens, 0);
 }
@@ -137,7 +145,8 @@ TEST_F(GeneratorTest, NamesAMissingTensor) {
   ModelConfig deep = config_;
   deep.text.num_layers = 3;
   auto made = Generator::create(deep, *weights_);
-  EXPECT_THAT(made.status().message(), ::testing::HasSubstr("language_model.model.layers.2.input_layernorm.weight: the tensor is missing"));
+  EXPECT_THAT(made.status().message(),
+              ::testing::HasSubstr("language_model.model.layers.2.input_layernorm.weight: the tensor is missing"));
 }
 
 }  // namespace

@@ -1,10 +1,12 @@
-// Numbers of transformers and of the original LLaVA on the parity set, within the tolerances of its README (equal pixels).
+// Numbers of transformers and of the original LLaVA on the parity set, within the tolerances of its README (equal
+// pixels).
+#include "tests/model/nn/reference.h"
+
 #include <cmath>
 #include <cstring>
 
 #include "model/nn/generate.h"
 #include "sharding/exec/aten.h"
-#include "tests/model/nn/reference.h"
 
 namespace tephra::model {
 namespace {
@@ -33,7 +35,8 @@ class Reference : public ::testing::TestWithParam<const char*> {
     const std::string processor = name == "llava" ? "llava-tiny" : "clip-tiny", aspect = model["image_aspect_ratio"];
     for (const auto& sample : reference_json(dir + "/data/forward.json"))
       if (sample.contains("image"))
-        set.pixels[sample["id"]] = reference_tensor(*pixels, processor + "." + sample["image"].get<std::string>() + "." + aspect);
+        set.pixels[sample["id"]] =
+            reference_tensor(*pixels, processor + "." + sample["image"].get<std::string>() + "." + aspect);
     return set;
   }
 
@@ -45,11 +48,13 @@ class Reference : public ::testing::TestWithParam<const char*> {
   }
 };
 
-void expect_near(const at::Tensor& actual, const std::vector<float>& expected, double tolerance, const std::string& what) {
+void expect_near(const at::Tensor& actual, const std::vector<float>& expected, double tolerance,
+                 const std::string& what) {
   at::Tensor flat = actual.contiguous().view(-1);
   ASSERT_EQ(flat.numel(), static_cast<int64_t>(expected.size())) << what;
   double worst = 0;
-  for (size_t i = 0; i < expected.size(); ++i) worst = std::max(worst, std::abs(double{flat.const_data_ptr<float>()[i]} - expected[i]));
+  for (size_t i = 0; i < expected.size(); ++i)
+    worst = std::max(worst, std::abs(double{flat.const_data_ptr<float>()[i]} - expected[i]));
   EXPECT_LE(worst, tolerance) << what;
 }
 
@@ -66,7 +71,8 @@ TEST_P(Reference, FeaturesAndLogits) {
     }
     expect_near(trace.logits[-1], reference_tensor(*set.tensors, id + ".logits_last"), 2e-4, id + ".logits_last");
     std::vector<at::Tensor> rows;
-    for (int64_t position : sample["strided_positions"]) rows.push_back(trace.logits[position].slice(0, 0, std::nullopt, set.stride));
+    for (int64_t position : sample["strided_positions"])
+      rows.push_back(trace.logits[position].slice(0, 0, std::nullopt, set.stride));
     expect_near(at::stack(rows), reference_tensor(*set.tensors, id + ".logits_strided"), 2e-4, id + ".logits_strided");
   }
 }
@@ -103,7 +109,8 @@ TEST_P(Reference, GreedyIdsOneByOneAndTogether) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Reference, ::testing::Values("llava", "linear"), [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(All, Reference, ::testing::Values("llava", "linear"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace tephra::model

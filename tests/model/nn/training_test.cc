@@ -1,5 +1,5 @@
-// The recorded optimisation steps of the original LLaVA's trainer, run through the executor on one rank: losses, gradient norms and the
-// parameters afterwards, within the tolerances of the parity set's README.
+// The recorded optimisation steps of the original LLaVA's trainer, run through the executor on one rank: losses,
+// gradient norms and the parameters afterwards, within the tolerances of the parity set's README.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -28,7 +28,8 @@ struct RecordedRun {
 
 std::vector<LlavaBatch> read_batches(const std::string& dir, const RecordedRun& run, int64_t samples_per_batch) {
   const bool llava = run.record["model"] == "llava";
-  const std::string tokenizer_dir = dir + (llava ? "/llava-tiny" : "/llama-tiny"), aspect = run.record["image_aspect_ratio"];
+  const std::string tokenizer_dir = dir + (llava ? "/llava-tiny" : "/llama-tiny"),
+                    aspect = run.record["image_aspect_ratio"];
   auto tokenizer = must(data::Tokenizer::load(tokenizer_dir));
   auto pixels = must(SafetensorsFile::open(dir + "/preprocess.safetensors"));
   auto conversations = must(data::load_conversations(dir + "/" + run.record["data"].get<std::string>()));
@@ -40,20 +41,23 @@ std::vector<LlavaBatch> read_batches(const std::string& dir, const RecordedRun& 
     data::finish_encoding(encoded, tokenizer->unk_id(), 2048);
     TokenizedSample sample{encoded.ids, encoded.labels, {}, samples.size()};
     if (!conversation.image.empty()) {
-      kept.push_back(reference_tensor(*pixels, std::string(llava ? "llava-tiny." : "clip-tiny.") + conversation.image + "." + aspect));
+      kept.push_back(reference_tensor(
+          *pixels, std::string(llava ? "llava-tiny." : "clip-tiny.") + conversation.image + "." + aspect));
       sample.images.push_back(kept.back().data());
     }
     samples.push_back(std::move(sample));
   }
   std::vector<LlavaBatch> out;
   for (size_t i = 0; i < samples.size(); i += static_cast<size_t>(samples_per_batch))
-    out.push_back(must(make_batch(std::span(samples).subspan(i, static_cast<size_t>(samples_per_batch)), run.config, 2048)));
+    out.push_back(
+        must(make_batch(std::span(samples).subspan(i, static_cast<size_t>(samples_per_batch)), run.config, 2048)));
   return out;
 }
 
 RecordedRun read_run(const std::string& dir, const std::string& name, int64_t micro_batches) {
   RecordedRun run;
-  for (const auto& record : reference_json(dir + "/train.json")["runs"])
+  const nlohmann::json all = reference_json(dir + "/train.json");
+  for (const auto& record : all["runs"])
     if (record["name"] == name) run.record = record;
   ModelPaths paths = reference_model(dir, run.record["model"]);
   run.config = must(load_model_config(paths));
@@ -63,15 +67,17 @@ RecordedRun read_run(const std::string& dir, const std::string& name, int64_t mi
   run.units = make_units(run.config, trainable);
   auto batches = read_batches(dir, run, 4 / micro_batches);
   for (size_t i = 0; i < batches.size(); i += static_cast<size_t>(micro_batches))
-    run.steps.emplace_back(std::make_move_iterator(batches.begin() + static_cast<ptrdiff_t>(i)),
-                           std::make_move_iterator(batches.begin() + static_cast<ptrdiff_t>(i + static_cast<size_t>(micro_batches))));
+    run.steps.emplace_back(
+        std::make_move_iterator(batches.begin() + static_cast<ptrdiff_t>(i)),
+        std::make_move_iterator(batches.begin() + static_cast<ptrdiff_t>(i + static_cast<size_t>(micro_batches))));
   return run;
 }
 
 std::string canonical(const std::string& name) {
-  static const std::pair<std::string, std::string> kPrefixes[] = {{"model.mm_projector.0.", "multi_modal_projector.linear_1."},
-                                                                  {"model.mm_projector.2.", "multi_modal_projector.linear_2."},
-                                                                  {"model.mm_projector.", "multi_modal_projector.linear_1."}};
+  static const std::pair<std::string, std::string> kPrefixes[] = {
+      {"model.mm_projector.0.", "multi_modal_projector.linear_1."},
+      {"model.mm_projector.2.", "multi_modal_projector.linear_2."},
+      {"model.mm_projector.", "multi_modal_projector.linear_1."}};
   for (const auto& [from, to] : kPrefixes)
     if (name.starts_with(from)) return to + name.substr(from.size());
   return "language_model." + name;
@@ -139,7 +145,8 @@ INSTANTIATE_TEST_SUITE_P(All, Training,
                          ::testing::Values(Case{"llava/stage1", 1}, Case{"llava/stage2", 1}, Case{"llava/stage2", 2},
                                            Case{"linear/stage1", 1}, Case{"linear/stage2", 1}),
                          [](const auto& info) {
-                           std::string name = std::string(info.param.run) + "_x" + std::to_string(info.param.micro_batches);
+                           std::string name =
+                               std::string(info.param.run) + "_x" + std::to_string(info.param.micro_batches);
                            std::replace(name.begin(), name.end(), '/', '_');
                            return name;
                          });

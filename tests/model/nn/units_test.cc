@@ -1,11 +1,11 @@
-// Modules against what they must satisfy without a reference: gradients agree with differences of the loss, a sample's loss does not
-// depend on its neighbours or on padding, and batches without images or supervision work.
+// Modules against what they must satisfy without a reference: gradients agree with differences of the loss, a sample's
+// loss does not depend on its neighbours or on padding, and batches without images or supervision work.
 #include "model/nn/units.h"
-
-#include <cmath>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "base/random.h"
 #include "model/nn/batch.h"
@@ -20,7 +20,8 @@ using ::testing::HasSubstr;
 
 std::vector<float> picture(uint64_t seed, int64_t size = 8) {
   std::vector<float> out;
-  for (int64_t i = 0; i < 3 * size * size; ++i) out.push_back(static_cast<float>(random_normal({seed, static_cast<uint64_t>(i)})));
+  for (int64_t i = 0; i < 3 * size * size; ++i)
+    out.push_back(static_cast<float>(random_normal({seed, static_cast<uint64_t>(i)})));
   return out;
 }
 
@@ -70,11 +71,11 @@ TEST_P(Gradients, AgreeWithDifferencesOfTheLoss) {
   for (const std::string& name :
        {block + "self_attn.q_proj.weight", block + "self_attn.k_proj.weight", block + "self_attn.v_proj.weight",
         block + "self_attn.o_proj.weight", block + "mlp.gate_proj.weight", block + "mlp.down_proj.weight",
-        block + "input_layernorm.weight", std::string("language_model.lm_head.weight"), std::string("language_model.model.norm.weight"),
-        std::string("multi_modal_projector.linear_1.weight"), std::string("multi_modal_projector.linear_1.bias"),
-        vision + "embeddings.class_embedding", vision + "embeddings.patch_embedding.weight",
-        vision + "embeddings.position_embedding.weight", vision + "encoder.layers.1.mlp.fc1.weight",
-        vision + "encoder.layers.0.self_attn.k_proj.weight"})
+        block + "input_layernorm.weight", std::string("language_model.lm_head.weight"),
+        std::string("language_model.model.norm.weight"), std::string("multi_modal_projector.linear_1.weight"),
+        std::string("multi_modal_projector.linear_1.bias"), vision + "embeddings.class_embedding",
+        vision + "embeddings.patch_embedding.weight", vision + "embeddings.position_embedding.weight",
+        vision + "encoder.layers.1.mlp.fc1.weight", vision + "encoder.layers.0.self_attn.k_proj.weight"})
     for (int64_t element : {0, 3}) check_gradient(c, *batch, name, element);
   check_gradient(c, *batch, "language_model.model.embed_tokens.weight", 16 * 9 + 2);
   // Token 0 stands at image and padded places, and its embedding must not learn from them.
@@ -108,7 +109,8 @@ TEST(LlavaModules, LossIsTheSumOverSamplesWhateverThePadding) {
   ModelConfig config = tiny_model();
   Chain c = chain(config, {});
   std::vector<float> one = picture(1);
-  std::vector<TokenizedSample> samples = {sample({1, 30, 7, 8}), sample({1, kImageToken, 5, 9, 11, 2, 3, 3, 4}, {one.data()})};
+  std::vector<TokenizedSample> samples = {sample({1, 30, 7, 8}),
+                                          sample({1, kImageToken, 5, 9, 11, 2, 3, 3, 4}, {one.data()})};
   double sum = 0;
   for (const TokenizedSample& s : samples) sum += c.loss(*make_batch({&s, 1}, config, 64)).item<double>();
   EXPECT_NEAR(c.loss(*make_batch(samples, config, 64)).item<double>(), sum, 1e-4);
@@ -117,7 +119,8 @@ TEST(LlavaModules, LossIsTheSumOverSamplesWhateverThePadding) {
 TEST(LlavaModules, EqualInputsGiveEqualBits) {
   ModelConfig config = tiny_model();
   std::vector<float> one = picture(1);
-  std::vector<TokenizedSample> samples = {sample({1, 30, 7, 8}), sample({1, kImageToken, 5, 9, 11, 2, 3, 3, 4}, {one.data()})};
+  std::vector<TokenizedSample> samples = {sample({1, 30, 7, 8}),
+                                          sample({1, kImageToken, 5, 9, 11, 2, 3, 3, 4}, {one.data()})};
   auto batch = make_batch(samples, config, 64);
   auto run = [&] {
     Chain c = chain(config, {"connector", "llm"});
@@ -172,15 +175,19 @@ TEST(ClipModules, GradientsAgreeWithDifferencesOfTheLoss) {
   auto weights = tiny_weights(units);
   Chain c(std::move(units), make_clip_modules(config), *weights);
   std::vector<float> one = picture(1), two = picture(2), three = picture(3);
-  std::vector<ClipSample> pairs = {{{28, 3, 4, 29}, one.data(), 0}, {{28, 9, 29}, two.data(), 1}, {{28, 5, 6, 7, 8, 9, 10, 11, 29}, three.data(), 2}};
+  std::vector<ClipSample> pairs = {{{28, 3, 4, 29}, one.data(), 0},
+                                   {{28, 9, 29}, two.data(), 1},
+                                   {{28, 5, 6, 7, 8, 9, 10, 11, 29}, three.data(), 2}};
   auto batch = make_clip_batch(pairs, config);
   ASSERT_TRUE(batch.ok()) << batch.status().to_string();
   EXPECT_EQ(batch->loss_tokens, 3);
   EXPECT_EQ(batch->pooled[2].item<int64_t>(), 6);
   c.loss(*batch).backward();
-  for (const char* name : {"logit_scale", "visual_projection.weight", "text_projection.weight", "text_model.embeddings.position_embedding.weight",
-                           "text_model.encoder.layers.0.self_attn.q_proj.weight", "vision_tower.vision_model.post_layernorm.weight",
-                           "vision_tower.vision_model.embeddings.patch_embedding.weight"})
+  for (const char* name :
+       {"logit_scale", "visual_projection.weight", "text_projection.weight",
+        "text_model.embeddings.position_embedding.weight", "text_model.encoder.layers.0.self_attn.q_proj.weight",
+        "vision_tower.vision_model.post_layernorm.weight",
+        "vision_tower.vision_model.embeddings.patch_embedding.weight"})
     check_gradient(c, *batch, name, 0);
 }
 
@@ -198,7 +205,8 @@ TEST(LmModules, LossEqualsTheLlavaModelsOnText) {
   auto weights = tiny_weights(make_units(config, {}));
   Chain lm(make_lm_units(config.text, {}), make_lm_modules(config.text), *weights);
   TokenizedSample s = sample({1, 30, 7, 8, 12});
-  EXPECT_EQ(lm.loss(*make_lm_batch({&s, 1}, config.text, 64)).item<float>(), whole.loss(*make_batch({&s, 1}, config, 64)).item<float>());
+  EXPECT_EQ(lm.loss(*make_lm_batch({&s, 1}, config.text, 64)).item<float>(),
+            whole.loss(*make_batch({&s, 1}, config, 64)).item<float>());
 }
 
 }  // namespace

@@ -1,11 +1,12 @@
-// Folders: what is exported opens again with equal bytes and configuration, and bad folders are refused with file, key and tensor.
+// Folders: what is exported opens again with equal bytes and configuration, and bad folders are refused with file, key
+// and tensor.
 #include "model/spec/model_folder.h"
-
-#include <cstdlib>
-#include <fstream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
 
 #include "model/spec/safetensors.h"
 #include "tests/base/temp_dir.h"
@@ -46,7 +47,8 @@ TEST_P(ExportKinds, LlavaRoundTripKeepsBytesAndConfig) {
   ASSERT_TRUE(status.ok()) << status.to_string();
   auto opened = open_model({.model = dir.path() + "/out"});
   ASSERT_TRUE(opened.ok()) << opened.status().to_string();
-  for (const TensorInfo& info : weights->tensors()) EXPECT_EQ(values(*weights, info.name), values(**opened, info.name)) << info.name;
+  for (const TensorInfo& info : weights->tensors())
+    EXPECT_EQ(values(*weights, info.name), values(**opened, info.name)) << info.name;
   auto loaded = load_model_config({.model = dir.path() + "/out"});
   ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
   EXPECT_EQ(*loaded, config);
@@ -117,7 +119,8 @@ TEST(ModelFolder, AddsAnImageTokenToAPlainTokenizer) {
   write_text(dir.path() + "/tok/tokenizer.model", "model");
   write_text(dir.path() + "/tok/tokenizer_config.json", R"({"legacy": false})");
   auto weights = tiny_weights(make_units(tiny_model(), {}));
-  Status status = export_llava(Env::posix(), dir.path() + "/out", tiny_model(), *weights, {.tokenizer_folder = dir.path() + "/tok"});
+  Status status = export_llava(Env::posix(), dir.path() + "/out", tiny_model(), *weights,
+                               {.tokenizer_folder = dir.path() + "/tok"});
   ASSERT_TRUE(status.ok()) << status.to_string();
   EXPECT_THAT(*read_file(Env::posix(), dir.path() + "/out/added_tokens.json"), HasSubstr("\"<image>\": 40"));
   EXPECT_EQ(*read_file(Env::posix(), dir.path() + "/out/tokenizer.model"), "model");
@@ -139,8 +142,10 @@ TEST(ModelFolder, NamesAMissingShardAndAnEmptyFolder) {
   TempDir dir;
   EXPECT_THAT(open_model({.model = dir.path()}).status().message(), HasSubstr("holds no model.safetensors"));
   EXPECT_EQ(open_model({.model = dir.path() + "/none"}).status().code(), Code::kNotFound);
-  write_text(dir.path() + "/model.safetensors.index.json", R"({"weight_map": {"a": "model-00001-of-00001.safetensors"}})");
-  EXPECT_THAT(open_model({.model = dir.path()}).status().message(), HasSubstr("model-00001-of-00001.safetensors is missing"));
+  write_text(dir.path() + "/model.safetensors.index.json",
+             R"({"weight_map": {"a": "model-00001-of-00001.safetensors"}})");
+  EXPECT_THAT(open_model({.model = dir.path()}).status().message(),
+              HasSubstr("model-00001-of-00001.safetensors is missing"));
 }
 
 TEST(ModelFolder, NamesMissingMisshapenAndUnknownTensors) {
@@ -180,22 +185,29 @@ TEST_P(BadConfigs, AreRefusedWithFileAndKey) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, BadConfigs,
-    ::testing::Values(BadConfig{"kind", R"({"model_type":"llama"})", "model_type is 'llama', not 'llava'"},
-                      BadConfig{"text", R"({"model_type":"llava","text_config":{"hidden_size":"big"}})", "text_config.hidden_size is \"big\", not a whole number"},
-                      BadConfig{"tied", R"({"model_type":"llava","text_config":{"tie_word_embeddings":true}})", "text_config.tie_word_embeddings is true"},
-                      BadConfig{"heads", R"({"model_type":"llava","text_config":{"num_attention_heads":30,"num_key_value_heads":4}})", "num_key_value_heads"},
-                      BadConfig{"act", R"({"model_type":"llava","vision_config":{"hidden_act":"relu"}})", "hidden_act is 'relu'"},
-                      BadConfig{"tower", R"({"model_type":"llava","vision_config":{"model_type":"siglip_vision_model"}})", "vision_config.model_type is 'siglip_vision_model'"},
-                      BadConfig{"layer", R"({"model_type":"llava","vision_feature_layer":-40})", "vision layer -40"},
-                      BadConfig{"rope", R"({"model_type":"llava","text_config":{"rope_scaling":{"type":"linear","factor":2}}})", "'linear' scaling"},
-                      BadConfig{"object", R"({"model_type":"llava","vision_config":3})", "vision_config is not an object"},
-                      BadConfig{"json", "[1,", "not a JSON object"}),
+    ::testing::Values(
+        BadConfig{"kind", R"({"model_type":"llama"})", "model_type is 'llama', not 'llava'"},
+        BadConfig{"text", R"({"model_type":"llava","text_config":{"hidden_size":"big"}})",
+                  "text_config.hidden_size is \"big\", not a whole number"},
+        BadConfig{"tied", R"({"model_type":"llava","text_config":{"tie_word_embeddings":true}})",
+                  "text_config.tie_word_embeddings is true"},
+        BadConfig{"heads", R"({"model_type":"llava","text_config":{"num_attention_heads":30,"num_key_value_heads":4}})",
+                  "num_key_value_heads"},
+        BadConfig{"act", R"({"model_type":"llava","vision_config":{"hidden_act":"relu"}})", "hidden_act is 'relu'"},
+        BadConfig{"tower", R"({"model_type":"llava","vision_config":{"model_type":"siglip_vision_model"}})",
+                  "vision_config.model_type is 'siglip_vision_model'"},
+        BadConfig{"layer", R"({"model_type":"llava","vision_feature_layer":-40})", "vision layer -40"},
+        BadConfig{"rope", R"({"model_type":"llava","text_config":{"rope_scaling":{"type":"linear","factor":2}}})",
+                  "'linear' scaling"},
+        BadConfig{"object", R"({"model_type":"llava","vision_config":3})", "vision_config is not an object"},
+        BadConfig{"json", "[1,", "not a JSON object"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(ModelConfig, TakesDefaultsAndNewNames) {
   TempDir dir;
-  write_text(dir.path() + "/config.json",
-             R"({"model_type":"llava","image_token_id":31999,"vision_config":{"hidden_size":1024,"num_attention_heads":16},
+  write_text(
+      dir.path() + "/config.json",
+      R"({"model_type":"llava","image_token_id":31999,"vision_config":{"hidden_size":1024,"num_attention_heads":16},
                  "text_config":{"rope_parameters":{"rope_theta":500000.0,"rope_type":"default"},"max_position_embeddings":4096}})");
   auto config = load_model_config({.model = dir.path()});
   ASSERT_TRUE(config.ok()) << config.status().to_string();
@@ -234,11 +246,11 @@ TEST(Units, ChainHasOnlyTheVisionLayersThatAreReached) {
     return out;
   };
   EXPECT_THAT(names(make_units(tiny_model(), {"connector"})),
-              ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "connector*", "llm.embed*", "llm.block.0*",
-                                     "llm.block.1*", "llm.head*"));
+              ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "connector*", "llm.embed*",
+                                     "llm.block.0*", "llm.block.1*", "llm.head*"));
   EXPECT_THAT(names(make_clip_units(tiny_clip(), {"text"})),
-              ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "vision.block.2", "vision.head", "text.embed*",
-                                     "text.block.0*", "text.block.1*", "text.head*"));
+              ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "vision.block.2",
+                                     "vision.head", "text.embed*", "text.block.0*", "text.block.1*", "text.head*"));
   for (const auto& unit : make_units(tiny_model(), {})) EXPECT_GT(unit.activation_per_token, 0) << unit.name;
 }
 

@@ -1,11 +1,11 @@
 // The container: what is written reads back equal, and every kind of damage is named with file and tensor.
 #include "model/spec/safetensors.h"
 
-#include <cstring>
-#include <fstream>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <cstring>
+#include <fstream>
 
 #include "tests/base/temp_dir.h"
 
@@ -47,16 +47,21 @@ INSTANTIATE_TEST_SUITE_P(
     All, SafetensorsDamage,
     ::testing::Values(
         Damage{"truncated", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7, "truncated: tensor a"},
-        Damage{"overlap", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8,
-               "tensor b overlaps"},
+        Damage{
+            "overlap",
+            R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+            8, "tensor b overlaps"},
         Damage{"hole", R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "tensor a leaves a hole"},
         Damage{"size", R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8, "do not hold the 12 bytes"},
         Damage{"reversed", R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", 8, "tensor a"},
         Damage{"dtype", R"({"a":{"dtype":"F7","shape":[2],"data_offsets":[0,8]}})", 8, "dtype F7"},
-        Damage{"twice", R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})", 8,
-               "tensor a occurs twice"},
+        Damage{
+            "twice",
+            R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"a":{"dtype":"U8","shape":[4],"data_offsets":[4,8]}})",
+            8, "tensor a occurs twice"},
         Damage{"negative", R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", 8, "tensor a"},
-        Damage{"huge", R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", 8, "impossibly large"},
+        Damage{"huge", R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", 8,
+               "impossibly large"},
         Damage{"fields", R"({"a":{"shape":[2]}})", 8, "lacks dtype"}, Damage{"json", "{\"a\":", 8, "not a JSON object"},
         Damage{"array", "[1]", 8, "not a JSON object"}),
     [](const auto& info) { return std::string(info.param.name); });
@@ -75,7 +80,8 @@ TEST(Safetensors, NamesATruncatedHeaderAndAForeignFile) {
 }
 
 // Element i of tensor t is 1000 t + i, as float32.
-Status counting(const std::vector<TensorInfo>& all, const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) {
+Status counting(const std::vector<TensorInfo>& all, const TensorInfo& info, int64_t begin, int64_t count,
+                std::byte* out) {
   size_t t = 0;
   while (all[t].name != info.name) ++t;
   for (int64_t i = 0; i < count; ++i) {
@@ -87,8 +93,13 @@ Status counting(const std::vector<TensorInfo>& all, const TensorInfo& info, int6
 
 TEST(Safetensors, ShardsReadBackAsWritten) {
   TempDir dir;
-  std::vector<TensorInfo> all = {{"b", DType::kFloat32, {3, 2}}, {"a", DType::kFloat32, {}}, {"big", DType::kFloat32, {40}}, {"c", DType::kFloat32, {0, 5}}};
-  auto bytes = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) { return counting(all, info, begin, count, out); };
+  std::vector<TensorInfo> all = {{"b", DType::kFloat32, {3, 2}},
+                                 {"a", DType::kFloat32, {}},
+                                 {"big", DType::kFloat32, {40}},
+                                 {"c", DType::kFloat32, {0, 5}}};
+  auto bytes = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) {
+    return counting(all, info, begin, count, out);
+  };
   auto files = write_sharded_safetensors(Env::posix(), dir.path(), all, 32, {{"format", "pt"}}, bytes);
   ASSERT_TRUE(files.ok()) << files.status().to_string();
   EXPECT_THAT(*files, ::testing::ElementsAre("model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",

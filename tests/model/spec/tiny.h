@@ -35,7 +35,8 @@ inline ModelConfig tiny_model(const std::string& kind = "mlp2x_gelu") {
 inline ClipConfig tiny_clip() {
   ClipConfig c;
   c.vision = tiny_model().vision;
-  c.text.vocab_size = 30, c.text.hidden_size = 12, c.text.intermediate_size = 20, c.text.num_layers = 2, c.text.num_heads = 3;
+  c.text.vocab_size = 30, c.text.hidden_size = 12, c.text.intermediate_size = 20, c.text.num_layers = 2,
+  c.text.num_heads = 3;
   c.text.max_position_embeddings = 7;
   c.text.bos_token_id = 28, c.text.eos_token_id = 29, c.text.pad_token_id = 0;
   c.projection_dim = 10;
@@ -51,8 +52,8 @@ class MemorySource : public TensorSource {
         std::vector<float>& values = values_[tensor.name];
         const bool norm = tensor.name.find("norm") != std::string::npos && tensor.name.ends_with(".weight");
         for (int64_t i = 0; i < numel(tensor.shape); ++i)
-          values.push_back((norm ? 1.0f : 0.0f) +
-                           0.3f * static_cast<float>(random_normal({seed, key_of(tensor.name), static_cast<uint64_t>(i)})));
+          values.push_back((norm ? 1.0f : 0.0f) + 0.3f * static_cast<float>(random_normal(
+                                                             {seed, key_of(tensor.name), static_cast<uint64_t>(i)})));
         infos_.push_back({tensor.name, DType::kFloat32, tensor.shape});
       }
     std::sort(infos_.begin(), infos_.end(), [](const TensorInfo& a, const TensorInfo& b) { return a.name < b.name; });
