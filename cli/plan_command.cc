@@ -55,7 +55,9 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
   plan.policy.reshard_after_forward = stage.sharding.reshard_after_forward;
   plan.policy.recompute = stage.sharding.recompute == "all";
   plan.schedule = sharding::make_schedule(plan.units, plan.policy);
-  plan.estimate = sharding::estimate(plan.schedule, plan.units, plan.policy, stage.micro_batch * stage.max_length);
+  // The units of contrastive training count their cost by pair, the others by token.
+  const int64_t length = stage.kind == "contrastive" ? 1 : stage.max_length;
+  plan.estimate = sharding::estimate(plan.schedule, plan.units, plan.policy, stage.micro_batch * length);
   return plan;
 }
 

@@ -96,8 +96,8 @@ void EventRenderer::event(const std::string& json_line) {
     if (of != progress_of_) progress_of_ = of, last_tenth_ = -1;
     double share = total > 0 ? done / total : 0;
     progress("  " + of + " " + bar(share, 20) + " " + human_count(done) + (total > 0 ? "/" + human_count(total) : "") + " answers", share);
-  } else {
-    line("  " + e.value("message", ""));
+  } else if (kind != "state" || (e.value("phase", "") != "failed" && e.value("phase", "") != "cancelled")) {
+    line("  " + e.value("message", ""));  // how a job failed is the caller's to say, once
   }
 }
 

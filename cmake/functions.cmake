@@ -51,9 +51,10 @@ function(tephra_program NAME MAIN)
   endif()
 endfunction()
 
-# tephra_test(FOLDER DEPS ... [LABELS ...]): tests/FOLDER/*_test.cc as one GoogleTest program.
+# tephra_test(FOLDER DEPS ... [LABELS ...] [TIMEOUT s] [WHOLE]): tests/FOLDER/*.cc as one GoogleTest program. WHOLE: one CTest test for
+# the program, not one for each of its tests: for programs that start slowly, or whose tests share something costly.
 function(tephra_test FOLDER)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "WHOLE" "TIMEOUT" "DEPS;LABELS" ${ARGN})
   file(GLOB SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${FOLDER}/*.cc)
   if(NOT SOURCES)
     return()
@@ -66,6 +67,11 @@ function(tephra_test FOLDER)
   set(TIMEOUT 120)
   if(ARG_TIMEOUT)
     set(TIMEOUT ${ARG_TIMEOUT})
+  endif()
+  if(ARG_WHOLE)
+    add_test(NAME ${FOLDER} COMMAND ${NAME})
+    set_tests_properties(${FOLDER} PROPERTIES TIMEOUT ${TIMEOUT} LABELS "${ARG_LABELS}")
+    return()
   endif()
   # PRE_TEST: the program is asked for its tests when ctest runs, not while building (a LibTorch program starts slowly).
   gtest_discover_tests(${NAME} TEST_PREFIX "${FOLDER}/" DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60

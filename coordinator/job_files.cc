@@ -38,21 +38,6 @@ Status append_lines(const std::string& path, const std::string& lines) {
 
 json number(double value) { return std::isfinite(value) ? json(value) : json(nullptr); }
 
-eval::BenchSpec spec_of(const recipes::BenchRecipe& bench) {
-  eval::BenchSpec spec;
-  spec.name = bench.name;
-  spec.kind = bench.kind;
-  if (!bench.split.empty()) spec.split = bench.split;
-  if (!bench.part.empty()) spec.part = bench.part;
-  spec.prompt = bench.prompt;
-  spec.answer_rule = bench.answer_rule;
-  spec.score = bench.score;
-  spec.limit = bench.limit;
-  spec.swap_images = bench.swap_images;
-  spec.max_new_tokens = bench.max_new_tokens;
-  return spec;
-}
-
 struct StepRow {
   eval::CurvePoint point;
   double seconds = 0;
@@ -192,7 +177,7 @@ Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const P
   const recipes::BenchRecipe* bench_recipe = recipe.find_bench(bench);
   if (bench_recipe == nullptr || !prepared.datasets.contains(bench_recipe->dataset))
     return Status(Code::kInvalidArgument, "the recipe has no bench '" + bench + "' with a dataset");
-  const eval::BenchSpec spec = spec_of(*bench_recipe);
+  const eval::BenchSpec spec = eval::bench_spec(*bench_recipe);
   TEPHRA_ASSIGN_OR_RETURN(const eval::QuestionSet questions,
                           eval::load_questions(spec, prepared.datasets.at(bench_recipe->dataset)));
   TEPHRA_ASSIGN_OR_RETURN(const auto answers, read_answers(stage, bench));

@@ -19,6 +19,7 @@ json step_json(const cluster::StepProgress& step) {
           {"learning_rate", number(step.learning_rate)},
           {"tokens_per_second", number(step.tokens_per_second)},
           {"step_seconds", number(step.step_seconds)},
+          {"rss_bytes", step.rss_bytes},
           {"epoch", number(step.epoch)},
           {"loss_tokens", step.loss_tokens},
           {"skipped", step.skipped}};

@@ -118,7 +118,9 @@ class Preparation {
       hasher.update(name + ":" + std::to_string(bytes.size()) + "\n");
       hasher.update(std::string_view(bytes));
     }
-    out_.model_dir = context_.store_dir + "/models/" + hasher.digest().hex().substr(0, 16);
+    const std::string id = hasher.digest().hex().substr(0, 16);
+    out_.handover["model_files"] = id;  // where an export finds them: STORE/models/ID
+    out_.model_dir = context_.store_dir + "/models/" + id;
     for (const auto& [part, folder] : model_folders())
       TEPHRA_RETURN_IF_ERROR(env.make_directories(out_.model_dir + "/" + part));
     for (const auto& [name, bytes] : files)

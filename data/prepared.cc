@@ -63,7 +63,7 @@ Status no_part(const std::string& kind, const std::string& name, const std::stri
 Result<DatasetPart> PreparedDataset::part(const std::string& name) const {
   if (kind == "llava") return DatasetPart{option(options, "conversations"), option(options, "images"), ""};
   if (kind == "scenes") {
-    if (name == "captions" || name == "instruct" || name == "heldout") return DatasetPart{dir + "/" + name + ".json", dir, ""};
+    if (name == "captions" || name == "instruct" || name == "heldout") return DatasetPart{dir + "/" + name + ".json", dir + "/images", ""};
     if (name == "corpus") return DatasetPart{"", "", dir + "/corpus.json"};
     return no_part(kind, name, "captions, instruct, heldout, corpus");
   }

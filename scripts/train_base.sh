@@ -1,8 +1,19 @@
 #!/usr/bin/env bash
-# Makes recipes/base/ anew from nothing: the tokenizer by spm_train on the scene world's own text, the CLIP and the language model by
-# the recipes recipes/base-clip.yaml and recipes/base-lm.yaml. Deterministic on one kind of machine.
+# Makes the demo's base models anew: recipes/base/vision by recipes/base-clip.yaml, recipes/base/language by recipes/base-lm.yaml, each from
+# initial values. The tokenizer in recipes/base/new-language was made by scripts/train_tokenizer.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 store=${STORE:-tephra-store}
 tephra=build/bin/tephra
-echo "not written yet" >&2; exit 1
+
+train() {  # RECIPE STAGE OUT
+  local job
+  "$tephra" run "recipes/$1.yaml" --store "$store"
+  job=$("$tephra" ckpt ls --store "$store" --json |
+    python3 -c "import json,sys; print([c['name'] for c in json.load(sys.stdin) if c['stage']=='$2' and c['stage_complete']][-1])")
+  rm -rf "recipes/base/$3"
+  "$tephra" ckpt export "$job" --store "$store" --out "recipes/base/$3" --dtype bfloat16
+}
+train base-clip contrast vision
+train base-lm read language
+du -ch recipes/base/vision recipes/base/language | tail -1

@@ -22,21 +22,6 @@ std::set<std::string> answered_keys(const std::string& path) {
   }
   return keys;
 }
-
-eval::BenchSpec bench_spec(const recipes::BenchRecipe& bench) {
-  eval::BenchSpec spec;
-  spec.name = bench.name;
-  spec.kind = bench.kind;
-  if (!bench.split.empty()) spec.split = bench.split;
-  if (!bench.part.empty()) spec.part = bench.part;
-  spec.prompt = bench.prompt;
-  spec.answer_rule = bench.answer_rule;
-  spec.score = bench.score;
-  spec.limit = bench.limit;
-  spec.swap_images = bench.swap_images;
-  spec.max_new_tokens = bench.max_new_tokens;
-  return spec;
-}
 }  // namespace
 
 Status evaluate_bench(const TaskContext& context) {
@@ -53,7 +38,7 @@ Status evaluate_bench(const TaskContext& context) {
   TEPHRA_ASSIGN_OR_RETURN(auto preprocess, data::load_preprocess(source.image_dir));
   TEPHRA_ASSIGN_OR_RETURN(preprocess.aspect, data::parse_aspect(context.stage().image_aspect));
   TEPHRA_ASSIGN_OR_RETURN(auto generator, model::Generator::create(config, *context.checkpoint));
-  TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(bench_spec(*bench), dataset->second));
+  TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(eval::bench_spec(*bench), dataset->second));
 
   eval::RunOptions options;
   options.rank = context.communicator->rank();

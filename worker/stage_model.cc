@@ -74,7 +74,12 @@ Result<StageModel> build_clip(const TaskContext& context) {
   TEPHRA_ASSIGN_OR_RETURN(m.preprocess, data::load_preprocess(dir));
   m.make_batch = [config](const std::vector<TrainingSample>& samples) {
     std::vector<model::ClipSample> pairs;
-    for (const TrainingSample& s : samples) pairs.push_back({s.ids, s.pixels.data(), s.position});
+    for (const TrainingSample& s : samples) {
+      pairs.push_back({s.ids, s.pixels.data(), s.position});
+      // The text tower's own marks: it is read out at the end mark, which need not be the language model's.
+      pairs.back().ids.front() = static_cast<int32_t>(config.text.bos_token_id);
+      pairs.back().ids.back() = static_cast<int32_t>(config.text.eos_token_id);
+    }
     return boxed(model::make_clip_batch(pairs, config));
   };
   return m;

@@ -19,7 +19,8 @@ Result<TaskOptions> parse_options(const std::string& text) {
     o.model_dir = j.value("model_dir", "");
     o.packs_dir = j.value("packs_dir", "");
     o.answers_file = j.value("answers_file", "");
-    for (const auto& [name, d] : j.value("datasets", json::object()).items()) {
+    const json datasets = j.value("datasets", json::object());  // outlives the loop over its items
+    for (const auto& [name, d] : datasets.items()) {
       data::PreparedDataset dataset;
       dataset.kind = d.at("kind");
       dataset.dir = d.at("dir");

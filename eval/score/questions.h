@@ -28,6 +28,23 @@ struct BenchSpec {
   int64_t max_new_tokens = 64;
 };
 
+// From a recipe's bench (recipes::BenchRecipe; a template, because recipes and eval do not know each other).
+template <typename BenchRecipe>
+BenchSpec bench_spec(const BenchRecipe& bench) {
+  BenchSpec spec;
+  spec.name = bench.name;
+  spec.kind = bench.kind;
+  spec.split = bench.split;
+  spec.part = bench.part;
+  spec.prompt = bench.prompt;
+  spec.answer_rule = bench.answer_rule;
+  spec.score = bench.score;
+  spec.limit = bench.limit;
+  spec.swap_images = bench.swap_images;
+  spec.max_new_tokens = bench.max_new_tokens;
+  return spec;
+}
+
 struct Question {
   std::string id;
   std::vector<data::Turn> turns;    // the prompt; the last turn is the human's; "<image>\n" leads where there is a picture

@@ -261,6 +261,14 @@ std::vector<Diagnostic> check_against_units(const TensorSource& source, const st
   return out;
 }
 
+namespace {
+// Tables that are looked up, not multiplied with. The patch embedding is a convolution.
+bool is_embedding(const std::string& name) {
+  return ends_with(name, "embed_tokens.weight") || ends_with(name, "token_embedding.weight") ||
+         ends_with(name, "position_embedding.weight");
+}
+}  // namespace
+
 void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int64_t begin, int64_t count, float* out) {
   const uint64_t key = key_of(name);
   const bool weight = ends_with(name, ".weight");
@@ -270,8 +278,8 @@ void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int
     std::fill(out, out + count, 0.0f);
   } else if (name == "logit_scale") {
     std::fill(out, out + count, 2.6592f);
-  } else if (weight && name.starts_with("multi_modal_projector.")) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(shape.back()));
+  } else if (weight && shape.size() >= 2 && !is_embedding(name)) {
+    const double bound = 1.0 / std::sqrt(static_cast<double>(numel(shape) / shape.front()));
     for (int64_t i = 0; i < count; ++i)
       out[i] = static_cast<float>((2.0 * random_unit({seed, key, static_cast<uint64_t>(begin + i)}) - 1.0) * bound);
   } else {

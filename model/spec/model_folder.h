@@ -34,8 +34,9 @@ std::vector<Diagnostic> check_against_units(const TensorSource& source, const st
                                             const std::vector<std::string>& allow_missing = {});
 
 // Elements [begin, begin + count) of the tensor's initial value: a pure function of (seed, name, element), whatever the
-// world size. By name and shape: *norm*.weight 1; *.bias 0; logit_scale 2.6592; multi_modal_projector weights uniform
-// in +-1/sqrt(fan_in) (torch.nn.Linear's default); every other tensor normal with deviation 0.02.
+// world size. By name and shape: *norm*.weight 1; *.bias 0; logit_scale 2.6592; matrices and the patch convolution uniform
+// in +-1/sqrt(fan_in) (the default of torch.nn.Linear and Conv2d, which fits any width); embedding tables normal with
+// deviation 0.02.
 void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int64_t begin, int64_t count, float* out);
 
 // `base` (may be null) with the tensors that `units` name and it lacks added at their initial values.

@@ -220,7 +220,7 @@ TEST(ModelConfig, TakesDefaultsAndNewNames) {
 }
 
 TEST(InitTensor, IsAFunctionOfSeedNameAndElementAlone) {
-  const std::string name = "language_model.lm_head.weight";
+  const std::string name = "language_model.model.embed_tokens.weight";
   const Shape shape = {10, 100};
   std::vector<float> whole(1000), part(70), other(1000);
   init_tensor(name, shape, 3, 0, 1000, whole.data());
@@ -232,6 +232,9 @@ TEST(InitTensor, IsAFunctionOfSeedNameAndElementAlone) {
   for (float v : whole) sum += v, squares += v * v;
   EXPECT_NEAR(sum / 1000, 0, 0.003);
   EXPECT_NEAR(std::sqrt(squares / 1000), 0.02, 0.002);
+  init_tensor("language_model.lm_head.weight", shape, 3, 0, 1000, whole.data());
+  EXPECT_LE(*std::max_element(whole.begin(), whole.end()), 0.1f);  // 1 / sqrt(100)
+  EXPECT_GT(*std::max_element(whole.begin(), whole.end()), 0.09f);
   float norm = 0, bias = 1;
   init_tensor("vision_tower.vision_model.pre_layrnorm.weight", {1}, 3, 0, 1, &norm);
   init_tensor("multi_modal_projector.linear_1.bias", {1}, 3, 0, 1, &bias);
