@@ -5,9 +5,11 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "data/conversation.h"
 #include "data/scene_questions.h"
 #include "data/scene_text.h"
 #include "data/scene_world.h"
+#include "data/template.h"
 
 namespace tephra::data {
 namespace {
@@ -102,6 +104,14 @@ Json scene_json(const Scene& scene, const std::string& image, int size) {
   }
   return {{"image", image},        {"width", size},     {"height", size}, {"caption", caption(scene)},
           {"split", name(split_of(scene))}, {"objects", std::move(objects)}};
+}
+
+// A document of corpus.json as the plain text that a tokenizer is trained on: conversations in template v1.
+Result<std::string> words_of(const Json& document) {
+  if (document.contains("text")) return document["text"].get<std::string>();
+  std::vector<Turn> turns;
+  for (const Json& t : document["conversations"]) turns.push_back({t["from"].get<std::string>(), t["value"].get<std::string>()});
+  return render_prompt("v1", turns, /*for_generation=*/false);
 }
 
 // One line an element: files of thousands of samples stay readable, and comparable line by line.
@@ -261,7 +271,13 @@ Status Writer::write_corpus() {
       }
     }
   }
-  return write("corpus.json", lines(documents));
+  TEPHRA_RETURN_IF_ERROR(write("corpus.json", lines(documents)));
+  std::string text;
+  for (const Json& document : documents) {
+    TEPHRA_ASSIGN_OR_RETURN(const std::string words, words_of(document));
+    text += words + (words.ends_with('\n') ? "" : "\n");
+  }
+  return write("corpus.txt", text);
 }
 
 Status Writer::write_all() {

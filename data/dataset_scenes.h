@@ -31,6 +31,7 @@ struct SceneDatasetOptions {
 //                       [{"shape", "color", "size", "place", "box": [x0, y0, x1, y1]}]}]
 //   scienceqa/problems.json, pid_splits.json, images/<split>/<pid>/image.png
 //   corpus.json         text-only samples (LLaVA conversations without pictures) and {"text"} documents, if asked for
+//   corpus.txt          the same as plain text, conversations in template v1: what a tokenizer is trained on
 //   dataset.json        the options and a hash of every byte written. Written last: a folder without it is incomplete.
 // Deterministic: equal options (out_dir aside) give equal bytes. If dataset.json already names these options, nothing is
 // done; else what is there is overwritten. kInvalidArgument: a count or size out of range. kNoSpace, kPermission, kIo: from the disk; the

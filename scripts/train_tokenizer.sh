@@ -15,7 +15,7 @@ for document in json.load(open(sys.argv[1]))[:12000]:
         text = SYSTEM + " " + " ".join(f"USER: {q} ASSISTANT: {a}" for q, a in zip(turns[::2], turns[1::2]))
     print("\n".join(line for line in text.split("\n") if line))
 PY
-spm_train --input="$text" --model_prefix="${2%.model}" --model_type=bpe --byte_fallback=true --vocab_size=640 --hard_vocab_limit=false \
+spm_train --input="$text" --model_prefix="${2%.model}" --model_type=bpe --byte_fallback=true --vocab_size=900 --hard_vocab_limit=false \
   --normalization_rule_name=identity --add_dummy_prefix=true --remove_extra_whitespaces=false --split_digits=true \
   --character_coverage=1.0 --bos_id=1 --eos_id=2 --unk_id=0 --pad_id=-1 --num_threads=1
 rm -f "${2%.model}.vocab"

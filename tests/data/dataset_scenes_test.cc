@@ -129,6 +129,15 @@ TEST_F(SceneDataset, NoHeldOutSceneIsTrainedOn) {
   for (uint64_t i = 0; i < 24; ++i) EXPECT_EQ(split_of(scene_question(1, SceneSplit::kTest, i).scene), SceneSplit::kTest);
 }
 
+TEST_F(SceneDataset, CorpusTextHoldsTheTemplateAndNoPicture) {
+  ASSERT_TRUE(write_scene_dataset(options("a")).ok());
+  const std::string text = contents("a").at("corpus.txt");
+  EXPECT_NE(text.find("A chat between a curious user"), std::string::npos);
+  EXPECT_NE(text.find(" ASSISTANT: "), std::string::npos);
+  EXPECT_EQ(text.find("<image>"), std::string::npos);
+  EXPECT_EQ(json("a/corpus.json").size(), 60u);
+}
+
 TEST_F(SceneDataset, InstructionsHoldAllKinds) {
   ASSERT_TRUE(write_scene_dataset(options("a")).ok());
   std::map<std::string, int> kinds;
