@@ -4,7 +4,7 @@ STORE  ?= tephra-store
 PRESET ?= release
 BUILD   = $(if $(filter release,$(PRESET)),build,build/$(PRESET))
 
-.PHONY: all setup build demo test slow-test bench install format lint real-small base-models clean
+.PHONY: all setup build demo test slow-test bench install format lint base-models clean
 all: build
 
 setup:
@@ -27,10 +27,6 @@ slow-test: build
 
 bench: build
 	@bench/run.sh
-
-real-small: build
-	@scripts/fetch_real_small.sh .deps/real-small
-	@build/bin/tephra run recipes/real-small.yaml --store $(STORE)
 
 base-models: build
 	@scripts/train_base.sh
