@@ -85,7 +85,7 @@ TEST(BadInput, AMissingMpirunIsSaid) {
 
 TEST(BadInput, TooFewSlotsAreSaid) {
   Scratch scratch;
-  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=512"});
+  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=64"});
   EXPECT_EQ(run.code, 3) << run.err;
   EXPECT_NE(run.err.find("slots"), std::string::npos) << run.err;
 }
