@@ -1,6 +1,8 @@
 // What a user gets for each kind of mistake or missing thing: one sentence, the right exit code, nothing left running.
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #include <fstream>
 
@@ -88,6 +90,55 @@ TEST(BadInput, TooFewSlotsAreSaid) {
   Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=64"});
   EXPECT_EQ(run.code, 3) << run.err;
   EXPECT_NE(run.err.find("slots"), std::string::npos) << run.err;
+}
+
+// A file system of its own, `megabytes` large, so that it can be filled.
+class SmallDisk {
+ public:
+  SmallDisk(const std::string& path, int megabytes) : path_(path) {
+    mkdir(path.c_str(), 0700);
+    mounted_ = mount("tmpfs", path.c_str(), "tmpfs", 0, ("size=" + std::to_string(megabytes) + "m").c_str()) == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) umount2(path_.c_str(), MNT_DETACH);
+  }
+  bool mounted() const { return mounted_; }
+  void fill() const {
+    std::ofstream out(path_ + "/filler", std::ios::binary);
+    std::string megabyte(1 << 20, 'x');
+    while (out.write(megabyte.data(), static_cast<std::streamsize>(megabyte.size())).flush()) {
+    }
+  }
+
+ private:
+  std::string path_;
+  bool mounted_ = false;
+};
+
+TEST(BadInput, ADiskThatIsTooSmallIsSaidBeforeAnythingRuns) {
+  Scratch scratch;
+  SmallDisk disk(scratch.path("disk"), 24);
+  if (!disk.mounted()) GTEST_SKIP() << "this test mounts a small tmpfs, which needs root";
+  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("disk/store")});
+  EXPECT_NE(run.code, 0);
+  EXPECT_NE(run.err.find("free"), std::string::npos) << run.err;
+  EXPECT_EQ(run.out.find("train align"), std::string::npos) << run.out;
+}
+
+TEST(BadInput, ADiskThatFillsUpEndsTheJobAndDamagesNothing) {
+  Scratch scratch;
+  SmallDisk disk(scratch.path("disk"), 96);
+  if (!disk.mounted()) GTEST_SKIP() << "this test mounts a small tmpfs, which needs root";
+  std::string store = scratch.path("disk/store");
+  Process run(tephra_command({"run", tiny(), "--store", store}), scratch.path(""));
+  ASSERT_TRUE(run.wait_until([&] { return run.output().find("align@4 committed") != std::string::npos; }, 60s));
+  disk.fill();
+  Finished finished = run.wait(120s);
+  EXPECT_NE(finished.code, 0);
+  EXPECT_NE(finished.err.find("space"), std::string::npos) << finished.err;
+  EXPECT_TRUE(none_left(store));
+  Finished verify = tephra(scratch, {"ckpt", "verify", "--store", store});
+  EXPECT_EQ(verify.code, 0) << verify.out << verify.err;
 }
 
 TEST(BadInput, UnknownVerbsAndFlagsAreUsageErrors) {
