@@ -34,8 +34,8 @@ BenchSpec bench_spec(const BenchRecipe& bench) {
   BenchSpec spec;
   spec.name = bench.name;
   spec.kind = bench.kind;
-  spec.split = bench.split;
-  spec.part = bench.part;
+  if (!bench.split.empty()) spec.split = bench.split;  // empty: the kind's own default above
+  if (!bench.part.empty()) spec.part = bench.part;
   spec.prompt = bench.prompt;
   spec.answer_rule = bench.answer_rule;
   spec.score = bench.score;
