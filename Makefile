@@ -4,7 +4,7 @@ STORE  ?= tephra-store
 PRESET ?= release
 BUILD   = $(if $(filter release,$(PRESET)),build,build/$(PRESET))
 
-.PHONY: all setup build demo test slow-test bench install format lint base-models clean
+.PHONY: all setup build programs demo test slow-test bench install format lint base-models clean
 all: build
 
 setup:
@@ -16,7 +16,10 @@ $(BUILD)/build.ninja: | setup
 build: setup $(BUILD)/build.ninja
 	@cmake --build --preset $(PRESET)
 
-demo: build
+programs: setup $(BUILD)/build.ninja
+	@cmake --build --preset $(PRESET) --target tephra tephra-worker
+
+demo: programs
 	@build/bin/tephra run recipes/demo.yaml --store $(STORE)
 
 test: build
@@ -28,7 +31,7 @@ slow-test: build
 bench: build
 	@bench/run.sh
 
-base-models: build
+base-models: programs
 	@scripts/train_base.sh
 
 install: build

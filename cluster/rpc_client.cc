@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <atomic>
+#include <utility>  // first: Boost 1.74 uses std::exchange without it
+
 #include <boost/asio/connect.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>

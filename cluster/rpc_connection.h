@@ -5,6 +5,8 @@
 #pragma once
 
 #include <array>
+#include <utility>  // first: Boost 1.74 uses std::exchange without it
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>

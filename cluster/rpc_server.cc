@@ -1,6 +1,8 @@
 #include <fcntl.h>
 
 #include <atomic>
+#include <utility>  // first: Boost 1.74 uses std::exchange without it
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>

@@ -23,9 +23,7 @@ tephra_external(yaml PKG yaml-cpp)
 tephra_external(rocksdb LIBS -lrocksdb)  # -l: the bare word would be this target itself
 tephra_external(protobuf LIBS protobuf::libprotobuf)
 tephra_external(codecs PKG libturbojpeg libpng)
-# Boost 1.74 under C++20 uses std::exchange without including <utility>.
 tephra_external(asio LIBS Threads::Threads DEFS BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION)
-target_compile_options(asio INTERFACE "SHELL:-include utility")
 tephra_external(mpi LIBS MPI::MPI_C DEFS OMPI_SKIP_MPICXX)
 
 # LibTorch's CPU part, unpacked by scripts/setup.sh. -idirafter: should a LibTorch header folder ever hold a copy of a system

@@ -34,12 +34,19 @@ function(tephra_proto TARGET PROTO)
   set_source_files_properties(${OUT}.cc PROPERTIES COMPILE_OPTIONS -w)
 endfunction()
 
-# One precompiled header (sharding/exec/aten.h: the narrow ATen headers in use), built once and shared by all LibTorch libraries.
+# One precompiled header (sharding/exec/aten.h: the narrow ATen headers in use), built once and shared by everything that links
+# LibTorch. Nothing may be included on the command line before it: GCC then ignores it without a word.
 function(tephra_torch_headers TARGET)
-  if(NOT TEPHRA_PCH OR NOT EXISTS ${PROJECT_SOURCE_DIR}/sharding/exec/aten.h)
+  if(NOT TEPHRA_PCH)
     return()
   endif()
-  target_precompile_headers(${TARGET} PRIVATE ${PROJECT_SOURCE_DIR}/sharding/exec/aten.h)
+  if(NOT TARGET tephra_torch_pch)
+    file(WRITE ${PROJECT_BINARY_DIR}/torch_pch.cc "")
+    add_library(tephra_torch_pch OBJECT ${PROJECT_BINARY_DIR}/torch_pch.cc)
+    target_link_libraries(tephra_torch_pch PRIVATE torch)
+    target_precompile_headers(tephra_torch_pch PRIVATE ${PROJECT_SOURCE_DIR}/sharding/exec/aten.h)
+  endif()
+  target_precompile_headers(${TARGET} REUSE_FROM tephra_torch_pch)
 endfunction()
 
 function(tephra_program NAME MAIN)
@@ -51,10 +58,11 @@ function(tephra_program NAME MAIN)
   endif()
 endfunction()
 
-# tephra_test(FOLDER DEPS ... [LABELS ...] [TIMEOUT s] [WHOLE]): tests/FOLDER/*.cc as one GoogleTest program. WHOLE: one CTest test for
+# tephra_test(FOLDER DEPS ... [LABELS ...] [TIMEOUT s] [WHOLE] [TORCH]): tests/FOLDER/*.cc as one GoogleTest program. WHOLE: one CTest test for
 # the program, not one for each of its tests: for programs that start slowly, or whose tests share something costly.
+# TORCH: its sources include LibTorch.
 function(tephra_test FOLDER)
-  cmake_parse_arguments(ARG "WHOLE" "TIMEOUT" "DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "WHOLE;TORCH" "TIMEOUT" "DEPS;LABELS" ${ARGN})
   file(GLOB SOURCES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${FOLDER}/*.cc)
   if(NOT SOURCES)
     return()
@@ -64,6 +72,9 @@ function(tephra_test FOLDER)
   target_include_directories(${NAME} PRIVATE ${PROJECT_SOURCE_DIR})
   target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${NAME} PRIVATE TEPHRA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TEPHRA_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
+  if(ARG_TORCH)
+    tephra_torch_headers(${NAME})
+  endif()
   set(TIMEOUT 120)
   if(ARG_TIMEOUT)
     set(TIMEOUT ${ARG_TIMEOUT})

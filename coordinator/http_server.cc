@@ -1,6 +1,8 @@
 #include "coordinator/http_server.h"
 
 #include <algorithm>
+#include <utility>  // first: Boost 1.74 uses std::exchange without it
+
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
@@ -11,7 +13,6 @@
 #include <optional>
 #include <set>
 #include <thread>
-#include <utility>
 
 #include "base/log.h"
 #include "coordinator/http_text.h"

@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormatVersion = 1;  // of the words and pixels below; raise it when either changes, so that old folders are redone
+constexpr int kFormatVersion = 2;  // of the words and pixels below; raise it when either changes, so that old folders are redone
 constexpr uint64_t kTextKey = 0x74657874;
 constexpr std::string_view kPromptFormat = "CQM-A";
 constexpr int kQuestionsPerPicture = 3;
@@ -75,6 +75,19 @@ Result<std::vector<SceneExchange>> choices_about(const Scene& scene, uint64_t ke
     out.push_back(std::move(exchange));
   }
   return out;
+}
+
+// Multiple-choice questions and one of the other kinds of talk in one conversation, either of them first.
+Result<std::vector<SceneExchange>> talk_of_all_kinds(const Scene& scene, uint64_t key) {
+  TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, choices_about(scene, key, kQuestionsPerPicture));
+  std::vector<SceneExchange> talk;
+  switch (random_below(4, {key, 3})) {
+    case 0: talk = {detailed_description(scene, key)}; break;
+    case 1: talk = {complex_reasoning(scene, key)}; break;
+    default: talk = conversation(scene, key); break;
+  }
+  turns.insert(random_below(2, {key, 4}) == 0 ? turns.begin() : turns.end(), talk.begin(), talk.end());
+  return turns;
 }
 
 // The same question with its scene told in the hint instead of shown.
@@ -242,8 +255,8 @@ Status Writer::write_scienceqa() {
   return write("scienceqa/pid_splits.json", splits.dump() + "\n");
 }
 
-// What a language model can learn of this world without seeing it: a scene told where a picture would stand, as a chart or in
-// words, then talked about; a chart put into words; questions with the chart in the hint. Train layouts only.
+// What a language model can learn of this world without seeing it, of scenes told where a picture would stand (as a chart, or in
+// words): half of the documents put a chart into words, the others talk about it and answer questions on it. Train layouts only.
 Status Writer::write_corpus() {
   if (options_.corpus_scenes == 0) return ok_status();
   Json documents = Json::array();
@@ -252,23 +265,16 @@ Status Writer::write_corpus() {
     const auto index = static_cast<uint64_t>(i);
     const uint64_t key = random_bits({seed, index});
     const Scene scene = scene_at(seed, SceneSplit::kTrain, index);
-    const std::string id = "text-" + numbered(i), told_as = (key >> 32) % 8 == 0 ? caption_variant(scene, key) : chart(scene), before = told_as + "\n";
-    switch (key % 12) {
-      case 0: documents.push_back(sample(id, "", conversation(scene, key), before)); break;
-      case 1: documents.push_back(sample(id, "", {detailed_description(scene, key)}, before)); break;
-      case 2: documents.push_back(sample(id, "", {complex_reasoning(scene, key)}, before)); break;
-      case 3: {
-        TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, exchange_of(told(scene_question(seed, SceneSplit::kTrain, index))));
-        documents.push_back(sample(id, "", {std::move(in_hint)}));
-        break;
-      }
-      case 4:
-      case 5: documents.push_back({{"id", id}, {"text", told_as + " " + caption(scene) + "\n"}}); break;
-      default: {
-        TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> choices, choices_about(scene, key, kQuestionsPerPicture));
-        documents.push_back(sample(id, "", choices, before));
-        break;
-      }
+    const std::string id = "text-" + numbered(i), told_as = random_below(8, {key, 1}) == 0 ? caption_variant(scene, key) : chart(scene);
+    const uint64_t form = random_below(12, {key, 2});
+    if (form < 6) {
+      documents.push_back({{"id", id}, {"text", told_as + " " + caption(scene) + "\n"}});
+    } else if (form == 6) {
+      TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, exchange_of(told(scene_question(seed, SceneSplit::kTrain, index))));
+      documents.push_back(sample(id, "", {std::move(in_hint)}));
+    } else {
+      TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, talk_of_all_kinds(scene, key));
+      documents.push_back(sample(id, "", turns, told_as + "\n"));
     }
   }
   TEPHRA_RETURN_IF_ERROR(write("corpus.json", lines(documents)));

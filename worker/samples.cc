@@ -68,36 +68,33 @@ class CaptionedPictures : public SampleSource {
   data::PreprocessOptions preprocess_;
 };
 
-// Documents packed end to end into sequences of at most max_length tokens, so that no compute goes into padding. The file is text,
-// one document a line, or a JSON array of {"text"} documents and text-only conversations, which are read in the stage's template.
-class PackedText : public SampleSource {
+// Text to learn next-token prediction on. The file is text, one document a line, or a JSON array of {"text"} documents and
+// text-only conversations. Plain documents are packed end to end into sequences of at most max_length tokens, all of them
+// supervised. A conversation, read in the stage's template, has a sequence of its own, its assistant's words supervised: packed
+// with others, what it says could be looked up in the wrong conversation.
+class Documents : public SampleSource {
  public:
   static Result<std::unique_ptr<SampleSource>> open(const std::string& path, const data::Tokenizer& tokenizer, const std::string& template_name,
                                                     int64_t max_length) {
-    auto packed = std::make_unique<PackedText>();
-    packed->path_ = path;
-    packed->max_length_ = static_cast<size_t>(max_length);
+    auto documents = std::make_unique<Documents>();
+    documents->path_ = path;
+    documents->max_length_ = static_cast<size_t>(max_length);
     TEPHRA_ASSIGN_OR_RETURN(std::string bytes, read_file(Env::posix(), path));
     if (path.ends_with(".json")) {
-      TEPHRA_RETURN_IF_ERROR(packed->add_json(bytes, tokenizer, template_name));
+      TEPHRA_RETURN_IF_ERROR(documents->add_json(bytes, tokenizer, template_name));
     } else {
       std::istringstream in(bytes);
       for (std::string line; std::getline(in, line);)
-        if (!line.empty()) packed->add_text(line, tokenizer);
+        if (!line.empty()) documents->add_text(line, tokenizer);
     }
-    if (packed->sequences_.empty()) return Status(Code::kInvalidArgument, path + ": holds no text");
-    return std::unique_ptr<SampleSource>(std::move(packed));
+    documents->end_pack();
+    if (documents->sequences_.empty()) return Status(Code::kInvalidArgument, path + ": holds no text");
+    return std::unique_ptr<SampleSource>(std::move(documents));
   }
 
   int64_t size() const override { return static_cast<int64_t>(sequences_.size()); }
 
-  Result<TrainingSample> get(int64_t index) const override {
-    TrainingSample sample;
-    sample.ids = sequences_[index];
-    sample.labels = sample.ids;
-    sample.id = path_ + "#" + std::to_string(index);
-    return sample;
-  }
+  Result<TrainingSample> get(int64_t index) const override { return sequences_[index]; }
 
  private:
   Status add_json(const std::string& bytes, const data::Tokenizer& tokenizer, const std::string& template_name) {
@@ -110,8 +107,10 @@ class PackedText : public SampleSource {
         continue;
       }
       TEPHRA_ASSIGN_OR_RETURN(auto samples, data::parse_conversations("[" + document.dump() + "]", path_ + " document " + std::to_string(i)));
-      TEPHRA_ASSIGN_OR_RETURN(std::string text, data::render_prompt(template_name, samples.front().turns, false));
-      add_ids(tokenizer.encode_with_bos(text));  // the template ends each answer with the end-of-sequence mark
+      const int limit = static_cast<int>(max_length_);
+      TEPHRA_ASSIGN_OR_RETURN(data::Encoded encoded, data::encode_sample(samples.front(), tokenizer, template_name, limit));
+      data::finish_encoding(encoded, tokenizer.unk_id(), limit);
+      if (data::count_supervised(encoded) > 0) push({std::move(encoded.ids), std::move(encoded.labels), {}, samples.front().id});
     }
     return ok_status();
   }
@@ -119,18 +118,22 @@ class PackedText : public SampleSource {
   void add_text(const std::string& text, const data::Tokenizer& tokenizer) {
     std::vector<int32_t> ids = tokenizer.encode_with_bos(text);
     ids.push_back(tokenizer.eos_id());
-    add_ids(std::move(ids));
+    if (ids.size() > max_length_) ids.resize(max_length_);
+    if (pack_.size() + ids.size() > max_length_) end_pack();
+    pack_.insert(pack_.end(), ids.begin(), ids.end());
   }
 
-  void add_ids(std::vector<int32_t> ids) {
-    if (ids.size() > max_length_) ids.resize(max_length_);
-    if (sequences_.empty() || sequences_.back().size() + ids.size() > max_length_) sequences_.emplace_back();
-    sequences_.back().insert(sequences_.back().end(), ids.begin(), ids.end());
+  void end_pack() {
+    if (!pack_.empty()) push({pack_, pack_, {}, path_ + "#" + std::to_string(sequences_.size())});
+    pack_.clear();
   }
+
+  void push(TrainingSample sample) { sequences_.push_back(std::move(sample)); }
 
   std::string path_;
   size_t max_length_ = 0;
-  std::vector<std::vector<int32_t>> sequences_;
+  std::vector<int32_t> pack_;  // the sequence that is being filled
+  std::vector<TrainingSample> sequences_;
 };
 
 class Concatenated : public SampleSource {
@@ -159,7 +162,7 @@ Result<std::unique_ptr<SampleSource>> open_part(const TaskContext& context, cons
                                                 std::shared_ptr<const data::Tokenizer> tokenizer,
                                                 const data::PreprocessOptions& preprocess) {
   const recipes::StageRecipe& stage = context.stage();
-  if (!part.text.empty()) return PackedText::open(part.text, *tokenizer, stage.template_name, stage.max_length);
+  if (!part.text.empty()) return Documents::open(part.text, *tokenizer, stage.template_name, stage.max_length);
   if (stage.kind == "contrastive") {
     TEPHRA_ASSIGN_OR_RETURN(auto samples, data::load_conversations(part.conversations));
     return std::unique_ptr<SampleSource>(std::make_unique<CaptionedPictures>(std::move(tokenizer), std::move(samples), part.images, preprocess));
