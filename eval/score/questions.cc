@@ -110,9 +110,9 @@ Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDa
   } else if (spec.kind == "instruct") {
     TEPHRA_ASSIGN_OR_RETURN(set, instruct_questions(spec, dataset));
   } else if (spec.kind == "vqa") {
-    TEPHRA_ASSIGN_OR_RETURN(std::string path, dataset.questions(spec.split));
+    TEPHRA_ASSIGN_OR_RETURN(auto part, dataset.questions(spec.split));
     BenchSpec conversations = spec;
-    data::PreparedDataset file{"llava", "", {{"conversations", path}, {"images", dataset.dir + "/images"}}};
+    data::PreparedDataset file{"llava", "", {{"conversations", part.conversations}, {"images", part.images}}};
     TEPHRA_ASSIGN_OR_RETURN(set, instruct_questions(conversations, file));
   } else {
     return Status(Code::kUnsupported, "bench '" + spec.name + "' is of unknown kind '" + spec.kind + "'");
