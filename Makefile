@@ -4,7 +4,7 @@ STORE  ?= tephra-store
 PRESET ?= release
 BUILD   = $(if $(filter release,$(PRESET)),build,build/$(PRESET))
 
-.PHONY: all setup build programs demo test slow-test bench install format lint base-models clean
+.PHONY: all setup build programs demo real-small test slow-test bench install format lint base-models clean
 all: build
 
 setup:
@@ -21,6 +21,20 @@ programs: setup $(BUILD)/build.ninja
 
 demo: programs
 	@build/bin/tephra run recipes/demo.yaml --store $(STORE)
+
+# SCIENCEQA: folder of problems.json, pid_splits.json and, if one has them, images/<split>/<pid>/image.png; trained on and asked too.
+# Questions of more than 800 bytes are not trained on: they would not fit the small language model's context of 512 tokens.
+ifdef SCIENCEQA
+scienceqa = $(abspath $(SCIENCEQA))
+with_scienceqa = \
+  --set 'datasets.science={kind: scienceqa, problems: $(scienceqa)/problems.json, splits: $(scienceqa)/pid_splits.json, images: $(scienceqa)/images, longest_prompt: 800}' \
+  --set 'stages.instruct.data=[{dataset: easy, part: train}, {dataset: science, part: train}]' \
+  --set 'benches.science={kind: scienceqa, dataset: science, split: test, answer_rule: letter, max_new_tokens: 4, swap_images: true, batch: 8}'
+endif
+
+real-small: programs
+	@scripts/fetch_real_small.sh
+	@build/bin/tephra run recipes/real-small.yaml --store $(STORE) $(with_scienceqa)
 
 test: build
 	@ctest --preset $(PRESET)

@@ -82,21 +82,6 @@ std::pair<int64_t, int64_t> count_parameters(const storage::Manifest& manifest) 
   return {trained, total};
 }
 
-// "majority": always the most frequent answer. "blind": the same model shown another question's picture, where a bench
-// asked that.
-std::vector<eval::Baseline> baselines_of(const recipes::Recipe& recipe, const std::vector<eval::StageReport>& stages) {
-  std::vector<eval::Baseline> baselines;
-  for (const std::string& name : recipe.report.baselines) {
-    const char* metric = name == "majority" ? "majority" : "accuracy_swapped";
-    eval::Baseline baseline{name, {}};
-    for (const eval::StageReport& stage : stages)
-      for (const eval::BenchResult& bench : stage.benches)
-        if (bench.metrics.contains(metric)) baseline.metrics[bench.bench] = bench.metrics.at(metric);
-    if (!baseline.metrics.empty()) baselines.push_back(std::move(baseline));
-  }
-  return baselines;
-}
-
 }  // namespace
 
 std::string iso_time(int64_t unix_ms) {
@@ -226,7 +211,7 @@ Status JobFiles::write_report(const recipes::Recipe& recipe, const JobState& sta
     }
     input.stages.push_back(std::move(stage));
   }
-  input.baselines = baselines_of(recipe, input.stages);
+  input.baselines = eval::baselines_of(recipe.report.baselines, input.stages);
   input.environment = {{"build", build},
                        {"ranks", std::to_string(state.world)},
                        {"threads per rank", std::to_string(state.threads_per_rank)},

@@ -19,6 +19,12 @@ struct Turn {
   std::string value;
 };
 
+// A question and its answer.
+struct Exchange {
+  std::string question;
+  std::string answer;
+};
+
 struct Sample {
   std::string id;     // as in the file; a number is written out; "#N" (N: index) where the file has none
   std::string image;  // path relative to the image root; empty: text only

@@ -1,11 +1,10 @@
 #include "data/dataset_scenes.h"
 
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "base/hash.h"
 #include "base/random.h"
 #include "data/conversation.h"
+#include "data/dataset_folder.h"
 #include "data/scene_questions.h"
 #include "data/scene_text.h"
 #include "data/scene_world.h"
@@ -20,13 +19,6 @@ constexpr int kFormatVersion = 2;  // of the words and pixels below; raise it wh
 constexpr uint64_t kTextKey = 0x74657874;
 constexpr std::string_view kPromptFormat = "CQM-A";
 constexpr int kQuestionsPerPicture = 3;
-constexpr const char* kDescribe[] = {"Describe the picture.", "What is in the picture?"};
-
-std::string numbered(int index) {
-  char buffer[16];
-  std::snprintf(buffer, sizeof buffer, "%06d", index);
-  return buffer;
-}
 
 Json options_json(const SceneDatasetOptions& o) {
   return {{"format", kFormatVersion},
@@ -38,27 +30,6 @@ Json options_json(const SceneDatasetOptions& o) {
           {"heldout_conversations", o.heldout_conversations},
           {"text_questions", o.text_questions},
           {"corpus_scenes", o.corpus_scenes}};
-}
-
-Json turn(const char* from, std::string value) { return {{"from", from}, {"value", std::move(value)}}; }
-
-Json turns_of(const std::vector<SceneExchange>& exchanges, const std::string& before) {
-  Json turns = Json::array();
-  for (const SceneExchange& exchange : exchanges) {
-    turns.push_back(turn("human", (turns.empty() ? before : "") + exchange.question));
-    turns.push_back(turn("gpt", exchange.answer));
-  }
-  return turns;
-}
-
-// `image` empty: a text-only sample.
-Json sample(const std::string& id, const std::string& image, const std::vector<SceneExchange>& exchanges,
-            const std::string& before_text = "") {
-  Json out;
-  out["id"] = id;
-  if (!image.empty()) out["image"] = image;
-  out["conversations"] = turns_of(exchanges, image.empty() ? before_text : "<image>\n");
-  return out;
 }
 
 Result<SceneExchange> exchange_of(const ScienceQaProblem& problem) {
@@ -127,22 +98,17 @@ Result<std::string> words_of(const Json& document) {
   return render_prompt("v1", turns, /*for_generation=*/false);
 }
 
-// One line an element: files of thousands of samples stay readable, and comparable line by line.
-std::string lines(const Json& array) {
-  std::string out = "[\n";
-  for (size_t i = 0; i < array.size(); ++i) out += array[i].dump() + (i + 1 < array.size() ? ",\n" : "\n");
-  return out + "]\n";
-}
-
 class Writer {
  public:
-  Writer(Env& env, const SceneDatasetOptions& options) : env_(env), options_(options) {}
+  Writer(Env& env, const SceneDatasetOptions& options)
+      : options_(options), folder_(env, options.out_dir, options_json(options)) {}
 
   Status write_all();
 
  private:
-  Status write(const std::string& relative, std::string_view bytes);
-  Status write_picture(const std::string& relative, const Scene& scene);
+  Status write_picture(const std::string& relative, const Scene& scene) {
+    return folder_.write_picture(relative, draw(scene, options_.image_size));
+  }
   Status write_train();
   Status write_heldout();
   Status write_scienceqa();
@@ -150,28 +116,10 @@ class Writer {
   Status write_corpus();
   Status add_instruct(int index, const Scene& scene, const std::string& image);
 
-  Env& env_;
   const SceneDatasetOptions& options_;
-  Hasher hasher_;
+  DatasetFolder folder_;
   Json captions_ = Json::array(), instruct_ = Json::array(), scenes_ = Json::array();
 };
-
-// Not synced one by one: thousands of syncs would take longer than the rest, and dataset.json vouches for all of them.
-Status Writer::write(const std::string& relative, std::string_view bytes) {
-  const std::string path = options_.out_dir + "/" + relative;
-  if (env_.exists(path)) TEPHRA_RETURN_IF_ERROR(env_.remove(path));  // left by a writing that did not end
-  TEPHRA_ASSIGN_OR_RETURN(auto file, env_.create(path));
-  TEPHRA_RETURN_IF_ERROR(file->append(std::as_bytes(std::span(bytes))));
-  TEPHRA_RETURN_IF_ERROR(file->close());
-  hasher_.update(relative);
-  hasher_.update(bytes);
-  return ok_status();
-}
-
-Status Writer::write_picture(const std::string& relative, const Scene& scene) {
-  TEPHRA_ASSIGN_OR_RETURN(const std::vector<std::byte> png, encode_png(draw(scene, options_.image_size)));
-  return write(relative, {reinterpret_cast<const char*>(png.data()), png.size()});
-}
 
 // Every picture gives one sample of several multiple-choice questions, and in turn one of the other kinds; each fourth adds a
 // sample without a picture, about another scene that is told in words.
@@ -179,37 +127,37 @@ Status Writer::add_instruct(int index, const Scene& scene, const std::string& im
   const std::string id = numbered(index);
   const uint64_t key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(index)});
   TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> choices, choices_about(scene, key, kQuestionsPerPicture));
-  instruct_.push_back(sample("choice-" + id, image, choices));
+  instruct_.push_back(sample_json("choice-" + id, image, choices));
   switch (key % 4) {
     case 0:
-    case 1: instruct_.push_back(sample("talk-" + id, image, conversation(scene, key))); break;
-    case 2: instruct_.push_back(sample("detail-" + id, image, {detailed_description(scene, key)})); break;
-    default: instruct_.push_back(sample("reason-" + id, image, {complex_reasoning(scene, key)})); break;
+    case 1: instruct_.push_back(sample_json("talk-" + id, image, conversation(scene, key))); break;
+    case 2: instruct_.push_back(sample_json("detail-" + id, image, {detailed_description(scene, key)})); break;
+    default: instruct_.push_back(sample_json("reason-" + id, image, {complex_reasoning(scene, key)})); break;
   }
   if (index % 4 == 0) {
     const SceneQuestion other = scene_question(options_.seed, SceneSplit::kTrain, static_cast<uint64_t>(index / 4));
     TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_words, exchange_of(told(other)));
-    instruct_.push_back(sample("text-" + id, "", {std::move(in_words)}));
+    instruct_.push_back(sample_json("text-" + id, "", {std::move(in_words)}));
   }
   return ok_status();
 }
 
 Status Writer::write_train() {
-  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/images/train"));
+  TEPHRA_RETURN_IF_ERROR(folder_.make_directories("images/train"));
   for (int i = 0; i < options_.train_scenes; ++i) {
     const Scene scene = scene_at(options_.seed, SceneSplit::kTrain, static_cast<uint64_t>(i));
     const std::string image = "train/" + numbered(i) + ".png";
     TEPHRA_RETURN_IF_ERROR(write_picture("images/" + image, scene));
-    captions_.push_back(sample("caption-" + numbered(i), image, {{kDescribe[i % 2], caption(scene)}}));
+    captions_.push_back(sample_json("caption-" + numbered(i), image, {{kDescribePrompts[i % 2], caption(scene)}}));
     scenes_.push_back(scene_json(scene, image, options_.image_size));
     TEPHRA_RETURN_IF_ERROR(add_instruct(i, scene, image));
   }
-  TEPHRA_RETURN_IF_ERROR(write("captions.json", lines(captions_)));
-  return write("instruct.json", lines(instruct_));
+  TEPHRA_RETURN_IF_ERROR(folder_.write("captions.json", json_lines(captions_)));
+  return folder_.write("instruct.json", json_lines(instruct_));
 }
 
 Status Writer::write_heldout() {
-  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/images/heldout"));
+  TEPHRA_RETURN_IF_ERROR(folder_.make_directories("images/heldout"));
   Json samples = Json::array();
   for (int i = 0; i < options_.heldout_conversations; ++i) {
     const Scene scene = scene_at(options_.seed, SceneSplit::kTest, static_cast<uint64_t>(i));
@@ -218,13 +166,13 @@ Status Writer::write_heldout() {
     TEPHRA_RETURN_IF_ERROR(write_picture("images/" + image, scene));
     scenes_.push_back(scene_json(scene, image, options_.image_size));
     switch (i / kScenePlaces % 3) {  // scene_at turns through the number of objects, so each kind sees all of them
-      case 0: samples.push_back(sample(id, image, conversation(scene, key))); break;
-      case 1: samples.push_back(sample(id, image, {detailed_description(scene, key)})); break;
-      default: samples.push_back(sample(id, image, {complex_reasoning(scene, key)})); break;
+      case 0: samples.push_back(sample_json(id, image, conversation(scene, key))); break;
+      case 1: samples.push_back(sample_json(id, image, {detailed_description(scene, key)})); break;
+      default: samples.push_back(sample_json(id, image, {complex_reasoning(scene, key)})); break;
     }
   }
-  TEPHRA_RETURN_IF_ERROR(write("heldout.json", lines(samples)));
-  return write("scenes.json", lines(scenes_));
+  TEPHRA_RETURN_IF_ERROR(folder_.write("heldout.json", json_lines(samples)));
+  return folder_.write("scenes.json", json_lines(scenes_));
 }
 
 Status Writer::add_problems(SceneSplit split, int count, int told_count, Json& problems, Json& pids) {
@@ -235,7 +183,7 @@ Status Writer::add_problems(SceneSplit split, int count, int told_count, Json& p
     if (i < count) {
       problem.image = "image.png";
       const std::string folder = "scienceqa/images/" + std::string(name(split)) + "/" + pid;
-      TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/" + folder));
+      TEPHRA_RETURN_IF_ERROR(folder_.make_directories(folder));
       TEPHRA_RETURN_IF_ERROR(write_picture(folder + "/image.png", question.scene));
     }
     problems[pid] = problem_json(problem, name(split));
@@ -245,14 +193,14 @@ Status Writer::add_problems(SceneSplit split, int count, int told_count, Json& p
 }
 
 Status Writer::write_scienceqa() {
-  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir + "/scienceqa"));
+  TEPHRA_RETURN_IF_ERROR(folder_.make_directories("scienceqa"));
   Json problems = Json::object();
   Json splits = {{"train", Json::array()}, {"val", Json::array()}, {"test", Json::array()}};
   TEPHRA_RETURN_IF_ERROR(add_problems(SceneSplit::kValidation, options_.validation_questions, 0, problems, splits["val"]));
   TEPHRA_RETURN_IF_ERROR(
       add_problems(SceneSplit::kTest, options_.test_questions, options_.text_questions, problems, splits["test"]));
-  TEPHRA_RETURN_IF_ERROR(write("scienceqa/problems.json", problems.dump(1) + "\n"));
-  return write("scienceqa/pid_splits.json", splits.dump() + "\n");
+  TEPHRA_RETURN_IF_ERROR(folder_.write("scienceqa/problems.json", problems.dump(1) + "\n"));
+  return folder_.write("scienceqa/pid_splits.json", splits.dump() + "\n");
 }
 
 // What a language model can learn of this world without seeing it, of scenes told where a picture would stand (as a chart, or in
@@ -271,37 +219,29 @@ Status Writer::write_corpus() {
       documents.push_back({{"id", id}, {"text", told_as + " " + caption(scene) + "\n"}});
     } else if (form == 6) {
       TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, exchange_of(told(scene_question(seed, SceneSplit::kTrain, index))));
-      documents.push_back(sample(id, "", {std::move(in_hint)}));
+      documents.push_back(sample_json(id, "", {std::move(in_hint)}));
     } else {
       TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, talk_of_all_kinds(scene, key));
-      documents.push_back(sample(id, "", turns, told_as + "\n"));
+      documents.push_back(sample_json(id, "", turns, told_as + "\n"));
     }
   }
-  TEPHRA_RETURN_IF_ERROR(write("corpus.json", lines(documents)));
+  TEPHRA_RETURN_IF_ERROR(folder_.write("corpus.json", json_lines(documents)));
   std::string text;
   for (const Json& document : documents) {
     TEPHRA_ASSIGN_OR_RETURN(const std::string words, words_of(document));
     text += words + (words.ends_with('\n') ? "" : "\n");
   }
-  return write("corpus.txt", text);
+  return folder_.write("corpus.txt", text);
 }
 
 Status Writer::write_all() {
-  TEPHRA_RETURN_IF_ERROR(env_.make_directories(options_.out_dir));
-  const std::string marker = options_.out_dir + "/dataset.json";
-  Json expected = options_json(options_);
-  if (env_.exists(marker)) {
-    TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(env_, marker));
-    Json found = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (found.is_object() && found.contains("options") && found["options"] == expected) return ok_status();
-    TEPHRA_RETURN_IF_ERROR(env_.remove(marker));  // from here on the folder is incomplete
-  }
+  TEPHRA_ASSIGN_OR_RETURN(const bool complete, folder_.begin());
+  if (complete) return ok_status();
   TEPHRA_RETURN_IF_ERROR(write_train());
   TEPHRA_RETURN_IF_ERROR(write_heldout());
   TEPHRA_RETURN_IF_ERROR(write_scienceqa());
   TEPHRA_RETURN_IF_ERROR(write_corpus());
-  const Json done = {{"options", std::move(expected)}, {"content_hash", hasher_.digest().hex()}};
-  return write_file_atomic(env_, marker, done.dump(1) + "\n");
+  return folder_.finish();
 }
 
 Status check_options(const SceneDatasetOptions& o) {

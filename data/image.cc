@@ -3,6 +3,7 @@
 #include <png.h>
 #include <turbojpeg.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -109,26 +110,46 @@ class PngReader {
   PngReader& operator=(const PngReader&) = delete;
 
   Result<Image> read() {
-    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &input_, png_fail, png_ignore);
-    if (png_ == nullptr || (info_ = png_create_info_struct(png_)) == nullptr)
-      return damaged(name_, "libpng does not start");
-    if (!read_header()) return damaged(name_, input_.error);
     Image image;
-    const int64_t width = png_get_image_width(png_, info_), height = png_get_image_height(png_, info_);
-    TEPHRA_RETURN_IF_ERROR(check_size(width, height, name_));
-    image.width = static_cast<int>(width);
-    image.height = static_cast<int>(height);
-    if (png_get_rowbytes(png_, info_) != size_t{3} * width) return damaged(name_, "an unknown kind of PNG");
-    image.rgb.resize(size_t{3} * width * height);
-    rows_.resize(height);
-    for (int64_t y = 0; y < height; ++y) rows_[y] = image.rgb.data() + size_t{3} * width * y;
-    if (!read_rows()) return damaged(name_, input_.error);
+    TEPHRA_ASSIGN_OR_RETURN(image.rgb, read_samples(/*alpha=*/false));
+    image.width = width_;
+    image.height = height_;
     return image;
   }
 
+  Result<ImageWithAlpha> read_with_alpha() {
+    TEPHRA_ASSIGN_OR_RETURN(const std::vector<uint8_t> samples, read_samples(/*alpha=*/true));
+    const size_t pixels = samples.size() / 4;
+    ImageWithAlpha out{{width_, height_, std::vector<uint8_t>(3 * pixels)}, std::vector<uint8_t>(pixels)};
+    for (size_t i = 0; i < pixels; ++i) {
+      std::copy_n(samples.data() + 4 * i, 3, out.image.rgb.data() + 3 * i);
+      out.alpha[i] = samples[4 * i + 3];
+    }
+    return out;
+  }
+
  private:
+  // Rows of red, green, blue and, if asked for, alpha.
+  Result<std::vector<uint8_t>> read_samples(bool alpha) {
+    png_ = png_create_read_struct(PNG_LIBPNG_VER_STRING, &input_, png_fail, png_ignore);
+    if (png_ == nullptr || (info_ = png_create_info_struct(png_)) == nullptr)
+      return damaged(name_, "libpng does not start");
+    if (!read_header(alpha)) return damaged(name_, input_.error);
+    const int64_t width = png_get_image_width(png_, info_), height = png_get_image_height(png_, info_);
+    TEPHRA_RETURN_IF_ERROR(check_size(width, height, name_));
+    width_ = static_cast<int>(width);
+    height_ = static_cast<int>(height);
+    const size_t row_bytes = static_cast<size_t>(width) * (alpha ? 4 : 3);
+    if (png_get_rowbytes(png_, info_) != row_bytes) return damaged(name_, "an unknown kind of PNG");
+    std::vector<uint8_t> samples(row_bytes * height);
+    rows_.resize(height);
+    for (int64_t y = 0; y < height; ++y) rows_[y] = samples.data() + row_bytes * y;
+    if (!read_rows()) return damaged(name_, input_.error);
+    return samples;
+  }
+
   // These two hold no object with a destructor: libpng leaves them by longjmp.
-  bool read_header() {
+  bool read_header(bool alpha) {
     if (setjmp(png_jmpbuf(png_))) return false;
     png_set_read_fn(png_, &input_, png_read);
     png_set_user_limits(png_, 1u << 30, 1u << 30);
@@ -136,7 +157,12 @@ class PngReader {
     png_set_palette_to_rgb(png_);
     png_set_expand_gray_1_2_4_to_8(png_);
     png_set_strip_16(png_);
-    png_set_strip_alpha(png_);
+    if (alpha) {
+      png_set_tRNS_to_alpha(png_);
+      png_set_add_alpha(png_, 0xff, PNG_FILLER_AFTER);  // where there is none
+    } else {
+      png_set_strip_alpha(png_);
+    }
     png_set_gray_to_rgb(png_);
     png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
@@ -152,6 +178,7 @@ class PngReader {
 
   PngInput input_;
   const std::string& name_;
+  int width_ = 0, height_ = 0;
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
   std::vector<png_bytep> rows_;
@@ -176,6 +203,13 @@ Result<Image> decode_image(std::span<const std::byte> bytes, const std::string& 
   return Status(Code::kUnsupported, "image " + name + " is " +
                                         (format.empty() ? "neither JPEG nor PNG" : "a " + format + " file") +
                                         "; convert it to JPEG or PNG");
+}
+
+Result<ImageWithAlpha> decode_with_alpha(std::span<const std::byte> bytes, const std::string& name) {
+  if (bytes.size() >= 4 && std::memcmp(bytes.data(), "\x89PNG", 4) == 0) return PngReader(bytes, name).read_with_alpha();
+  TEPHRA_ASSIGN_OR_RETURN(Image image, decode_image(bytes, name));
+  const size_t pixels = image.rgb.size() / 3;
+  return ImageWithAlpha{std::move(image), std::vector<uint8_t>(pixels, 255)};
 }
 
 Result<Image> load_image(const std::string& path) {

@@ -27,6 +27,15 @@ Result<Image> decode_image(std::span<const std::byte> bytes, const std::string& 
 // decode_image of a file. kNotFound, kIo besides.
 Result<Image> load_image(const std::string& path);
 
+// A picture with its opacity: 0 is clear, 255 covers. Colours are as stored, not multiplied by it.
+struct ImageWithAlpha {
+  Image image;
+  std::vector<uint8_t> alpha;  // height x width, row by row
+};
+
+// As decode_image, with alpha (an alpha channel or a tRNS chunk) kept instead of dropped. A picture without any is opaque.
+Result<ImageWithAlpha> decode_with_alpha(std::span<const std::byte> bytes, const std::string& name);
+
 Result<std::vector<std::byte>> encode_png(const Image& image);
 
 // Pillow 13's Image.resize((width, height), BICUBIC): a = -0.5, antialiased, 22-bit integer weights, horizontal pass

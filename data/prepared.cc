@@ -2,10 +2,14 @@
 
 #include <charconv>
 #include <utility>
+#include <vector>
 
 #include "base/env.h"
 #include "base/hash.h"
+#include "data/dataset_easy_vqa.h"
 #include "data/dataset_scenes.h"
+#include "data/dataset_scienceqa.h"
+#include "data/dataset_stamps.h"
 
 namespace tephra::data {
 namespace {
@@ -46,7 +50,29 @@ Status make_scenes(const Options& options, const std::string& dir) {
   return write_scene_dataset(o);
 }
 
-Status require_files(const Options& options, std::initializer_list<const char*> keys) {
+Status make_scienceqa(const Options& options, const std::string& dir) {
+  ScienceQaDatasetOptions o{option(options, "problems"), option(options, "splits"), option(options, "images"), 0, dir};
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "longest_prompt", &o.longest_prompt));
+  return write_scienceqa_dataset(Env::posix(), o);
+}
+
+Status make_easy_vqa(const Options& options, const std::string& dir) {
+  EasyVqaOptions o{option(options, "path"), 0, dir};
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "questions_per_sample", &o.questions_per_sample));
+  return write_easy_vqa_dataset(Env::posix(), o);
+}
+
+Status make_stamps(const Options& options, const std::string& dir) {
+  StampDatasetOptions o;
+  o.path = option(options, "path");
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "seed", &o.seed));
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "image_size", &o.image_size));
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "copies", &o.copies));
+  o.out_dir = dir;
+  return write_stamp_dataset(Env::posix(), o);
+}
+
+Status require_files(const Options& options, const std::vector<const char*>& keys) {
   for (const char* key : keys) {
     std::string path = option(options, key);
     if (path.empty()) return {Code::kInvalidArgument, std::string("dataset option ") + key + " is missing"};
@@ -67,7 +93,21 @@ Result<DatasetPart> PreparedDataset::part(const std::string& name) const {
     if (name == "corpus") return DatasetPart{"", "", dir + "/corpus.json"};
     return no_part(kind, name, "captions, instruct, heldout, corpus");
   }
-  return no_part(kind, name, "none to train on");
+  if (kind == "scienceqa") {
+    if (name != "train") return no_part(kind, name, "train");
+    if (Env::posix().exists(dir + "/train.json")) return DatasetPart{dir + "/train.json", option(options, "images"), ""};
+    return Status(Code::kNotFound, option(options, "splits") + " and " + option(options, "problems") +
+                                       " hold no problems of split train or minitrain, so there is nothing to train on");
+  }
+  if (kind == "easy_vqa") {
+    if (name != "train") return no_part(kind, name, "train");
+    return DatasetPart{dir + "/train.json", option(options, "path"), ""};
+  }
+  if (kind == "stamps") {
+    if (name != "captions") return no_part(kind, name, "captions");
+    return DatasetPart{dir + "/captions.json", dir + "/images", ""};
+  }
+  return no_part(kind, name, "none");
 }
 
 Result<ScienceQaFiles> PreparedDataset::scienceqa() const {
@@ -77,24 +117,35 @@ Result<ScienceQaFiles> PreparedDataset::scienceqa() const {
   return Status(Code::kInvalidArgument, "a dataset of kind " + kind + " holds no ScienceQA problems");
 }
 
-Result<std::string> PreparedDataset::questions(const std::string& split) const {
-  return Status(Code::kInvalidArgument, "a dataset of kind " + kind + " holds no question file for split '" + split + "'");
+Result<DatasetPart> PreparedDataset::questions(const std::string& split) const {
+  if (kind != "easy_vqa") return Status(Code::kInvalidArgument, "a dataset of kind " + kind + " holds no questions of short answers");
+  if (split != "train" && split != "test")
+    return Status(Code::kNotFound, "a dataset of kind " + kind + " has no split '" + split + "'; it has train, test");
+  return DatasetPart{dir + "/questions-" + split + ".json", option(options, "path"), ""};
 }
 
 Result<PreparedDataset> prepare_dataset(const std::string& kind, const std::map<std::string, std::string>& options,
                                         const std::string& root) {
-  PreparedDataset dataset{kind, "", options};
-  if (kind == "llava") {
-    TEPHRA_RETURN_IF_ERROR(require_files(options, {"conversations"}));
-  } else if (kind == "scienceqa") {
-    TEPHRA_RETURN_IF_ERROR(require_files(options, {"problems", "splits"}));
-  } else if (kind == "scenes") {
-    dataset.dir = folder_for(root, kind, options);
-    TEPHRA_RETURN_IF_ERROR(Env::posix().make_directories(dataset.dir));
-    TEPHRA_RETURN_IF_ERROR(make_scenes(options, dataset.dir));
-  } else {
-    return Status(Code::kUnsupported, "no dataset kind '" + kind + "'; there are scenes, llava, scienceqa");
+  struct Kind {
+    std::vector<const char*> files;                               // options that name the user's files
+    Status (*make)(const Options& options, const std::string& dir);  // nullptr: those files are the dataset
+  };
+  static const auto* kinds = new std::map<std::string, Kind>{{"easy_vqa", {{"path"}, make_easy_vqa}},
+                                                             {"llava", {{"conversations"}, nullptr}},
+                                                             {"scenes", {{}, make_scenes}},
+                                                             {"scienceqa", {{"problems", "splits"}, make_scienceqa}},
+                                                             {"stamps", {{"path"}, make_stamps}}};
+  const auto found = kinds->find(kind);
+  if (found == kinds->end()) {
+    std::string known;
+    for (const auto& [name, unused] : *kinds) known += (known.empty() ? "" : ", ") + name;
+    return Status(Code::kUnsupported, "no dataset kind '" + kind + "'; there are " + known);
   }
+  TEPHRA_RETURN_IF_ERROR(require_files(options, found->second.files));
+  PreparedDataset dataset{kind, "", options};
+  if (found->second.make == nullptr) return dataset;
+  dataset.dir = folder_for(root, kind, options);
+  TEPHRA_RETURN_IF_ERROR(found->second.make(options, dataset.dir));
   return dataset;
 }
 

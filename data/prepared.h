@@ -27,15 +27,17 @@ struct PreparedDataset {
   std::map<std::string, std::string> options;  // of the recipe
 
   // kNotFound names the parts that the kind has.
-  //   scenes: captions, instruct, heldout, corpus.  llava: "" (all).  scienceqa: train (made from the problems' train split).
-  //   easy_vqa: train.  stamps: captions.
+  //   scenes: captions, instruct, heldout, corpus.  llava: "" (all).  scienceqa: train (made from the problems' train split,
+  //   or minitrain).  easy_vqa: train.  stamps: captions.
   Result<DatasetPart> part(const std::string& name) const;
   Result<ScienceQaFiles> scienceqa() const;                     // scenes, scienceqa
-  Result<std::string> questions(const std::string& split) const;  // easy_vqa: a questions file (eval/score/questions.h)
+  // easy_vqa: the questions of split train or test, each a conversation of two turns. kNotFound names the splits.
+  Result<DatasetPart> questions(const std::string& split) const;
 };
 
 // Makes what is missing below `root` (a folder of generated datasets, one per kind and options) and returns where things are.
-// Equal options give the same folder with the same bytes; a half-written folder of a killed process is made anew. Blocks; seconds.
+// Equal options, and equal files where those name any, give the same folder with the same bytes; a half-written folder of a killed process is made anew. Blocks; seconds.
+// kNotFound, kInvalidArgument, kCorruption: the user's files, with the file and what to do. Disk errors as the Env's.
 Result<PreparedDataset> prepare_dataset(const std::string& kind, const std::map<std::string, std::string>& options,
                                         const std::string& root);
 

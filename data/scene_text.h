@@ -5,14 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "data/conversation.h"
 #include "data/scene_world.h"
 
 namespace tephra::data {
 
-struct SceneExchange {
-  std::string question;
-  std::string answer;
-};
+using SceneExchange = Exchange;
 
 // "a large red circle"
 std::string phrase(const SceneObject& object);

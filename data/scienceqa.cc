@@ -100,7 +100,7 @@ Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems
     const auto found = place.find(pid.get<std::string>());
     if (found == place.end()) continue;  // a cut-down problems.json beside the official splits
     ScienceQaProblem problem = problems[found->second];
-    if (!problem.image.empty()) {
+    if (!problem.image.empty() && !image_root.empty()) {
       // "minival" and its like are cut from a published split, whose folder the problem itself names.
       const std::string& folder = problem.split.empty() ? split : problem.split;
       problem.image_path = (std::filesystem::path(image_root) / folder / problem.pid / problem.image).string();
@@ -112,6 +112,10 @@ Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems
                                        " problems of split \"" + split + "\" in " + splits_path);
   }
   return out;
+}
+
+bool has_picture_file(const ScienceQaProblem& problem) {
+  return !problem.image_path.empty() && Env::posix().exists(problem.image_path);
 }
 
 std::string scienceqa_options(const std::vector<std::string>& choices) {

@@ -27,7 +27,7 @@ struct ScienceQaProblem {
   std::string lecture;   // may be empty, as are lecture and solution in cut-down files
   std::string solution;
   std::string split;       // "train", "val", "test"
-  std::string image_path;  // <image root>/<split>/<pid>/<image>, or empty without a picture
+  std::string image_path;  // <image root>/<split>/<pid>/<image>; empty: no picture, or no image root
 };
 
 // The problems of `split` ("train", "val", "test", or a smaller split that the file names, such as "minival") that
@@ -40,6 +40,10 @@ Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems
 
 // All problems of one file text, sorted as the file has them. For tests and tools; `where` names the file in errors.
 Result<std::vector<ScienceQaProblem>> parse_scienceqa(std::string_view problems_json, const std::string& where);
+
+// Whether `problem` has a picture whose file is there. Copies of ScienceQA without its pictures are common; their problems
+// are asked, and trained on, without.
+bool has_picture_file(const ScienceQaProblem& problem);
 
 // The user's words for `problem`, without the "<image>\n" that stands before them when there is a picture.
 // Formats:

@@ -41,7 +41,7 @@ struct GangRecipe {
 // One dataset. `options` holds the kind's own keys as written (paths made absolute); absent keys mean the generator's
 // or reader's default.
 //   scenes: generated pictures.   llava: conversations, images.   scienceqa: problems, splits, images.
-//   easy_vqa: path.               stamps: path and its split options.
+//   easy_vqa: path.               stamps: path.            Numbers of either: recipes/schema.cc.
 struct DatasetRecipe {
   std::string name;
   std::string kind;
@@ -115,7 +115,7 @@ struct BenchRecipe {
   std::string answer_rule = "scienceqa";  // scienceqa: scienceqa | llava | letter, see eval/score/scienceqa.h
   std::string score = "exact";            // instruct: exact | token_f1
   int64_t max_new_tokens = 64;            // tokens
-  int64_t limit = 0;                      // questions; 0: all
+  int64_t limit = 0;                      // questions, evenly spread; 0: all
   bool swap_images = false;               // also ask every question with another question's picture
   int64_t batch = 8;                      // questions decoded together on one rank
 };

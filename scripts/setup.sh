@@ -8,23 +8,7 @@ TORCH=2.11.0 CUDART=13.0.96 CUPTI=13.0.85
 stamp=.deps/stamp-torch-$TORCH
 
 mapfile -t wanted < <(grep -v '^#' scripts/packages.txt)
-missing=()
-for p in "${wanted[@]}"; do
-  [ "$(dpkg-query -W -f='${db:Status-Abbrev}' "$p" 2>/dev/null || true)" = "ii " ] || missing+=("$p")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-  as_root=()
-  if [ "$(id -u)" != 0 ]; then
-    if sudo -n true 2>/dev/null; then as_root=(sudo -n); else
-      echo "setup: these packages are missing and this user may not install them. Ask an administrator to run:" >&2
-      echo "  apt-get install --no-install-recommends ${missing[*]}" >&2
-      exit 3
-    fi
-  fi
-  echo "setup: installing ${#missing[@]} Debian packages: ${missing[*]}"
-  "${as_root[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+scripts/install_packages.sh setup "${wanted[@]}"
 
 if [ ! -e "$stamp" ]; then
   echo "setup: fetching LibTorch $TORCH (PyPI wheel, about 530 MB; only the CPU part is unpacked)"

@@ -5,8 +5,10 @@
 
 #include "base/env.h"
 #include "base/hash.h"
+#include "base/random.h"
 #include "eval/score/instruct.h"
 #include "eval/score/scienceqa.h"
+#include "eval/score/vqa.h"
 
 namespace tephra::eval {
 namespace {
@@ -27,7 +29,7 @@ Result<QuestionSet> scienceqa_questions(const BenchSpec& spec, const data::Prepa
     const data::ScienceQaProblem& problem = set.problems[i];
     Question q;
     q.id = problem.pid;
-    q.image = problem.image_path;
+    if (data::has_picture_file(problem)) q.image = problem.image_path;
     TEPHRA_ASSIGN_OR_RETURN(std::string prompt, data::scienceqa_prompt(problem, spec.prompt));
     q.turns = {{"human", (q.image.empty() ? "" : "<image>\n") + prompt}};
     q.choices = problem.choices;
@@ -59,6 +61,55 @@ Result<QuestionSet> instruct_questions(const BenchSpec& spec, const data::Prepar
   return set;
 }
 
+std::string question_text(const Question& q) {
+  std::string text = q.turns.back().value;
+  if (size_t at = text.find("<image>\n"); at != std::string::npos) text.erase(at, 8);
+  return text;
+}
+
+// Each conversation is one question and its answer.
+Result<QuestionSet> vqa_questions(const data::PreparedDataset& dataset, const std::string& split) {
+  TEPHRA_ASSIGN_OR_RETURN(auto part, dataset.questions(split));
+  TEPHRA_ASSIGN_OR_RETURN(auto samples, data::load_conversations(part.conversations));
+  QuestionSet set;
+  TEPHRA_ASSIGN_OR_RETURN(set.data_hash, hash_of_file(part.conversations));
+  for (const data::Sample& sample : samples) {
+    if (sample.turns.size() != 2)
+      return Status(Code::kInvalidArgument, part.conversations + ": sample '" + sample.id + "' is not one question and one answer");
+    Question q;
+    q.id = sample.id;
+    q.turns = {sample.turns[0]};
+    if (!sample.image.empty()) q.image = part.images + "/" + sample.image;
+    q.reference = sample.turns[1].value;
+    q.category = vqa_category(question_text(q));
+    set.questions.push_back(std::move(q));
+  }
+  return set;
+}
+
+Status add_baselines(const data::PreparedDataset& dataset, std::vector<Question>& questions) {
+  TEPHRA_ASSIGN_OR_RETURN(const QuestionSet training, vqa_questions(dataset, "train"));
+  VqaBaselines baselines;
+  for (const Question& q : training.questions) baselines.learn(question_text(q), q.reference);
+  for (Question& q : questions)
+    q.baselines = {{"majority", baselines.majority()}, {"blind", baselines.blind(question_text(q))}};
+  return ok_status();
+}
+
+// One question of each of `limit` equal stretches of the list, at a place of its own in each: a fixed stride could fall in
+// step with a list that goes round in kinds of questions, and the first ones would be of few kinds and pictures.
+void keep_spread(std::vector<Question>& questions, int64_t limit) {
+  static const uint64_t kPurpose = key_of("eval/questions of a limited bench");
+  const auto n = static_cast<uint64_t>(questions.size()), kept = static_cast<uint64_t>(limit);
+  if (limit <= 0 || n <= kept) return;
+  std::vector<Question> out;
+  for (uint64_t i = 0; i < kept; ++i) {
+    const uint64_t from = i * n / kept, to = (i + 1) * n / kept;
+    out.push_back(std::move(questions[from + random_below(to - from, {kPurpose, i})]));
+  }
+  questions = std::move(out);
+}
+
 void add_swaps(std::vector<Question>& questions) {
   std::vector<size_t> with_image;
   for (size_t i = 0; i < questions.size(); ++i)
@@ -71,12 +122,6 @@ void add_swaps(std::vector<Question>& questions) {
       if (other != q.image) q.swapped_image = other;
     }
   }
-}
-
-std::string question_text(const Question& q) {
-  std::string text = q.turns.back().value;
-  if (size_t at = text.find("<image>\n"); at != std::string::npos) text.erase(at, 8);
-  return text;
 }
 
 struct Judged {
@@ -93,10 +138,15 @@ Judged judge(const BenchSpec& spec, AnswerRule rule, const Question& q, const st
     j.correct = j.parsed == q.reference;
     return j;
   }
+  if (spec.kind == "vqa") {
+    j.parsed = normalize_vqa(answer);
+    j.correct = vqa_match(answer, q.reference);
+    return j;
+  }
   InstructScore score = score_instruct(answer, q.reference);
   j.parsed = normalize_answer(answer);
   j.correct = score.exact > 0;
-  if (spec.kind == "instruct") j.scores = {{"token_f1", score.token_f1}, {"rouge_l", score.rouge_l}};
+  j.scores = {{"token_f1", score.token_f1}, {"rouge_l", score.rouge_l}};
   return j;
 }
 }  // namespace
@@ -110,16 +160,14 @@ Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDa
   } else if (spec.kind == "instruct") {
     TEPHRA_ASSIGN_OR_RETURN(set, instruct_questions(spec, dataset));
   } else if (spec.kind == "vqa") {
-    TEPHRA_ASSIGN_OR_RETURN(std::string path, dataset.questions(spec.split));
-    BenchSpec conversations = spec;
-    data::PreparedDataset file{"llava", "", {{"conversations", path}, {"images", dataset.dir + "/images"}}};
-    TEPHRA_ASSIGN_OR_RETURN(set, instruct_questions(conversations, file));
+    TEPHRA_ASSIGN_OR_RETURN(set, vqa_questions(dataset, spec.split));
   } else {
     return Status(Code::kUnsupported, "bench '" + spec.name + "' is of unknown kind '" + spec.kind + "'");
   }
-  if (spec.limit > 0 && static_cast<int64_t>(set.questions.size()) > spec.limit) set.questions.resize(spec.limit);
+  keep_spread(set.questions, spec.limit);
   if (set.questions.empty()) return Status(Code::kInvalidArgument, "bench '" + spec.name + "' has no questions");
   if (spec.swap_images) add_swaps(set.questions);
+  if (spec.kind == "vqa") TEPHRA_RETURN_IF_ERROR(add_baselines(dataset, set.questions));
   return set;
 }
 
@@ -137,6 +185,12 @@ Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, c
     result.pinned["answer_rule"] = spec.answer_rule;
     result.pinned["split"] = spec.split;
   }
+  if (spec.kind == "vqa") {
+    result.pinned["split"] = spec.split;
+    result.pinned["answer_rule"] = "equal after VQA's normalisation (Antol et al. 2015)";
+  }
+  if (spec.limit > 0) result.pinned["limit"] = std::to_string(spec.limit);
+  int64_t images_absent = 0;
   std::vector<ScienceQaAnswer> for_columns;
   for (const Question& q : set.questions) {
     auto found = answers.find(answer_key(q.id, false));
@@ -156,7 +210,9 @@ Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, c
     }
     if (auto swapped = answers.find(answer_key(q.id, true)); swapped != answers.end())
       row.correct_swapped = judge(spec, rule, q, swapped->second).correct;
+    for (const auto& [name, said] : q.baselines) row.baselines[name] = judge(spec, rule, q, said).correct;
     if (q.problem >= 0) {
+      images_absent += q.image.empty() && !set.problems[q.problem].image.empty();
       std::optional<int> choice;
       if (!row.parsed.empty()) choice = row.parsed[0] - 'A';
       for_columns.push_back({&set.problems[q.problem], choice});
@@ -165,6 +221,7 @@ Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, c
   }
   if (!for_columns.empty()) result.columns = score_scienceqa(for_columns).columns;
   summarize(&result);
+  if (images_absent > 0) result.counts["images_absent"] = images_absent;
   return result;
 }
 

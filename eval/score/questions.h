@@ -23,7 +23,7 @@ struct BenchSpec {
   std::string prompt = "CQM-A";           // scienceqa
   std::string answer_rule = "scienceqa";  // scienceqa
   std::string score = "exact";            // instruct
-  int64_t limit = 0;                      // 0: all
+  int64_t limit = 0;                      // so many questions, spread evenly over all; 0: all
   bool swap_images = false;
   int64_t max_new_tokens = 64;
 };
@@ -54,6 +54,7 @@ struct Question {
   std::string reference;            // the right letter, or text
   std::string category;
   int64_t problem = -1;             // index into QuestionSet::problems (scienceqa)
+  std::map<std::string, std::string> baselines;  // what answerers say that never see a picture (vqa): majority, blind
 };
 
 struct QuestionSet {
@@ -62,8 +63,9 @@ struct QuestionSet {
   std::string data_hash;  // of the files it was read from
 };
 
-// Order and swaps are pure functions of the files. Each picture question takes the picture of the one half-way round the list
-// whose picture is another file.
+// Order, the subset that `limit` leaves and swaps are pure functions of the files. Each picture question takes the picture of
+// the one half-way round the list whose picture is another file. A ScienceQA problem whose picture's file is absent is asked
+// without. Baselines of vqa come from the dataset's split train (eval/score/vqa.h).
 Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDataset& dataset);
 
 // Key of an answer: the question's id, with "#swapped" behind it when it was asked with the swapped picture.

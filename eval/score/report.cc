@@ -201,6 +201,19 @@ std::string render_csv(const ReportInput& input) {
 
 }  // namespace
 
+std::vector<Baseline> baselines_of(const std::vector<std::string>& names, const std::vector<StageReport>& stages) {
+  std::vector<Baseline> baselines;
+  for (const std::string& name : names) {
+    Baseline baseline{name, {}};
+    for (const StageReport& stage : stages)
+      for (const BenchResult& bench : stage.benches)
+        if (const auto found = bench.metrics.find(name); found != bench.metrics.end())
+          baseline.metrics[bench.bench] = found->second;
+    if (!baseline.metrics.empty()) baselines.push_back(std::move(baseline));
+  }
+  return baselines;
+}
+
 std::map<std::string, std::string> render_report(const ReportInput& given) {
   ReportInput input = given;
   for (auto& stage : input.stages)  // results that came without their totals get them here

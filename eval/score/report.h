@@ -35,11 +35,14 @@ struct StageReport {
   int64_t attempts = 0;
 };
 
-// A row to compare the stages with: an answerer that did not learn, or learned without pictures.
+// A column to compare the stages with: an answerer that never sees a picture.
 struct Baseline {
   std::string name;                       // "majority", "blind"
   std::map<std::string, double> metrics;  // bench name -> accuracy, 0..1
 };
+
+// Those of `names` that any bench of the stages measured (BenchResult::metrics), in the order of `names`.
+std::vector<Baseline> baselines_of(const std::vector<std::string>& names, const std::vector<StageReport>& stages);
 
 using KeyValues = std::vector<std::pair<std::string, std::string>>;
 

@@ -136,7 +136,9 @@ ReportCell measure_cell(const BenchResult& result, const Measure& m) {
 ReportTable headline_table(const ReportInput& input, const std::vector<BenchRow>& benches) {
   ReportTable table{"headline",
                     "Results",
-                    "Percent, with 95 % confidence intervals. Guessing: what an answerer that knows nothing expects.",
+                    "Percent, with 95 % confidence intervals. Guessing: what an answerer that knows nothing expects. Majority: "
+                    "always the most frequent answer. Blind: the most frequent answer to the same question in training, "
+                    "which no picture is needed for. Swapped pictures: the model itself, shown another question's picture.",
                     {},
                     {},
                     2};
@@ -223,6 +225,26 @@ ReportTable stage_table(const ReportInput& input) {
   return table;
 }
 
+// How answerers that never see a picture do by category, where the cases know it.
+void add_baseline_rows(const BenchResult& result, ReportTable* table) {
+  std::map<std::string, std::map<std::string, Column>> baselines;  // by name, then by category
+  for (const auto& row : result.cases) {
+    for (const auto& [name, correct] : row.baselines) {
+      Column& column = baselines[name][row.category];
+      ++column.count;
+      column.correct += correct;
+    }
+  }
+  for (auto& [name, by_category] : baselines) {
+    std::vector<ReportCell> row = {text_cell(name)};
+    for (const auto& column : result.columns) {
+      const Column& mine = by_category[column.name];
+      row.push_back(mine.count == 0 ? absent_cell() : percent_cell(mine.accuracy(), std::nullopt, 2));
+    }
+    table->rows.push_back(std::move(row));
+  }
+}
+
 ReportTable column_table(const ReportInput& input, const BenchRow& bench) {
   const BenchResult& last = *bench.last();
   ReportTable table{"bench-" + bench.name, bench.name, "", {"Stage"}, {}, 1};
@@ -243,6 +265,7 @@ ReportTable column_table(const ReportInput& input, const BenchRow& bench) {
     }
     table.rows.push_back(std::move(row));
   }
+  add_baseline_rows(last, &table);
   std::vector<ReportCell> counts = {text_cell("questions")};
   for (const auto& column : last.columns)
     counts.push_back(number_cell(static_cast<double>(column.count), grouped(column.count)));
@@ -313,6 +336,9 @@ std::vector<std::string> findings_of(const ReportInput& input, const BenchRow& b
       findings.push_back(name + " with swapped pictures: " + fixed(100 * *metric(*result, "accuracy_shown"), 1) +
                          " to " + fixed(100 * *metric(*result, "accuracy_swapped"), 1) + " % (" + p_text(*p) +
                          ", McNemar).");
+    if (auto absent = count(*result, "images_absent"))
+      findings.push_back(name + ": " + grouped(*absent) +
+                         " questions were asked without their picture, whose file is absent.");
     if (auto unparsed = count(*result, "unparsed"); unparsed && *unparsed > 0)
       findings.push_back(name + ": " + grouped(*unparsed) + " answers could not be read and count as wrong.");
     previous = result;
@@ -384,6 +410,8 @@ std::string summary_of(const ReportInput& input, const std::vector<BenchRow>& be
     out +=
         (out.empty() ? "" : " ") + stage.name + " gets " + fixed(100 * *accuracy, 1) + " % of " + bench.name + " right";
     if (auto guess = metric(last, "guess_level")) out += ", where guessing gives " + fixed(100 * *guess, 1) + " %";
+    if (auto blind = metric(last, "blind"))
+      out += ", knowing the questions without their pictures " + fixed(100 * *blind, 1) + " %";
     if (auto swapped = metric(last, "accuracy_swapped"))
       out += " and swapped pictures leave " + fixed(100 * *swapped, 1) + " %";
     out += ".";

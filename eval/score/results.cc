@@ -20,6 +20,13 @@ void summarize_guessing(BenchResult* result) {
   const MajorityBaseline majority = majority_baseline(references);
   result->counts["majority_correct"] = majority.correct;
   result->metrics["majority"] = static_cast<double>(majority.correct) / static_cast<double>(majority.count);
+  std::map<std::string, int64_t> baselines;
+  for (const auto& row : result->cases)
+    for (const auto& [name, correct] : row.baselines) baselines[name] += correct;
+  for (const auto& [name, correct] : baselines) {
+    result->counts[name + "_correct"] = correct;
+    result->metrics[name] = static_cast<double>(correct) / static_cast<double>(result->cases.size());
+  }
   const bool all_choices = choices.size() == result->cases.size();
   result->metrics["guess_level"] = all_choices ? chance_level(choices) : result->metrics["majority"];
 }
@@ -68,6 +75,7 @@ Json to_json(const CaseRow& row) {
                {"category", row.category}};
   if (!row.scores.empty()) json["scores"] = row.scores;
   if (row.correct_swapped) json["correct_swapped"] = *row.correct_swapped;
+  if (!row.baselines.empty()) json["baselines"] = row.baselines;
   return json;
 }
 
@@ -84,6 +92,7 @@ CaseRow case_from(const Json& json) {
   json.at("category").get_to(row.category);
   if (json.contains("scores")) json["scores"].get_to(row.scores);
   if (json.contains("correct_swapped")) row.correct_swapped = json["correct_swapped"].get<bool>();
+  if (json.contains("baselines")) json["baselines"].get_to(row.baselines);
   return row;
 }
 

@@ -26,6 +26,7 @@ struct CaseRow {
   std::string category;
   std::map<std::string, double> scores;  // per question, for example token_f1
   std::optional<bool> correct_swapped;   // outcome with another question's picture; absent: not asked
+  std::map<std::string, bool> baselines;  // outcomes of answerers that never see a picture: majority, blind; may be empty
 };
 
 struct BenchResult {
@@ -44,7 +45,9 @@ struct BenchResult {
 // Fills metrics (accuracy, guess_level, majority, accuracy_swapped, means of CaseRow::scores), counts (total, correct,
 // unparsed, correct_swapped, count_swapped, majority_correct, images) from the cases; columns by category when there
 // are none yet. Of the questions asked both ways: accuracy_swapped, accuracy_shown (their own pictures) and
-// swap_p_value (McNemar). guess_level: mean of 1/choices, or the majority's share for free text.
+// swap_p_value (McNemar). majority: of the most frequent reference among the cases; where the cases have baselines, their
+// shares by name instead (majority, blind), with counts NAME_correct. guess_level: mean of 1/choices, or the majority's
+// share for free text.
 void summarize(BenchResult* result);
 
 std::string to_json(const BenchResult& result);

@@ -4,7 +4,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -14,6 +13,7 @@
 #include "data/image.h"
 #include "data/scene_questions.h"
 #include "data/scienceqa.h"
+#include "tests/data/folder.h"
 
 namespace tephra::data {
 namespace {
@@ -21,15 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::json;
 
-class SceneDataset : public ::testing::Test {
+class SceneDataset : public FolderTest {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "scenesXXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-  }
-  void TearDown() override { fs::remove_all(root_); }
-
   SceneDatasetOptions options(const std::string& folder) const {
     SceneDatasetOptions o;
     o.train_scenes = 60;
@@ -41,22 +34,6 @@ class SceneDataset : public ::testing::Test {
     o.out_dir = root_ + "/" + folder;
     return o;
   }
-  std::map<std::string, std::string> contents(const std::string& folder) const {
-    std::map<std::string, std::string> out;
-    for (const auto& entry : fs::recursive_directory_iterator(root_ + "/" + folder)) {
-      if (!entry.is_regular_file()) continue;
-      auto bytes = read_file(Env::posix(), entry.path().string());
-      EXPECT_TRUE(bytes.ok());
-      out[fs::relative(entry.path(), root_ + "/" + folder).string()] = *bytes;
-    }
-    return out;
-  }
-  Json json(const std::string& relative) const {
-    auto bytes = read_file(Env::posix(), root_ + "/" + relative);
-    EXPECT_TRUE(bytes.ok()) << relative;
-    return Json::parse(*bytes);
-  }
-  std::string root_;
 };
 
 TEST_F(SceneDataset, EqualOptionsGiveEqualBytes) {

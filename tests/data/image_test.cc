@@ -16,22 +16,6 @@ namespace {
 
 Result<Image> decode(const std::string& bytes) { return decode_image(std::as_bytes(std::span(bytes)), "test.png"); }
 
-// A PNG of any libpng format, for the kinds encode_png does not write.
-std::string write_png(int width, int height, uint32_t format, const std::vector<uint8_t>& pixels,
-                      const void* colormap = nullptr, int entries = 0) {
-  png_image png{};
-  png.version = PNG_IMAGE_VERSION;
-  png.width = width;
-  png.height = height;
-  png.format = format;
-  png.colormap_entries = entries;
-  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png) + 2048;
-  std::string bytes(size, '\0');
-  EXPECT_NE(png_image_write_to_memory(&png, bytes.data(), &size, 0, pixels.data(), 0, colormap), 0) << png.message;
-  bytes.resize(size);
-  return bytes;
-}
-
 std::string write_jpeg(int width, int height, int format, int subsampling, const std::vector<uint8_t>& pixels) {
   tjhandle handle = tjInitCompress();
   unsigned char* out = nullptr;
@@ -74,6 +58,31 @@ TEST(Image, PngSurvivesARoundTrip) {
     EXPECT_EQ(back->height, h);
     EXPECT_EQ(back->rgb, image.rgb);
   }
+}
+
+TEST(Image, AlphaIsKeptWhereItIsAskedFor) {
+  const auto decoded = [](const std::string& bytes) { return decode_with_alpha(std::as_bytes(std::span(bytes)), "test.png"); };
+  const auto rgba = decoded(write_png(2, 1, PNG_FORMAT_RGBA, {10, 20, 30, 0, 40, 50, 60, 128}));
+  ASSERT_TRUE(rgba.ok()) << rgba.status().to_string();
+  EXPECT_EQ(rgba->image.rgb, (std::vector<uint8_t>{10, 20, 30, 40, 50, 60}));
+  EXPECT_EQ(rgba->alpha, (std::vector<uint8_t>{0, 128}));
+  const auto gray = decoded(write_png(2, 1, PNG_FORMAT_GA, {7, 255, 9, 3}));
+  ASSERT_TRUE(gray.ok());
+  EXPECT_EQ(gray->image.rgb, (std::vector<uint8_t>{7, 7, 7, 9, 9, 9}));
+  EXPECT_EQ(gray->alpha, (std::vector<uint8_t>{255, 3}));
+  const uint8_t colors[] = {1, 2, 3, 255, 4, 5, 6, 77};  // a palette, with a tRNS chunk for the second entry
+  const auto palette = decoded(write_png(2, 1, PNG_FORMAT_RGBA_COLORMAP, {1, 0}, colors, 2));
+  ASSERT_TRUE(palette.ok());
+  EXPECT_EQ(palette->image.rgb, (std::vector<uint8_t>{4, 5, 6, 1, 2, 3}));
+  EXPECT_EQ(palette->alpha, (std::vector<uint8_t>{77, 255}));
+  const auto opaque = decoded(png_text(gradient(3, 2)));
+  ASSERT_TRUE(opaque.ok());
+  EXPECT_EQ(opaque->image.rgb, gradient(3, 2).rgb);
+  EXPECT_EQ(opaque->alpha, std::vector<uint8_t>(6, 255));
+  const auto jpeg = decoded(write_jpeg(16, 8, TJPF_RGB, TJSAMP_444, gradient(16, 8).rgb));
+  ASSERT_TRUE(jpeg.ok());
+  EXPECT_EQ(jpeg->alpha, std::vector<uint8_t>(128, 255));
+  EXPECT_EQ(decoded(png_text(gradient(3, 2)).substr(0, 50)).status().code(), Code::kCorruption);
 }
 
 TEST(Image, AlphaIsDroppedAndNotBlended) {

@@ -70,6 +70,16 @@ TEST(Recipe, MakesPathsAbsoluteAgainstItsFolder) {
   EXPECT_EQ(recipe.find_dataset("chats")->option("conversations"), "/recipes/chats.json");
 }
 
+TEST(Recipe, EveryShippedOneLoads) {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(TEPHRA_SOURCE_DIR "/recipes")) {
+    if (entry.path().extension() != ".yaml") continue;
+    ++count;
+    EXPECT_EQ(to_string(load_recipe(entry.path().string()).diagnostics), "");
+  }
+  EXPECT_GE(count, 4);
+}
+
 TEST(Recipe, AppliesOverridesInOrder) {
   const Recipe recipe =
       loaded(kSmall, {"gang.ranks=4", "gang.ranks=1", "stages[1].optimizer.lr=1e-4", "stages.align.steps=3",

@@ -6,6 +6,9 @@
 
 #include <filesystem>
 
+#include "base/env.h"
+#include "data/image.h"
+
 namespace tephra::eval {
 namespace {
 
@@ -64,6 +67,122 @@ TEST_F(Questions, ScoresAreThoseOfTheAnswers) {
   EXPECT_EQ(result->counts.at("unparsed"), n / 2);
   EXPECT_EQ(result->metrics.at("accuracy_swapped"), 0);
   EXPECT_EQ(result->columns.size(), 9u);
+}
+
+TEST_F(Questions, ALimitLeavesQuestionsOfTheWholeListOnceAndInOrder) {
+  BenchSpec spec;
+  const auto all = load_questions(spec, dataset_);
+  ASSERT_TRUE(all.ok());
+  std::map<std::string, size_t> place;
+  for (size_t i = 0; i < all->questions.size(); ++i) place[all->questions[i].id] = i;
+  const size_t n = all->questions.size();  // 28
+  ASSERT_EQ(n, 28u);
+  spec.limit = 5;
+  const auto some = load_questions(spec, dataset_);
+  ASSERT_TRUE(some.ok());
+  ASSERT_EQ(some->questions.size(), 5u);
+  for (size_t i = 0; i < 5; ++i) {
+    EXPECT_GE(place.at(some->questions[i].id), i * n / 5);
+    EXPECT_LT(place.at(some->questions[i].id), (i + 1) * n / 5);
+  }
+  for (int64_t enough : {28, 29, 0}) {
+    spec.limit = enough;
+    EXPECT_EQ(load_questions(spec, dataset_)->questions.size(), n);
+  }
+}
+
+TEST_F(Questions, AScienceQaPictureThatIsAbsentIsNotAskedWithAndCounted) {
+  BenchSpec spec;
+  spec.swap_images = true;
+  const auto before = load_questions(spec, dataset_);
+  ASSERT_TRUE(before.ok());
+  ASSERT_FALSE(before->questions[0].image.empty());
+  std::filesystem::remove(before->questions[0].image);
+  const auto set = load_questions(spec, dataset_);
+  ASSERT_TRUE(set.ok()) << set.status().message();
+  EXPECT_EQ(set->questions[0].image, "");
+  EXPECT_EQ(set->questions[0].turns[0].value.find("<image>"), std::string::npos);
+  for (const Question& q : set->questions) EXPECT_NE(q.swapped_image, before->questions[0].image);
+  const auto result = score_bench(spec, *set, {});
+  ASSERT_TRUE(result.ok());
+  EXPECT_EQ(result->counts.at("images_absent"), 1);
+  EXPECT_EQ(result->counts.at("images"), before->questions.size() - 4 - 1);  // the last 4 are told in words
+}
+
+class VqaQuestions : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "/vqa-XXXXXX";
+    root_ = mkdtemp(pattern.data());
+    // Of "is it red?" training says yes twice and no once; blue is the most frequent answer of all.
+    split("train", R"([["is it red?", "yes", 0], ["what color is it?", "blue", 0], ["is it red?", "no", 1], ["what color is it?", "blue", 1],
+      ["is it red?", "yes", 2], ["what color is it?", "blue", 2], ["what color is it?", "red", 3]])", 4);
+    split("test", R"([["is it red?", "yes", 0], ["what color is it?", "red", 0], ["is it red?", "no", 1], ["what color is it?", "blue", 1],
+      ["what shape is it?", "circle", 2]])", 3);
+    auto made = data::prepare_dataset("easy_vqa", {{"path", root_ + "/easy"}}, root_ + "/store");
+    ASSERT_TRUE(made.ok()) << made.status().message();
+    dataset_ = *made;
+    spec_.kind = "vqa";
+    spec_.swap_images = true;
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  void split(const std::string& name, const char* questions, int pictures) const {
+    const std::string folder = root_ + "/easy/" + name;
+    std::filesystem::create_directories(folder + "/images");
+    ASSERT_TRUE(write_file_atomic(Env::posix(), folder + "/questions.json", questions).ok());
+    const auto png = data::encode_png({1, 1, {1, 2, 3}});
+    for (int i = 0; i < pictures; ++i)
+      ASSERT_TRUE(write_file_atomic(Env::posix(), folder + "/images/" + std::to_string(i) + ".png",
+                                    {reinterpret_cast<const char*>(png->data()), png->size()}).ok());
+  }
+
+  std::string root_;
+  data::PreparedDataset dataset_;
+  BenchSpec spec_;
+};
+
+TEST_F(VqaQuestions, AreAskedOneByOneWithAPictureAndAnother) {
+  const auto set = load_questions(spec_, dataset_);
+  ASSERT_TRUE(set.ok()) << set.status().message();
+  ASSERT_EQ(set->questions.size(), 5u);
+  for (const Question& q : set->questions) {
+    ASSERT_EQ(q.turns.size(), 1u);
+    EXPECT_TRUE(q.turns[0].value.starts_with("<image>\n"));
+    EXPECT_TRUE(q.turns[0].value.ends_with("\nAnswer the question using a single word or phrase."));
+    EXPECT_TRUE(std::filesystem::exists(q.image)) << q.image;
+    EXPECT_TRUE(std::filesystem::exists(q.swapped_image)) << q.swapped_image;
+    EXPECT_NE(q.image, q.swapped_image);
+  }
+  EXPECT_EQ(set->questions[1].category, "color");
+  EXPECT_EQ(set->questions[4].category, "shape");
+  spec_.split = "val";
+  EXPECT_EQ(load_questions(spec_, dataset_).status().code(), Code::kNotFound);
+}
+
+TEST_F(VqaQuestions, ScoresTheModelAndThoseThatDoNotLook) {
+  const auto set = load_questions(spec_, dataset_);
+  ASSERT_TRUE(set.ok());
+  const char* const said[] = {"Yes.", "The red", "yes", "green", "a circle"};
+  std::map<std::string, std::string> answers;
+  for (size_t i = 0; i < set->questions.size(); ++i) {
+    answers[answer_key(set->questions[i].id, false)] = said[i];
+    answers[answer_key(set->questions[i].id, true)] = i == 0 ? "yes" : "no";
+  }
+  const auto result = score_bench(spec_, *set, answers);
+  ASSERT_TRUE(result.ok());
+  EXPECT_DOUBLE_EQ(result->metrics.at("accuracy"), 3 / 5.0);
+  EXPECT_DOUBLE_EQ(result->metrics.at("accuracy_swapped"), 2 / 5.0);  // "yes" and "no" of the two questions about red
+  EXPECT_DOUBLE_EQ(result->metrics.at("majority"), 1 / 5.0);          // blue
+  EXPECT_DOUBLE_EQ(result->metrics.at("blind"), 2 / 5.0);             // yes; blue, also for the shape that was never asked
+  EXPECT_DOUBLE_EQ(result->metrics.at("guess_level"), 1 / 5.0);
+  ASSERT_EQ(result->columns.size(), 3u);
+  EXPECT_EQ(result->columns[2].name, "yes/no");
+  EXPECT_EQ(result->columns[2].correct, 1);
+  EXPECT_EQ(result->columns[2].count, 2);
+  EXPECT_EQ(result->cases[1].parsed, "red");
+  EXPECT_EQ(result->cases[3].baselines, (std::map<std::string, bool>{{"majority", true}, {"blind", true}}));
+  EXPECT_EQ(result->cases[0].question, "is it red?\nAnswer the question using a single word or phrase.");
 }
 
 TEST_F(Questions, UnknownKindsAndPartsAreErrors) {

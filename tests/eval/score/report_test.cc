@@ -122,6 +122,44 @@ TEST_F(ReportTest, ShowsTheNineColumnsStageByStage) {
   EXPECT_EQ(table["rows"][2][1]["text"], "40");
 }
 
+TEST_F(ReportTest, BlindAndSwappedPicturesAreSeparateFigures) {
+  ReportInput in = input();
+  for (auto& stage : in.stages) {
+    BenchResult& result = stage.benches[0];
+    result.kind = "vqa";
+    result.columns.clear();
+    for (size_t i = 0; i < result.cases.size(); ++i) {
+      result.cases[i].category = i < 10 ? "color" : "shape";
+      result.cases[i].baselines = {{"majority", i < 4}, {"blind", i < 15}};
+    }
+    summarize(&result);
+  }
+  in.baselines = baselines_of({"majority", "blind", "none"}, in.stages);
+  ASSERT_EQ(in.baselines.size(), 2u);
+  const auto json = nlohmann::json::parse(render_report(in).at("report.json"));
+  const auto& headline = json["tables"][0];
+  EXPECT_EQ(headline["header"][6], "majority");
+  EXPECT_EQ(headline["header"][7], "blind");
+  EXPECT_EQ(headline["rows"][0][6]["text"], "10.0");
+  EXPECT_EQ(headline["rows"][0][7]["text"], "37.5");
+  EXPECT_EQ(headline["rows"][2][1]["text"], "picture questions, swapped pictures");
+  EXPECT_EQ(headline["rows"][2][4]["text"], "25.0");
+  const auto& columns = json["tables"][2];
+  EXPECT_EQ(columns["header"], (std::vector<std::string>{"Stage", "color", "shape"}));
+  ASSERT_EQ(columns["rows"].size(), 5u);
+  EXPECT_EQ(columns["rows"][2][0]["text"], "blind");
+  EXPECT_EQ(columns["rows"][2][1]["text"], "100.00");
+  EXPECT_EQ(columns["rows"][2][2]["text"], "16.67");
+  EXPECT_THAT(json["summary"].get<std::string>(), HasSubstr("knowing the questions without their pictures 37.5 %"));
+}
+
+TEST_F(ReportTest, SaysHowManyPicturesWereAbsent) {
+  ReportInput in = input();
+  in.stages[1].benches[0].counts["images_absent"] = 12;
+  EXPECT_THAT(make_report_view(in).benches[0].findings,
+              ::testing::Contains("tune: 12 questions were asked without their picture, whose file is absent."));
+}
+
 TEST_F(ReportTest, FetchesNothing) {
   const std::string html = render_report(input()).at("report.html");
   EXPECT_THAT(html, Not(HasSubstr("http://")));

@@ -56,6 +56,23 @@ TEST(Summarize, GuessesTheMajorityWhereThereAreNoChoices) {
   EXPECT_DOUBLE_EQ(result.metrics["guess_level"], 0.6);
 }
 
+TEST(Summarize, TakesTheCasesBaselinesInsteadOfTheReferences) {
+  BenchResult result = sample();
+  for (size_t i = 0; i < result.cases.size(); ++i) {
+    result.cases[i].choices.clear();
+    result.cases[i].baselines = {{"majority", i < 2}, {"blind", i < 7}};
+  }
+  summarize(&result);
+  EXPECT_EQ(result.counts["majority_correct"], 2);
+  EXPECT_DOUBLE_EQ(result.metrics["majority"], 0.2);
+  EXPECT_DOUBLE_EQ(result.metrics["blind"], 0.7);
+  EXPECT_DOUBLE_EQ(result.metrics["guess_level"], 0.2);
+  EXPECT_DOUBLE_EQ(result.metrics["accuracy_swapped"], 0.125);  // another figure than blind
+  const auto again = from_json(to_json(result));
+  ASSERT_TRUE(again.ok()) << again.status().to_string();
+  EXPECT_EQ(again->cases[5].baselines, result.cases[5].baselines);
+}
+
 TEST(Summarize, OfNothingIsNothing) {
   BenchResult result;
   summarize(&result);
