@@ -32,7 +32,7 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
   std::set<std::string> train(stage.train.begin(), stage.train.end());
   if (stage.kind == "contrastive") {
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_clip_config(recipe.model.vision));
-    plan.units = model::make_clip_units(config, {"vision", "text"});
+    plan.units = model::make_clip_units(config, model::kClipGroups);
   } else if (stage.kind == "language_model") {
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_llama_config(recipe.model.language));
     plan.units = model::make_lm_units(config, train);

@@ -71,6 +71,7 @@ struct Answer {
 struct Answers {
   std::string task;
   std::vector<Answer> answers;
+  int64_t total = 0;  // what all ranks together are to answer in this attempt; 0: not known
 };
 
 // The rank's last word on its task.

@@ -129,6 +129,7 @@ void fill(v1::Envelope& e, const ShardWritten& m) {
 void fill(v1::Envelope& e, const Answers& m) {
   auto& w = *e.mutable_answers();
   w.set_task(m.task);
+  w.set_total(m.total);
   for (const Answer& answer : m.answers) {
     auto& a = *w.add_answers();
     a.set_question_id(answer.question_id);
@@ -262,7 +263,8 @@ Result<RankMessage> from(const v1::ShardWritten& w) {
   return RankMessage(ShardWritten{w.stage(), w.step(), w.shard_summary(), w.metadata_json()});
 }
 Result<RankMessage> from(const v1::Answers& w) {
-  Answers answers{w.task(), {}};
+  TEPHRA_RETURN_IF_ERROR(not_negative(w.total(), "answers.total"));
+  Answers answers{w.task(), {}, w.total()};
   answers.answers.reserve(w.answers_size());
   for (const auto& a : w.answers()) {
     TEPHRA_RETURN_IF_ERROR(not_empty(a.question_id(), "answers.question_id"));

@@ -502,6 +502,7 @@ void JobRunner::answered(const cluster::Answers& answers) {
       make_event(JobEvent::Kind::kBenchProgress, answers.task + ": " + std::to_string(answers_) + " answers");
   event.bench = answers.task;
   event.done = answers_;
+  event.total = answers.total;
   services_.publish(std::move(event));
 }
 

@@ -204,7 +204,7 @@ Status Writer::write_scienceqa() {
 }
 
 // What a language model can learn of this world without seeing it, of scenes told where a picture would stand (as a chart, or in
-// words): half of the documents put a chart into words, the others talk about it and answer questions on it. Train layouts only.
+// words): a few documents put it into words as stage 1 does, most ask about it, then have it described. Train layouts only.
 Status Writer::write_corpus() {
   if (options_.corpus_scenes == 0) return ok_status();
   Json documents = Json::array();
@@ -215,13 +215,15 @@ Status Writer::write_corpus() {
     const Scene scene = scene_at(seed, SceneSplit::kTrain, index);
     const std::string id = "text-" + numbered(i), told_as = random_below(8, {key, 1}) == 0 ? caption_variant(scene, key) : chart(scene);
     const uint64_t form = random_below(12, {key, 2});
-    if (form < 6) {
+    if (form == 0) {
       documents.push_back({{"id", id}, {"text", told_as + " " + caption(scene) + "\n"}});
-    } else if (form == 6) {
+    } else if (form == 1) {
       TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, exchange_of(told(scene_question(seed, SceneSplit::kTrain, index))));
       documents.push_back(sample_json(id, "", {std::move(in_hint)}));
     } else {
       TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, talk_of_all_kinds(scene, key));
+      // Last, so that the questions have to be answered from the chart and not from the caption.
+      turns.push_back({kDescribePrompts[key % 2], caption(scene)});
       documents.push_back(sample_json(id, "", turns, told_as + "\n"));
     }
   }

@@ -15,5 +15,5 @@ train() {  # RECIPE STAGE OUT
   "$tephra" ckpt export "$job" --store "$store" --out "recipes/base/$3" --dtype bfloat16
 }
 train base-clip contrast vision
-train base-lm read language
+train base-lm reread language
 du -ch recipes/base/vision recipes/base/language | tail -1

@@ -51,9 +51,10 @@ Status evaluate_bench(const TaskContext& context) {
   options.template_name = context.stage().template_name == "plain" ? "v1" : context.stage().template_name;
   if (!context.options.answers_file.empty()) options.answered = answered_keys(context.options.answers_file);
   options.stop = [&] { return context.link->stop_requested(); };
+  const auto total = eval::answer_count(questions) - static_cast<int64_t>(options.answered.size());
   context.vitals->phase = "evaluate";
   return eval::run_bench(*generator, *tokenizer, preprocess, questions, options, [&](const std::string& key, const std::string& text) {
-    return context.link->send(cluster::Answers{bench->name, {{key, text, ""}}});
+    return context.link->send(cluster::Answers{bench->name, {{key, text, ""}}, total});
   });
 }
 

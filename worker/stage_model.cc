@@ -68,7 +68,7 @@ Result<StageModel> build_clip(const TaskContext& context) {
   const std::string dir = context.options.model_dir + "/vision";
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_clip_config(dir));
   StageModel m;
-  m.units = model::make_clip_units(config, {"vision", "text"});  // the towers learn together, whatever is kept of them later
+  m.units = model::make_clip_units(config, model::kClipGroups);
   m.modules = model::make_clip_modules(config);
   TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(dir));
   TEPHRA_ASSIGN_OR_RETURN(m.preprocess, data::load_preprocess(dir));

@@ -110,15 +110,19 @@ void keep_spread(std::vector<Question>& questions, int64_t limit) {
   questions = std::move(out);
 }
 
+// A round dance in a drawn order: with a fixed stride a list that goes round in kinds and answers would give a question the
+// picture of one with the same answer.
 void add_swaps(std::vector<Question>& questions) {
-  std::vector<size_t> with_image;
+  static const uint64_t kPurpose = key_of("eval/swapped pictures");
+  std::vector<size_t> with_image, order;
   for (size_t i = 0; i < questions.size(); ++i)
     if (!questions[i].image.empty()) with_image.push_back(i);
-  size_t n = with_image.size();
+  const size_t n = with_image.size();
+  for (size_t i = 0; i < n; ++i) order.push_back(with_image[permute(i, n, {kPurpose})]);
   for (size_t i = 0; i < n; ++i) {
-    Question& q = questions[with_image[i]];
-    for (size_t hop = 0; hop < n && q.swapped_image.empty(); ++hop) {
-      const std::string& other = questions[with_image[(i + n / 2 + hop) % n]].image;
+    Question& q = questions[order[i]];
+    for (size_t hop = 1; hop < n && q.swapped_image.empty(); ++hop) {
+      const std::string& other = questions[order[(i + hop) % n]].image;
       if (other != q.image) q.swapped_image = other;
     }
   }
@@ -152,6 +156,11 @@ Judged judge(const BenchSpec& spec, AnswerRule rule, const Question& q, const st
 }  // namespace
 
 std::string answer_key(const std::string& question_id, bool swapped) { return swapped ? question_id + "#swapped" : question_id; }
+
+int64_t answer_count(const QuestionSet& set) {
+  const auto swapped = std::count_if(set.questions.begin(), set.questions.end(), [](const Question& q) { return !q.swapped_image.empty(); });
+  return static_cast<int64_t>(set.questions.size()) + swapped;
+}
 
 Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDataset& dataset) {
   QuestionSet set;

@@ -64,12 +64,15 @@ struct QuestionSet {
 };
 
 // Order, the subset that `limit` leaves and swaps are pure functions of the files. Each picture question takes the picture of
-// the one half-way round the list whose picture is another file. A ScienceQA problem whose picture's file is absent is asked
+// the next one, in a drawn order, whose picture is another file. A ScienceQA problem whose picture's file is absent is asked
 // without. Baselines of vqa come from the dataset's split train (eval/score/vqa.h).
 Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDataset& dataset);
 
 // Key of an answer: the question's id, with "#swapped" behind it when it was asked with the swapped picture.
 std::string answer_key(const std::string& question_id, bool swapped);
+
+// Questions, and those of them that are asked once more with another picture.
+int64_t answer_count(const QuestionSet& set);
 
 // answers: answer_key -> text. Missing answers count as unparsed. Fills everything in BenchResult.
 Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, const std::map<std::string, std::string>& answers);

@@ -49,6 +49,9 @@ enum ClipTextHeadTensor { kTextNormWeight, kTextNormBias, kTextProjection, kLogi
 // as if every token were an image patch, an upper bound.
 std::vector<sharding::UnitSpec> make_units(const ModelConfig& config, const std::set<std::string>& trainable);
 
+// What contrastive training trains: the towers learn together, whatever is kept of them later.
+inline const std::set<std::string> kClipGroups = {"vision", "text"};
+
 // "vision.embed", all "vision.block.i", "vision.head", "text.embed", "text.block.i", "text.head". Groups: "vision",
 // "text". Costs are per image-text pair.
 std::vector<sharding::UnitSpec> make_clip_units(const ClipConfig& config, const std::set<std::string>& trainable);

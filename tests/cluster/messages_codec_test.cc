@@ -66,7 +66,8 @@ TEST(MessagesCodec, CarriesEveryFieldOfARank) {
   EXPECT_EQ(shard.shard_summary, bytes);
   EXPECT_EQ(shard.metadata_json, "{}");
 
-  const Answers answers = trip(Answers{"scienceqa", {{"1", "Die Antwort ist €.", "{\"a\":1}"}, {"2", "", ""}}});
+  const Answers answers = trip(Answers{"scienceqa", {{"1", "Die Antwort ist €.", "{\"a\":1}"}, {"2", "", ""}}, 361});
+  EXPECT_EQ(answers.total, 361);
   EXPECT_EQ(answers.task, "scienceqa");
   ASSERT_EQ(answers.answers.size(), 2u);
   EXPECT_EQ(answers.answers[0].question_id, "1");

@@ -48,6 +48,24 @@ TEST_F(Questions, PicturesSwapWithOtherPictures) {
   EXPECT_GE(with_picture, 20);
 }
 
+// The list goes round in kinds and answers; were the swaps in step with it, a wrong picture would give right answers.
+TEST_F(Questions, ASwappedPictureRarelyBelongsToAQuestionWithTheSameAnswer) {
+  auto made = data::prepare_dataset("scenes", {{"train_scenes", "4"}, {"test_questions", "192"}, {"text_questions", "0"}}, root_);
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  BenchSpec spec;
+  spec.swap_images = true;
+  auto set = load_questions(spec, *made);
+  ASSERT_TRUE(set.ok());
+  std::map<std::string, const Question*> by_image;
+  for (const Question& q : set->questions) by_image[q.image] = &q;
+  int same = 0;
+  for (const Question& q : set->questions) {
+    const Question& other = *by_image.at(q.swapped_image);
+    same += other.reference == q.reference && other.category == q.category;
+  }
+  EXPECT_LT(same, 192 / 4);  // by chance 1 in 4 of the third or so that are of the same subject
+}
+
 TEST_F(Questions, ScoresAreThoseOfTheAnswers) {
   BenchSpec spec;
   spec.answer_rule = "letter";
