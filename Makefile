@@ -52,10 +52,10 @@ install: build
 	@cmake --install $(BUILD) --prefix $(PREFIX)
 
 format:
-	@git ls-files '*.h' '*.cc' | xargs clang-format -i
+	@git ls-files '*.h' '*.cc' '*.cu' | xargs clang-format -i
 
-lint:
-	@git ls-files '*.cc' | xargs -P 2 -n 1 clang-tidy --quiet -p $(BUILD)
+lint: build  # build: sources include generated headers
+	@scripts/lint.sh $(BUILD)
 
 clean:
 	@rm -rf build

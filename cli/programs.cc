@@ -3,18 +3,16 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <climits>
 #include <cstdlib>
+
+#include "base/program.h"
 
 namespace tephra::cli {
 
 Result<std::string> find_worker() {
   if (const char* named = std::getenv("TEPHRA_WORKER"); named != nullptr && *named != '\0') return std::string(named);
-  char self[PATH_MAX];
-  ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-  if (n <= 0) return errno_status(errno, "readlink /proc/self/exe");
-  std::string path(self, static_cast<size_t>(n));
-  path = path.substr(0, path.rfind('/')) + "/tephra-worker";
+  TEPHRA_ASSIGN_OR_RETURN(std::string path, program_folder());
+  path += "/tephra-worker";
   if (access(path.c_str(), X_OK) != 0)
     return Status(Code::kUnavailable, "the program tephra-worker is not at " + path + "; build it (make) or set TEPHRA_WORKER");
   return path;

@@ -1,5 +1,6 @@
 // One process's (or thread's) membership of a fixed group of ranks. The transport is chosen when the group is made;
-// callers cannot tell. Implementations: self (world size 1), threads (tests and one process), MPI (cluster/mpi), NCCL.
+// callers cannot tell. Implementations: self (world size 1), threads (tests and one process), MPI (cluster/mpi), NCCL
+// (cluster/nccl; its buffers are device memory, everyone else's are host memory).
 //
 // Threading: every method is called from one thread, the communication thread, and blocks it.
 // Collective methods: all ranks call the same methods in the same order with equal count and dtype. Each call carries a
@@ -58,6 +59,10 @@ class Communicator {
 
   virtual Status broadcast(Buffer data, int root, Deadline deadline) = 0;
   virtual Status barrier(Deadline deadline) = 0;
+
+  // Ok, or the failure that the next collective would return: looks, without waiting, whether a peer has aborted. Not a
+  // collective. For whoever waits for something else that a lost peer would have done.
+  virtual Status probe() = 0;
 
   // Tells the peers that this rank is leaving, so that they fail with kPeerLost and do not wait. Any thread.
   virtual void abort(const Status& reason) = 0;

@@ -33,6 +33,7 @@ class SelfCommunicator final : public Communicator {
     ++sequence_;
     return failure();
   }
+  Status probe() override { return failure(); }
   void abort(const Status& reason) override {
     std::lock_guard lock(mutex_);
     if (failure_.ok()) failure_ = reason;

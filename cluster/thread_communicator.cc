@@ -65,6 +65,12 @@ class Group {
         lock, rank, deadline, [&] { return trades_[peer].taken >= round; }, where);
   }
 
+  // A member that was destroyed does not count: it may have left in order, after the last collective.
+  Status probe(int rank) {
+    std::lock_guard lock(mutex_);
+    return failure_of(rank);
+  }
+
   void abort(int rank, const Status& reason) {
     std::lock_guard lock(mutex_);
     if (!failure_.ok()) return;
@@ -191,6 +197,7 @@ class ThreadCommunicator final : public Communicator, private PairExchange {
     return group_->meet(rank_, barrier_header(++sequence_), nullptr, deadline);
   }
 
+  Status probe() override { return group_->probe(rank_); }
   void abort(const Status& reason) override { group_->abort(rank_, reason); }
 
  private:

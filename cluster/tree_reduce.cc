@@ -1,7 +1,6 @@
 #include "cluster/tree_reduce.h"
 
 #include <cstring>
-#include <vector>
 
 namespace tephra::cluster {
 namespace {
@@ -22,34 +21,38 @@ void add(const float* lower, const float* upper, float* out, size_t count) {
 }
 }  // namespace
 
+std::vector<TreeRound> tree_rounds(int rank, int world_size) {
+  std::vector<TreeRound> rounds;
+  for (int distance = 1; distance < world_size; distance *= 2) {
+    TreeRound& round = rounds.emplace_back();
+    round.peer = rank ^ distance;
+    round.last = distance * 2 == world_size;
+    // Both ends agree in the bits below `distance`, so the i-th slice that one sends is the i-th that the other keeps.
+    for (int index = rank % distance; index < world_size; index += distance) {
+      ((index & distance) == (rank & distance) ? round.kept : round.sent).push_back(index);
+    }
+  }
+  return rounds;
+}
+
 Status reduce_scatter_tree(PairExchange& transport, int rank, int world_size, std::span<float> full,
                            std::span<float> shard, Deadline deadline) {
   const size_t slice_size = shard.size();
   auto slice = [&](int index) { return full.subspan(static_cast<size_t>(index) * slice_size, slice_size); };
 
-  for (int distance = 1; distance < world_size; distance *= 2) {
-    const int peer = rank ^ distance;
-    const bool last = distance * 2 == world_size;
+  for (const TreeRound& round : tree_rounds(rank, world_size)) {
     std::vector<std::span<const float>> outgoing;
-    std::vector<int> kept;
-    // Both ends agree in the bits below `distance`, so the i-th slice that one sends is the i-th that the other keeps.
-    for (int index = rank % distance; index < world_size; index += distance) {
-      if ((index & distance) == (rank & distance)) {
-        kept.push_back(index);
-      } else {
-        outgoing.push_back(slice(index));
-      }
-    }
+    for (int index : round.sent) outgoing.push_back(slice(index));
     auto consume = [&](size_t piece, size_t offset, std::span<const float> theirs) {
-      float* mine = slice(kept[piece]).data() + offset;
-      float* out = last ? shard.data() + offset : mine;  // the last round keeps one slice, the result
-      if (peer < rank) {
+      float* mine = slice(round.kept[piece]).data() + offset;
+      float* out = round.last ? shard.data() + offset : mine;  // the last round keeps one slice, the result
+      if (round.peer < rank) {
         add(theirs.data(), mine, out, theirs.size());
       } else {
         add(mine, theirs.data(), out, theirs.size());
       }
     };
-    TEPHRA_RETURN_IF_ERROR(transport.exchange(peer, outgoing, consume, deadline));
+    TEPHRA_RETURN_IF_ERROR(transport.exchange(round.peer, outgoing, consume, deadline));
   }
   if (world_size == 1 && shard.data() != full.data()) std::memmove(shard.data(), full.data(), shard.size_bytes());
   return {};

@@ -8,10 +8,22 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "cluster/communicator.h"
 
 namespace tephra::cluster {
+
+// One round, as one rank sees it. sent[i] and kept[i] are slice indices in rising order; the peer's kept slices are this
+// rank's sent ones, in the same order.
+struct TreeRound {
+  int peer = 0;
+  bool last = false;  // one slice is left, the result
+  std::vector<int> sent;
+  std::vector<int> kept;
+};
+// The rounds of `rank`, first to last; none when world_size (a power of two) is 1.
+std::vector<TreeRound> tree_rounds(int rank, int world_size);
 
 // The primitive of a transport: two ranks trade pieces, both ways at once.
 class PairExchange {

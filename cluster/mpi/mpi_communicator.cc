@@ -7,7 +7,6 @@
 #include "cluster/mpi/mpi_communicator.h"
 
 #include <mpi.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,6 +14,7 @@
 #include <functional>
 #include <mutex>
 
+#include "cluster/backoff.h"
 #include "cluster/collective.h"
 #include "cluster/tree_reduce.h"
 
@@ -48,26 +48,6 @@ Status mpi_status(int code, const char* call) {
   }
 }
 
-// Waits politely: ranks may outnumber cores, and the compute thread wants this one. Short waits are spun through.
-class Backoff {
- public:
-  void progress() { idle_since_ = {}; }
-  void idle() {
-    const SteadyTime now = std::chrono::steady_clock::now();
-    if (idle_since_ == SteadyTime{}) idle_since_ = now;
-    const auto waited = now - idle_since_;
-    if (waited < std::chrono::microseconds(20)) return;
-    if (waited < std::chrono::microseconds(300)) {
-      sched_yield();
-    } else {
-      usleep(50);
-    }
-  }
-
- private:
-  SteadyTime idle_since_{};
-};
-
 class MpiCommunicator final : public Communicator, private PairExchange {
  public:
   static Result<std::unique_ptr<Communicator>> make() {
@@ -83,6 +63,7 @@ class MpiCommunicator final : public Communicator, private PairExchange {
   Status reduce_scatter_tree(Buffer full, Buffer shard, Deadline deadline) override;
   Status broadcast(Buffer data, int root, Deadline deadline) override;
   Status barrier(Deadline deadline) override { return meet(barrier_header(++sequence_), deadline); }
+  Status probe() override;
   void abort(const Status& reason) override;
 
  private:
@@ -333,6 +314,13 @@ Status MpiCommunicator::exchange(int peer, std::span<const std::span<const float
   scratch_.resize(kChunksInFlight * kChunkFloats);
   ChunkedTrade trade(comm_, peer, outgoing, scratch_.data());
   return poll(deadline, [&](bool& progress) { return trade.step(progress, consume); });
+}
+
+Status MpiCommunicator::probe() {
+  std::lock_guard lock(mutex_);
+  if (!failure_.ok()) return failure_;
+  const Status gone = check_goodbye();
+  return gone.ok() ? gone : fail(gone);
 }
 
 void MpiCommunicator::abort(const Status& reason) {

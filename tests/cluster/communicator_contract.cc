@@ -183,7 +183,7 @@ void barrier_waits_for_all(Communicator& c) {
 
 void expect_stays_failed(Communicator& c, const Status& first) {
   std::vector<float> data(4 * c.world_size());
-  const Status again[] = {c.barrier(soon()), c.broadcast(floats(data), 0, soon()),
+  const Status again[] = {c.probe(), c.barrier(soon()), c.broadcast(floats(data), 0, soon()),
                           c.all_gather(part(data, 0, 4), floats(data), soon()),
                           c.reduce_scatter_tree(floats(data), part(data, 0, 4), soon())};
   for (const Status& status : again) {
@@ -228,6 +228,21 @@ void peers_learn_of_an_abort(Communicator& c) {
   expect_stays_failed(c, status);
 }
 
+// Without any collective: for a rank that waits for something else.
+void probe_sees_an_abort(Communicator& c) {
+  EXPECT_TRUE(c.probe().ok() || c.rank() != 1);
+  if (c.rank() == 1) {
+    c.abort(Status(Code::kNoSpace, "disk full in test"));
+    EXPECT_EQ(c.probe().code(), Code::kNoSpace);
+    return;
+  }
+  Status status;
+  for (const Deadline limit = soon(); status.ok() && !limit.passed(); std::this_thread::yield()) status = c.probe();
+  EXPECT_EQ(status.code(), Code::kPeerLost) << status.to_string();
+  EXPECT_NE(status.message().find("disk full in test"), std::string::npos) << status.message();
+  expect_stays_failed(c, status);
+}
+
 // A wait is ended by an abort from another thread of the same rank. The last rank never comes, so nothing else can end
 // it.
 void own_abort_ends_the_wait(Communicator& c) {
@@ -267,6 +282,7 @@ const std::vector<ContractCase>& contract_cases() {
       {"NamesBothCollectivesOnMismatch", names_both_collectives_on_mismatch, true, 2},
       {"FindsOtherCounts", finds_other_counts, true, 2},
       {"PeersLearnOfAnAbort", peers_learn_of_an_abort, true, 2},
+      {"ProbeSeesAnAbort", probe_sees_an_abort, true, 2},
       {"OwnAbortEndsTheWait", own_abort_ends_the_wait, true, 2},
       {"GivesUpAtTheDeadline", gives_up_at_the_deadline, true, 2},
   };

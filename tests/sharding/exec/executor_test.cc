@@ -286,6 +286,7 @@ class FailingCommunicator : public cluster::Communicator {
     return inner_->broadcast(data, root, deadline);
   }
   Status barrier(Deadline deadline) override { return inner_->barrier(deadline); }
+  Status probe() override { return inner_->probe(); }
   void abort(const Status& reason) override { inner_->abort(reason); }
   static Status failure() { return Status(Code::kPeerLost, "the wire was cut"); }
 
