@@ -16,7 +16,7 @@ if [ ! -e "$stamp" ]; then
     echo "real-small: could not download easy-vqa $EASY_VQA. It needs PyPI; behind a proxy set PIP_INDEX_URL, then run again." >&2; exit 3; }
   wheel=$(echo .deps/easy-vqa/*.whl)
   echo "$EASY_VQA_SHA256  $wheel" | sha256sum --check --quiet || {
-    echo "real-small: $wheel is not the file that was published as easy-vqa $EASY_VQA; remove it, and look at what PIP_INDEX_URL names." >&2; exit 3; }
+    echo "real-small: $wheel is not the file that was published as easy-vqa $EASY_VQA and is not used. Look at what PIP_INDEX_URL names, then run again." >&2; exit 3; }
   python3 -m zipfile -e "$wheel" .deps/easy-vqa
   rm "$wheel"
   touch "$stamp"

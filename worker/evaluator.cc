@@ -45,8 +45,6 @@ Status evaluate_bench(const TaskContext& context) {
   options.world_size = context.communicator->world_size();
   options.batch = bench->batch;
   options.max_new_tokens = bench->max_new_tokens;
-  options.context_tokens = config.text.max_position_embeddings;
-  options.image_tokens = config.tokens_per_image();
   // A stage trained on bare captions has no questions in it, so it is asked in the words that the next stage will be trained with.
   options.template_name = context.stage().template_name == "plain" ? "v1" : context.stage().template_name;
   if (!context.options.answers_file.empty()) options.answered = answered_keys(context.options.answers_file);

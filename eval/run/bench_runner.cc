@@ -57,11 +57,12 @@ Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer, 
                  const QuestionSet& set, const RunOptions& options,
                  const std::function<Status(const std::string& key, const std::string& text)>& on_answer) {
   TEPHRA_ASSIGN_OR_RETURN(auto asks, all_asks(set, tokenizer, options));
-  const auto too_long = [&](const Ask& ask) {
-    const int64_t tokens = static_cast<int64_t>(ask.ids.size()) + (ask.image().empty() ? 0 : options.image_tokens - 1);
-    return options.context_tokens > 0 && tokens >= options.context_tokens;
+  const model::ModelConfig& config = generator.config();
+  const auto fits = [&](const Ask& ask) {
+    const int64_t tokens = static_cast<int64_t>(ask.ids.size()) + (ask.image().empty() ? 0 : config.tokens_per_image() - 1);
+    return tokens < config.text.max_position_embeddings;
   };
-  const auto unread = std::stable_partition(asks.begin(), asks.end(), [&](const Ask& ask) { return !too_long(ask); });
+  const auto unread = std::stable_partition(asks.begin(), asks.end(), fits);
   for (auto ask = unread; ask != asks.end() && options.rank == 0; ++ask) TEPHRA_RETURN_IF_ERROR(on_answer(ask->key(), ""));
   asks.erase(unread, asks.end());
   model::GenerateOptions decoding;

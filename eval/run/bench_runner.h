@@ -19,15 +19,13 @@ struct RunOptions {
   int64_t batch = 8;              // questions decoded together
   int64_t max_new_tokens = 64;
   std::string template_name = "v1";
-  int64_t context_tokens = 0;      // what the model can read and say together; 0: no bound is looked at
-  int64_t image_tokens = 1;        // that a picture becomes
   std::set<std::string> answered;  // answer keys that need not be asked again
   std::function<bool()> stop;      // asked between batches; true ends with kCancelled; may be empty
 };
 
 // Calls on_answer(answer_key, text) for each question of this rank's share, swapped ones too. Batches hold prompts of like length
-// and go round the ranks. A prompt that leaves no room for an answer within context_tokens is not asked: rank 0 gives the empty
-// answer, which counts as wrong. Blocks; an unreadable picture is an error that names question and file.
+// and go round the ranks. A prompt that fills the model's context is not asked: rank 0 gives the empty answer, which counts as
+// wrong. Blocks; an unreadable picture is an error that names question and file.
 Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer, const data::PreprocessOptions& preprocess,
                  const QuestionSet& set, const RunOptions& options,
                  const std::function<Status(const std::string& key, const std::string& text)>& on_answer);
