@@ -283,8 +283,9 @@ void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int
     for (int64_t i = 0; i < count; ++i)
       out[i] = static_cast<float>((2.0 * random_unit({seed, key, static_cast<uint64_t>(begin + i)}) - 1.0) * bound);
   } else {
+    const double deviation = ends_with(name, "vision_model.embeddings.position_embedding.weight") ? 1.0 : 0.02;
     for (int64_t i = 0; i < count; ++i)
-      out[i] = static_cast<float>(0.02 * random_normal({seed, key, static_cast<uint64_t>(begin + i)}));
+      out[i] = static_cast<float>(deviation * random_normal({seed, key, static_cast<uint64_t>(begin + i)}));
   }
 }
 

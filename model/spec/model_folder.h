@@ -36,7 +36,8 @@ std::vector<Diagnostic> check_against_units(const TensorSource& source, const st
 // Elements [begin, begin + count) of the tensor's initial value: a pure function of (seed, name, element), whatever the
 // world size. By name and shape: *norm*.weight 1; *.bias 0; logit_scale 2.6592; matrices and the patch convolution uniform
 // in +-1/sqrt(fan_in) (the default of torch.nn.Linear and Conv2d, which fits any width); embedding tables normal with
-// deviation 0.02.
+// deviation 0.02, but the vision tower's position table with 1 (the default of torch.nn.Embedding): beside embedded patches, which are
+// of that size, 0.02 is so little that a patch's features hardly tell where it is.
 void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int64_t begin, int64_t count, float* out);
 
 // `base` (may be null) with the tensors that `units` name and it lacks added at their initial values.

@@ -232,6 +232,10 @@ TEST(InitTensor, IsAFunctionOfSeedNameAndElementAlone) {
   for (float v : whole) sum += v, squares += v * v;
   EXPECT_NEAR(sum / 1000, 0, 0.003);
   EXPECT_NEAR(std::sqrt(squares / 1000), 0.02, 0.002);
+  squares = 0;
+  init_tensor("vision_tower.vision_model.embeddings.position_embedding.weight", shape, 3, 0, 1000, whole.data());
+  for (float v : whole) squares += v * v;
+  EXPECT_NEAR(std::sqrt(squares / 1000), 1, 0.1);
   init_tensor("language_model.lm_head.weight", shape, 3, 0, 1000, whole.data());
   EXPECT_LE(*std::max_element(whole.begin(), whole.end()), 0.1f);  // 1 / sqrt(100)
   EXPECT_GT(*std::max_element(whole.begin(), whole.end()), 0.09f);
