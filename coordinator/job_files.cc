@@ -163,8 +163,9 @@ Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const P
   if (bench_recipe == nullptr || !prepared.datasets.contains(bench_recipe->dataset))
     return Status(Code::kInvalidArgument, "the recipe has no bench '" + bench + "' with a dataset");
   const eval::BenchSpec spec = eval::bench_spec(*bench_recipe);
-  TEPHRA_ASSIGN_OR_RETURN(const eval::QuestionSet questions,
-                          eval::load_questions(spec, prepared.datasets.at(bench_recipe->dataset)));
+  const data::PreparedDataset& dataset = prepared.datasets.at(bench_recipe->dataset);
+  TEPHRA_ASSIGN_OR_RETURN(eval::QuestionSet questions, eval::load_questions(spec, dataset));
+  TEPHRA_RETURN_IF_ERROR(eval::add_baselines(spec, dataset, &questions));
   TEPHRA_ASSIGN_OR_RETURN(const auto answers, read_answers(stage, bench));
   TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::score_bench(spec, questions, answers));
   const std::string path = result_path(stage, bench);

@@ -32,31 +32,30 @@ Json options_json(const SceneDatasetOptions& o) {
           {"corpus_scenes", o.corpus_scenes}};
 }
 
-Result<SceneExchange> exchange_of(const ScienceQaProblem& problem) {
-  TEPHRA_ASSIGN_OR_RETURN(std::string prompt, scienceqa_prompt(problem, kPromptFormat));
-  TEPHRA_ASSIGN_OR_RETURN(std::string reply, scienceqa_reply(problem, kPromptFormat));
-  return SceneExchange{std::move(prompt), std::move(reply)};
-}
-
 // Several questions on one scene, as turns of one conversation: the picture and the system text are paid for once.
 Result<std::vector<SceneExchange>> choices_about(const Scene& scene, uint64_t key, int count) {
   std::vector<SceneExchange> out;
   for (const SceneQuestion& question : questions_about(scene, key, count)) {
-    TEPHRA_ASSIGN_OR_RETURN(SceneExchange exchange, exchange_of(question.problem));
+    TEPHRA_ASSIGN_OR_RETURN(SceneExchange exchange, scienceqa_exchange(question.problem, kPromptFormat));
     out.push_back(std::move(exchange));
   }
   return out;
 }
 
+// LLaVA's three kinds of instruction data, by the word that sample ids have for each.
+struct Talk {
+  const char* name;
+  std::vector<SceneExchange> (*about)(const Scene& scene, uint64_t key);
+};
+constexpr Talk kConversation = {"talk", conversation};
+constexpr Talk kDetail = {"detail", [](const Scene& scene, uint64_t key) { return std::vector{detailed_description(scene, key)}; }};
+constexpr Talk kReasoning = {"reason", [](const Scene& scene, uint64_t key) { return std::vector{complex_reasoning(scene, key)}; }};
+
 // Multiple-choice questions and one of the other kinds of talk in one conversation, either of them first.
 Result<std::vector<SceneExchange>> talk_of_all_kinds(const Scene& scene, uint64_t key) {
+  static constexpr Talk kKinds[] = {kDetail, kReasoning, kConversation, kConversation};
   TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, choices_about(scene, key, kQuestionsPerPicture));
-  std::vector<SceneExchange> talk;
-  switch (random_below(4, {key, 3})) {
-    case 0: talk = {detailed_description(scene, key)}; break;
-    case 1: talk = {complex_reasoning(scene, key)}; break;
-    default: talk = conversation(scene, key); break;
-  }
+  const std::vector<SceneExchange> talk = kKinds[random_below(4, {key, 3})].about(scene, key);
   turns.insert(random_below(2, {key, 4}) == 0 ? turns.begin() : turns.end(), talk.begin(), talk.end());
   return turns;
 }
@@ -128,15 +127,12 @@ Status Writer::add_instruct(int index, const Scene& scene, const std::string& im
   const uint64_t key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(index)});
   TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> choices, choices_about(scene, key, kQuestionsPerPicture));
   instruct_.push_back(sample_json("choice-" + id, image, choices));
-  switch (key % 4) {
-    case 0:
-    case 1: instruct_.push_back(sample_json("talk-" + id, image, conversation(scene, key))); break;
-    case 2: instruct_.push_back(sample_json("detail-" + id, image, {detailed_description(scene, key)})); break;
-    default: instruct_.push_back(sample_json("reason-" + id, image, {complex_reasoning(scene, key)})); break;
-  }
+  static constexpr Talk kKinds[] = {kConversation, kConversation, kDetail, kReasoning};
+  const Talk& talk = kKinds[key % 4];
+  instruct_.push_back(sample_json(std::string(talk.name) + "-" + id, image, talk.about(scene, key)));
   if (index % 4 == 0) {
     const SceneQuestion other = scene_question(options_.seed, SceneSplit::kTrain, static_cast<uint64_t>(index / 4));
-    TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_words, exchange_of(told(other)));
+    TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_words, scienceqa_exchange(told(other), kPromptFormat));
     instruct_.push_back(sample_json("text-" + id, "", {std::move(in_words)}));
   }
   return ok_status();
@@ -165,11 +161,9 @@ Status Writer::write_heldout() {
     const uint64_t key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(i), 1});
     TEPHRA_RETURN_IF_ERROR(write_picture("images/" + image, scene));
     scenes_.push_back(scene_json(scene, image, options_.image_size));
-    switch (i / kScenePlaces % 3) {  // scene_at turns through the number of objects, so each kind sees all of them
-      case 0: samples.push_back(sample_json(id, image, conversation(scene, key))); break;
-      case 1: samples.push_back(sample_json(id, image, {detailed_description(scene, key)})); break;
-      default: samples.push_back(sample_json(id, image, {complex_reasoning(scene, key)})); break;
-    }
+    // scene_at turns through the number of objects, so each kind sees all of them.
+    static constexpr Talk kKinds[] = {kConversation, kDetail, kReasoning};
+    samples.push_back(sample_json(id, image, kKinds[i / kScenePlaces % 3].about(scene, key)));
   }
   TEPHRA_RETURN_IF_ERROR(folder_.write("heldout.json", json_lines(samples)));
   return folder_.write("scenes.json", json_lines(scenes_));
@@ -218,7 +212,7 @@ Status Writer::write_corpus() {
     if (form == 0) {
       documents.push_back({{"id", id}, {"text", told_as + " " + caption(scene) + "\n"}});
     } else if (form == 1) {
-      TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, exchange_of(told(scene_question(seed, SceneSplit::kTrain, index))));
+      TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, scienceqa_exchange(told(scene_question(seed, SceneSplit::kTrain, index)), kPromptFormat));
       documents.push_back(sample_json(id, "", {std::move(in_hint)}));
     } else {
       TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, talk_of_all_kinds(scene, key));

@@ -33,9 +33,8 @@ Result<Conversations> conversations_of(const ScienceQaDatasetOptions& options) {
   Conversations out;
   out.counts = {{"samples", 0}, {"pictures", 0}, {"pictures_absent", 0}, {"too_long", 0}};
   for (const ScienceQaProblem& problem : problems) {
-    TEPHRA_ASSIGN_OR_RETURN(std::string prompt, scienceqa_prompt(problem, kPromptFormat));
-    TEPHRA_ASSIGN_OR_RETURN(std::string reply, scienceqa_reply(problem, kPromptFormat));
-    if (options.longest_prompt > 0 && prompt.size() > static_cast<size_t>(options.longest_prompt)) {
+    TEPHRA_ASSIGN_OR_RETURN(Exchange exchange, scienceqa_exchange(problem, kPromptFormat));
+    if (options.longest_prompt > 0 && exchange.question.size() > static_cast<size_t>(options.longest_prompt)) {
       ++out.counts["too_long"];
       continue;
     }
@@ -43,7 +42,7 @@ Result<Conversations> conversations_of(const ScienceQaDatasetOptions& options) {
     if (!problem.image.empty()) ++out.counts[shown ? "pictures" : "pictures_absent"];
     const std::string image =
         shown ? std::filesystem::path(problem.image_path).lexically_relative(options.images).generic_string() : "";
-    out.samples.push_back(sample_json("scienceqa-" + problem.pid, image, {{std::move(prompt), std::move(reply)}}));
+    out.samples.push_back(sample_json("scienceqa-" + problem.pid, image, {std::move(exchange)}));
   }
   out.counts["samples"] = static_cast<int64_t>(out.samples.size());
   if (out.samples.empty() && !problems.empty())

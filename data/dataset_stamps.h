@@ -22,8 +22,8 @@ struct StampDatasetOptions {
 // Makes the folder `options.out_dir`:
 //   images/NNNNNN.png
 //   captions.json   one LLaVA conversation of two turns for each picture, "<image>" with a describing prompt, and the
-//   caption boxes.json      [{"image", "width", "height", "caption", "stamp", "background", "box": [x0, y0, x1, y1]}];
-//   a box is
+//                   caption
+//   boxes.json      [{"image", "width", "height", "caption", "stamp", "background", "box": [x0, y0, x1, y1]}]; a box is
 //                   half-open and holds each pixel that the stamp covers by an eighth or more
 //   dataset.json    as DatasetFolder writes it: of what, and how many stamps were used and left out
 // Left out: stamps without an English caption, and such that a picture of this size shows nothing of.

@@ -36,7 +36,8 @@ struct PreparedDataset {
 };
 
 // Makes what is missing below `root` (a folder of generated datasets, one per kind and options) and returns where things are.
-// Equal options, and equal files where those name any, give the same folder with the same bytes; a half-written folder of a killed process is made anew. Blocks; seconds.
+// Equal options, and equal files where those name any, give the same folder with the same bytes; a half-written folder of a killed
+// process is made anew. Blocks; seconds.
 // kNotFound, kInvalidArgument, kCorruption: the user's files, with the file and what to do. Disk errors as the Env's.
 Result<PreparedDataset> prepare_dataset(const std::string& kind, const std::map<std::string, std::string>& options,
                                         const std::string& root);

@@ -169,4 +169,10 @@ Result<std::string> scienceqa_reply(const ScienceQaProblem& problem, std::string
   return out + "The answer is " + letter + ".";
 }
 
+Result<Exchange> scienceqa_exchange(const ScienceQaProblem& problem, std::string_view format) {
+  TEPHRA_ASSIGN_OR_RETURN(std::string prompt, scienceqa_prompt(problem, format));
+  TEPHRA_ASSIGN_OR_RETURN(std::string reply, scienceqa_reply(problem, format));
+  return Exchange{std::move(prompt), std::move(reply)};
+}
+
 }  // namespace tephra::data

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "data/conversation.h"
 
 namespace tephra::data {
 
@@ -56,6 +57,9 @@ Result<std::string> scienceqa_prompt(const ScienceQaProblem& problem, std::strin
 
 // The reply that training teaches for `format`: "B", or "<lecture> <solution> The answer is B.".
 Result<std::string> scienceqa_reply(const ScienceQaProblem& problem, std::string_view format);
+
+// Both, as a training sample has them.
+Result<Exchange> scienceqa_exchange(const ScienceQaProblem& problem, std::string_view format);
 
 // "(A) x (B) y (C) z"
 std::string scienceqa_options(const std::vector<std::string>& choices);

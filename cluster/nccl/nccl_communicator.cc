@@ -187,7 +187,7 @@ Status NcclCommunicator::wait(Deadline deadline, const std::function<Result<bool
 }
 
 Status NcclCommunicator::settle(ncclResult_t result, const char* call, Deadline deadline) {
-  if (Status status = nccl_status(result, call, comm_); !status.ok()) return fail(status);
+  TEPHRA_RETURN_IF_ERROR(failed_unless_ok(nccl_status(result, call, comm_)));
   return wait(deadline, [&]() -> Result<bool> {
     ncclResult_t state = ncclSuccess;
     TEPHRA_RETURN_IF_ERROR(nccl_status(ncclCommGetAsyncError(comm_, &state), "ncclCommGetAsyncError", comm_));
@@ -197,9 +197,8 @@ Status NcclCommunicator::settle(ncclResult_t result, const char* call, Deadline 
 }
 
 Status NcclCommunicator::finish(Deadline deadline) {
-  if (Status status = cuda_status(cudaEventRecord(event_.get(), stream_.get()), "cudaEventRecord"); !status.ok()) {
-    return fail(status);
-  }
+  TEPHRA_RETURN_IF_ERROR(
+      failed_unless_ok(cuda_status(cudaEventRecord(event_.get(), stream_.get()), "cudaEventRecord")));
   return wait(deadline, [&]() -> Result<bool> {
     TEPHRA_RETURN_IF_ERROR(nccl_error());
     const cudaError_t state = cudaEventQuery(event_.get());
@@ -212,7 +211,7 @@ Status NcclCommunicator::finish(Deadline deadline) {
 Status NcclCommunicator::meet(const CollectiveHeader& header, Deadline deadline) {
   if (!failure_.ok()) return failure_;
   current_ = header.to_string();
-  if (Status status = cuda_status(cudaSetDevice(device_), "cudaSetDevice"); !status.ok()) return fail(status);
+  TEPHRA_RETURN_IF_ERROR(failed_unless_ok(cuda_status(cudaSetDevice(device_), "cudaSetDevice")));
   std::vector<CollectiveHeader> headers(world_size_);
   const int64_t bytes = sizeof(CollectiveHeader);
   const Status met = control_->all_gather({&header, bytes, DType::kUInt8},

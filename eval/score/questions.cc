@@ -87,15 +87,6 @@ Result<QuestionSet> vqa_questions(const data::PreparedDataset& dataset, const st
   return set;
 }
 
-Status add_baselines(const data::PreparedDataset& dataset, std::vector<Question>& questions) {
-  TEPHRA_ASSIGN_OR_RETURN(const QuestionSet training, vqa_questions(dataset, "train"));
-  VqaBaselines baselines;
-  for (const Question& q : training.questions) baselines.learn(question_text(q), q.reference);
-  for (Question& q : questions)
-    q.baselines = {{"majority", baselines.majority()}, {"blind", baselines.blind(question_text(q))}};
-  return ok_status();
-}
-
 // One question of each of `limit` equal stretches of the list, at a place of its own in each: a fixed stride could fall in
 // step with a list that goes round in kinds of questions, and the first ones would be of few kinds and pictures.
 void keep_spread(std::vector<Question>& questions, int64_t limit) {
@@ -176,8 +167,17 @@ Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDa
   keep_spread(set.questions, spec.limit);
   if (set.questions.empty()) return Status(Code::kInvalidArgument, "bench '" + spec.name + "' has no questions");
   if (spec.swap_images) add_swaps(set.questions);
-  if (spec.kind == "vqa") TEPHRA_RETURN_IF_ERROR(add_baselines(dataset, set.questions));
   return set;
+}
+
+Status add_baselines(const BenchSpec& spec, const data::PreparedDataset& dataset, QuestionSet* set) {
+  if (spec.kind != "vqa") return ok_status();
+  TEPHRA_ASSIGN_OR_RETURN(const QuestionSet training, vqa_questions(dataset, "train"));
+  VqaBaselines baselines;
+  for (const Question& q : training.questions) baselines.learn(question_text(q), q.reference);
+  const std::string majority = baselines.majority();
+  for (Question& q : set->questions) q.baselines = {{"majority", majority}, {"blind", baselines.blind(question_text(q))}};
+  return ok_status();
 }
 
 Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, const std::map<std::string, std::string>& answers) {

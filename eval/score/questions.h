@@ -65,8 +65,12 @@ struct QuestionSet {
 
 // Order, the subset that `limit` leaves and swaps are pure functions of the files. Each picture question takes the picture of
 // the next one, in a drawn order, whose picture is another file. A ScienceQA problem whose picture's file is absent is asked
-// without. Baselines of vqa come from the dataset's split train (eval/score/vqa.h).
+// without.
 Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDataset& dataset);
+
+// Fills Question::baselines of a vqa bench from the dataset's split train (eval/score/vqa.h); other kinds have none. For who
+// scores: it reads all training questions, which who asks has no use for.
+Status add_baselines(const BenchSpec& spec, const data::PreparedDataset& dataset, QuestionSet* set);
 
 // Key of an answer: the question's id, with "#swapped" behind it when it was asked with the swapped picture.
 std::string answer_key(const std::string& question_id, bool swapped);

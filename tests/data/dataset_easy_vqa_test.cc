@@ -19,7 +19,6 @@ using ::testing::HasSubstr;
 class EasyVqa : public FolderTest {
  protected:
   void SetUp() override {
-    FolderTest::SetUp();
     write("easy/train/questions.json", R"([["what is the blue shape?", "circle", 3], ["is there a circle?", "yes", 3],
       ["what color is the shape?", "blue", 3], ["is there a red shape?", "no", 3], ["is there a circle?", "no", 12]])");
     write("easy/test/questions.json", R"([["is there a circle?", "yes", 0]])");

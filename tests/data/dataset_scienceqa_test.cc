@@ -22,7 +22,6 @@ constexpr const char* kProblems = R"({
 class ScienceQaDataset : public FolderTest {
  protected:
   void SetUp() override {
-    FolderTest::SetUp();
     write("problems.json", kProblems);
     write("images/train/1/image.png", "a picture");
   }

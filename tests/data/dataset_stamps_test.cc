@@ -20,7 +20,6 @@ using ::testing::HasSubstr;
 class Stamps : public FolderTest {
  protected:
   void SetUp() override {
-    FolderTest::SetUp();
     // An opaque green rectangle of 10 x 20 in a clear picture whose clear pixels are white: white must not show
     // anywhere.
     write("stamps/b/bar.png", rgba_png_text(40, 40, [](int x, int y) {

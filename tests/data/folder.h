@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -11,18 +10,12 @@
 #include <string_view>
 
 #include "base/env.h"
+#include "tests/base/temp_dir.h"
 
 namespace tephra::data {
 
 class FolderTest : public ::testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "datasetXXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(root_); }
-
   // Makes the folders on the way. Returns the full path.
   std::string write(const std::string& relative, std::string_view bytes) const {
     const std::filesystem::path path = std::filesystem::path(root_) / relative;
@@ -46,7 +39,8 @@ class FolderTest : public ::testing::Test {
     return nlohmann::json::parse(*bytes);
   }
 
-  std::string root_;
+  TempDir dir_;
+  const std::string root_ = dir_.path();
 };
 
 }  // namespace tephra::data

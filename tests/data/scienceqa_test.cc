@@ -3,10 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <filesystem>
-
-#include "base/env.h"
+#include "tests/data/folder.h"
 
 namespace tephra::data {
 namespace {
@@ -18,24 +15,10 @@ constexpr const char* kProblems = R"({
  "3": {"question": "Where is it?", "choices": ["here", "there", "nowhere"], "answer": 2, "hint": "It is gone.", "image": null, "split": "test"}
 })";
 
-class ScienceQa : public ::testing::Test {
- protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "scienceqaXXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    folder_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
-  std::string file(const std::string& name, std::string_view text) {
-    const std::string path = folder_ + "/" + name;
-    EXPECT_TRUE(write_file_atomic(Env::posix(), path, text).ok());
-    return path;
-  }
-  std::string folder_;
-};
+class ScienceQa : public FolderTest {};
 
 TEST_F(ScienceQa, LoadsASplitInTheOrderOfTheSplitsFile) {
-  const auto loaded = load_scienceqa(file("problems.json", kProblems), file("splits.json", R"({"test": ["3", "99", "7"]})"), "test", "/images");
+  const auto loaded = load_scienceqa(write("problems.json", kProblems), write("splits.json", R"({"test": ["3", "99", "7"]})"), "test", "/images");
   ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
   ASSERT_EQ(loaded->size(), 2u);  // 99 is not in this cut-down copy
   const ScienceQaProblem& told = (*loaded)[0];
@@ -52,13 +35,13 @@ TEST_F(ScienceQa, LoadsASplitInTheOrderOfTheSplitsFile) {
 }
 
 TEST_F(ScienceQa, NamesWhatIsMissing) {
-  const std::string problems = file("problems.json", kProblems), splits = file("splits.json", R"({"test": ["8"], "val": []})");
+  const std::string problems = write("problems.json", kProblems), splits = write("splits.json", R"({"test": ["8"], "val": []})");
   const auto no_split = load_scienceqa(problems, splits, "minitest", "");
   EXPECT_EQ(no_split.status().code(), Code::kNotFound);
   EXPECT_NE(no_split.status().message().find("it has test, val"), std::string::npos) << no_split.status().message();
   const auto no_pid = load_scienceqa(problems, splits, "test", "");
   EXPECT_EQ(no_pid.status().code(), Code::kNotFound);
-  const auto no_file = load_scienceqa(folder_ + "/none.json", splits, "test", "");
+  const auto no_file = load_scienceqa(root_ + "/none.json", splits, "test", "");
   EXPECT_EQ(no_file.status().code(), Code::kNotFound);
   EXPECT_NE(no_file.status().message().find("none.json"), std::string::npos);
 }

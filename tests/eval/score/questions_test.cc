@@ -8,6 +8,7 @@
 
 #include "base/env.h"
 #include "data/image.h"
+#include "tests/base/temp_dir.h"
 
 namespace tephra::eval {
 namespace {
@@ -15,16 +16,14 @@ namespace {
 class Questions : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "/questions-XXXXXX";
-    root_ = mkdtemp(pattern.data());
     auto made = data::prepare_dataset("scenes", {{"train_scenes", "4"}, {"test_questions", "24"}, {"validation_questions", "24"},
                                                  {"text_questions", "4"}, {"heldout_conversations", "3"}}, root_);
     ASSERT_TRUE(made.ok()) << made.status().message();
     dataset_ = *made;
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
-  std::string root_;
+  TempDir dir_;
+  const std::string root_ = dir_.path();
   data::PreparedDataset dataset_;
 };
 
@@ -130,8 +129,6 @@ TEST_F(Questions, AScienceQaPictureThatIsAbsentIsNotAskedWithAndCounted) {
 class VqaQuestions : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "/vqa-XXXXXX";
-    root_ = mkdtemp(pattern.data());
     // Of "is it red?" training says yes twice and no once; blue is the most frequent answer of all.
     split("train", R"([["is it red?", "yes", 0], ["what color is it?", "blue", 0], ["is it red?", "no", 1], ["what color is it?", "blue", 1],
       ["is it red?", "yes", 2], ["what color is it?", "blue", 2], ["what color is it?", "red", 3]])", 4);
@@ -143,7 +140,6 @@ class VqaQuestions : public ::testing::Test {
     spec_.kind = "vqa";
     spec_.swap_images = true;
   }
-  void TearDown() override { std::filesystem::remove_all(root_); }
 
   void split(const std::string& name, const char* questions, int pictures) const {
     const std::string folder = root_ + "/easy/" + name;
@@ -155,7 +151,8 @@ class VqaQuestions : public ::testing::Test {
                                     {reinterpret_cast<const char*>(png->data()), png->size()}).ok());
   }
 
-  std::string root_;
+  TempDir dir_;
+  const std::string root_ = dir_.path();
   data::PreparedDataset dataset_;
   BenchSpec spec_;
 };
@@ -179,8 +176,9 @@ TEST_F(VqaQuestions, AreAskedOneByOneWithAPictureAndAnother) {
 }
 
 TEST_F(VqaQuestions, ScoresTheModelAndThoseThatDoNotLook) {
-  const auto set = load_questions(spec_, dataset_);
+  auto set = load_questions(spec_, dataset_);
   ASSERT_TRUE(set.ok());
+  ASSERT_TRUE(add_baselines(spec_, dataset_, &*set).ok());
   const char* const said[] = {"Yes.", "The red", "yes", "green", "a circle"};
   std::map<std::string, std::string> answers;
   for (size_t i = 0; i < set->questions.size(); ++i) {
