@@ -14,8 +14,8 @@ void set_check_context(std::string_view context);
 
 }  // namespace tephra
 
-#define TEPHRA_CHECK(cond, words)                                                  \
-  do {                                                                             \
-    if (!(cond)) [[unlikely]]                                                      \
-      ::tephra::check_failed(__FILE__, __LINE__, #cond, words);                    \
+#define TEPHRA_CHECK(cond, words)                               \
+  do {                                                          \
+    if (!(cond)) [[unlikely]]                                   \
+      ::tephra::check_failed(__FILE__, __LINE__, #cond, words); \
   } while (0)

@@ -8,8 +8,8 @@ namespace tephra {
 
 struct Diagnostic {
   std::string file;
-  int line = 0;    // 1-based; 0: no place known
-  int column = 0;  // 1-based
+  int line = 0;         // 1-based; 0: no place known
+  int column = 0;       // 1-based
   std::string field;    // "stages[1].global_batch"; empty: the file as a whole
   std::string message;  // value and rule
   std::string hint;     // remedy, or the nearest valid name; may be empty

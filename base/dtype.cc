@@ -85,7 +85,8 @@ Status convert_from_float32(const float* src, int64_t count, DType dtype, std::b
     case DType::kBFloat16:
     case DType::kFloat16:
       for (int64_t i = 0; i < count; ++i) {
-        uint16_t bits = dtype == DType::kBFloat16 ? bfloat16_bits(src[i]) : _cvtss_sh(src[i], _MM_FROUND_TO_NEAREST_INT);
+        uint16_t bits =
+            dtype == DType::kBFloat16 ? bfloat16_bits(src[i]) : _cvtss_sh(src[i], _MM_FROUND_TO_NEAREST_INT);
         std::memcpy(dst + 2 * i, &bits, 2);
       }
       return ok_status();

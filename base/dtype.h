@@ -12,14 +12,23 @@
 
 namespace tephra {
 
-enum class DType : uint8_t { kFloat32 = 1, kFloat16 = 2, kBFloat16 = 3, kFloat64 = 4, kInt64 = 5, kInt32 = 6, kUInt8 = 7, kBool = 8 };
+enum class DType : uint8_t {
+  kFloat32 = 1,
+  kFloat16 = 2,
+  kBFloat16 = 3,
+  kFloat64 = 4,
+  kInt64 = 5,
+  kInt32 = 6,
+  kUInt8 = 7,
+  kBool = 8
+};
 
-int64_t size_bytes(DType dtype);          // of one element
+int64_t size_bytes(DType dtype);           // of one element
 std::string_view dtype_name(DType dtype);  // "F32", "BF16", ...
 Result<DType> parse_dtype(std::string_view name);
 
-using Shape = std::vector<int64_t>;  // row-major
-int64_t numel(const Shape& shape);   // 1 for a scalar
+using Shape = std::vector<int64_t>;         // row-major
+int64_t numel(const Shape& shape);          // 1 for a scalar
 std::string to_string(const Shape& shape);  // "[2, 3]"
 
 // Converts `count` elements of F32, F16, BF16 or F64 at `src` (any alignment) to float32. kUnsupported for integer types.

@@ -216,13 +216,9 @@ Status FaultyEnv::rewrite(const std::string& path, std::string_view bytes) {
 
 Status FaultyEnv::undo(const Undo& change) {
   switch (change.kind) {
-    case Undo::Kind::kCreate:
-      return target_.exists(change.path) ? target_.remove(change.path) : ok_status();
-    case Undo::Kind::kRename:
-      TEPHRA_RETURN_IF_ERROR(target_.rename(change.path, change.from));
-      break;
-    case Undo::Kind::kRemove:
-      break;
+    case Undo::Kind::kCreate: return target_.exists(change.path) ? target_.remove(change.path) : ok_status();
+    case Undo::Kind::kRename: TEPHRA_RETURN_IF_ERROR(target_.rename(change.path, change.from)); break;
+    case Undo::Kind::kRemove: break;
   }
   return change.overwritten ? rewrite(change.path, *change.overwritten) : ok_status();
 }

@@ -40,9 +40,7 @@ RetryClass default_retry_class(Code code) {
   }
 }
 
-std::string Status::to_string() const {
-  return ok() ? "ok" : std::string(code_name(code_)) + ": " + message_;
-}
+std::string Status::to_string() const { return ok() ? "ok" : std::string(code_name(code_)) + ": " + message_; }
 
 Status Status::with_context(std::string_view where) const {
   return ok() ? *this : Status(code_, retry_, std::string(where) + ": " + message_);

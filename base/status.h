@@ -16,14 +16,14 @@ enum class Code {
   kInvalidArgument,  // bad input by the user or the caller's data
   kNotFound,
   kAlreadyExists,
-  kCorruption,   // bytes that fail their checksum, a truncated file, an impossible value
-  kIo,           // any other failed system call on a file
-  kNoSpace,      // disk or quota full
+  kCorruption,  // bytes that fail their checksum, a truncated file, an impossible value
+  kIo,          // any other failed system call on a file
+  kNoSpace,     // disk or quota full
   kPermission,
-  kBusy,         // owned by another process
-  kPeerLost,     // a rank or connection went away
-  kTimeout,      // a deadline passed
-  kMismatch,     // two ranks are in different collectives, or a hand-over check failed
+  kBusy,      // owned by another process
+  kPeerLost,  // a rank or connection went away
+  kTimeout,   // a deadline passed
+  kMismatch,  // two ranks are in different collectives, or a hand-over check failed
   kCancelled,
   kUnavailable,  // connection refused, no mpirun, too few slots
   kUnsupported,  // understood, and not something this build does
@@ -45,8 +45,7 @@ class [[nodiscard]] Status {
  public:
   Status() = default;
   Status(Code code, std::string message) : Status(code, default_retry_class(code), std::move(message)) {}
-  Status(Code code, RetryClass retry, std::string message)
-      : code_(code), retry_(retry), message_(std::move(message)) {}
+  Status(Code code, RetryClass retry, std::string message) : code_(code), retry_(retry), message_(std::move(message)) {}
 
   bool ok() const { return code_ == Code::kOk; }
   Code code() const { return code_; }
@@ -98,13 +97,14 @@ class [[nodiscard]] Result {
 #define TEPHRA_CONCAT_INNER(a, b) a##b
 #define TEPHRA_CONCAT(a, b) TEPHRA_CONCAT_INNER(a, b)
 
-#define TEPHRA_RETURN_IF_ERROR(expr)                            \
-  do {                                                          \
+#define TEPHRA_RETURN_IF_ERROR(expr)                                                        \
+  do {                                                                                      \
     if (::tephra::Status tephra_status = (expr); !tephra_status.ok()) return tephra_status; \
   } while (0)
 
 // TEPHRA_ASSIGN_OR_RETURN(auto x, f()): x = *f(), or return f()'s Status.
-#define TEPHRA_ASSIGN_OR_RETURN(lhs, expr) TEPHRA_ASSIGN_OR_RETURN_IMPL(TEPHRA_CONCAT(tephra_result_, __LINE__), lhs, expr)
+#define TEPHRA_ASSIGN_OR_RETURN(lhs, expr) \
+  TEPHRA_ASSIGN_OR_RETURN_IMPL(TEPHRA_CONCAT(tephra_result_, __LINE__), lhs, expr)
 #define TEPHRA_ASSIGN_OR_RETURN_IMPL(tmp, lhs, expr) \
   auto tmp = (expr);                                 \
   if (!tmp.ok()) return tmp.status();                \

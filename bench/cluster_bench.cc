@@ -37,16 +37,22 @@ int main() {
       if (!status.ok()) code = 1;
     };
     using tephra::Deadline;
-    double tree = best_ms([&] { check(comm.reduce_scatter_tree({full.data(), n}, {part.data(), shard}, Deadline::never())); });
-    double block = best_ms([&] { MPI_Reduce_scatter_block(full.data(), part.data(), static_cast<int>(shard), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD); });
+    double tree = best_ms([&] {
+      check(comm.reduce_scatter_tree({full.data(), n}, {part.data(), shard}, Deadline::never()));
+    });
+    double block = best_ms([&] {
+      MPI_Reduce_scatter_block(full.data(), part.data(), static_cast<int>(shard), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+    });
     double gather = best_ms([&] { check(comm.all_gather({part.data(), shard}, {full.data(), n}, Deadline::never())); });
     double mpi_gather = best_ms([&] {
-      MPI_Allgather(part.data(), static_cast<int>(shard), MPI_FLOAT, full.data(), static_cast<int>(shard), MPI_FLOAT, MPI_COMM_WORLD);
+      MPI_Allgather(part.data(), static_cast<int>(shard), MPI_FLOAT, full.data(), static_cast<int>(shard), MPI_FLOAT,
+                    MPI_COMM_WORLD);
     });
     if (comm.rank() == 0)
-      std::printf("{\"bench\": \"collectives\", \"ranks\": %d, \"reduce_scatter_tree_ms\": %.1f, \"MPI_Reduce_scatter_block_ms\": %.1f, "
-                  "\"ratio\": %.2f, \"all_gather_ms\": %.1f, \"MPI_Allgather_ms\": %.1f}\n",
-                  comm.world_size(), tree, block, tree / block, gather, mpi_gather);
+      std::printf(
+          "{\"bench\": \"collectives\", \"ranks\": %d, \"reduce_scatter_tree_ms\": %.1f, \"MPI_Reduce_scatter_block_ms\": %.1f, "
+          "\"ratio\": %.2f, \"all_gather_ms\": %.1f, \"MPI_Allgather_ms\": %.1f}\n",
+          comm.world_size(), tree, block, tree / block, gather, mpi_gather);
   }
   tephra::cluster::mpi_finalize();
   return code;

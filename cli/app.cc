@@ -35,8 +35,9 @@ int main(int argc, char** argv) {
   CLI::App app("Tephra trains LLaVA-style vision-language models and keeps their checkpoints");
   app.set_version_flag("--version", "tephra " + std::string(kVersion));
   app.require_subcommand(1);
-  app.footer("Example:\n  tephra run recipes/demo.yaml --store tephra-store\n\nExit codes: 0 ok; 1 the job or check failed; 2 usage or bad "
-             "input; 3 environment or connection; 4 interrupted.");
+  app.footer(
+      "Example:\n  tephra run recipes/demo.yaml --store tephra-store\n\nExit codes: 0 ok; 1 the job or check failed; 2 usage or bad "
+      "input; 3 environment or connection; 4 interrupted.");
   Verbs verbs{app, {}};
   add_run(verbs);
   add_serve(verbs);

@@ -25,14 +25,14 @@ struct Verbs {
   std::function<int()> chosen;
 };
 
-void add_run(Verbs& verbs);        // run
-void add_serve(Verbs& verbs);      // serve
-void add_jobs(Verbs& verbs);       // submit ps show watch logs cancel report
+void add_run(Verbs& verbs);          // run
+void add_serve(Verbs& verbs);        // serve
+void add_jobs(Verbs& verbs);         // submit ps show watch logs cancel report
 void add_checkpoints(Verbs& verbs);  // ckpt ...
-void add_inference(Verbs& verbs);  // score generate
-void add_eval(Verbs& verbs);       // eval
-void add_data(Verbs& verbs);       // data, tokenizer
-void add_plan(Verbs& verbs);       // plan
+void add_inference(Verbs& verbs);    // score generate
+void add_eval(Verbs& verbs);         // eval
+void add_data(Verbs& verbs);         // data, tokenizer
+void add_plan(Verbs& verbs);         // plan
 
 int main(int argc, char** argv);
 

@@ -66,7 +66,8 @@ int list(const Options& o) {
                     human_bytes(static_cast<double>(m.logical_bytes)), human_bytes(static_cast<double>(m.new_bytes)),
                     m.content_hash.hex().substr(0, 12), age(m.created_unix_ms), tags});
   }
-  std::printf("%s", table({"checkpoint", "complete", "loss", "whole", "written", "content", "made", "tags"}, rows).c_str());
+  std::printf("%s",
+              table({"checkpoint", "complete", "loss", "whole", "written", "content", "made", "tags"}, rows).c_str());
   return kOk;
 }
 
@@ -78,23 +79,29 @@ int show(const Options& o) {
   if (o.json) {
     json document = describe(*m);
     for (const auto& t : m->tensors)
-      document["tensors"].push_back({{"name", t.name}, {"kind", storage::state_kind_name(t.kind)}, {"dtype", dtype_name(t.dtype)},
-                                     {"shape", t.shape}, {"frozen", t.frozen}, {"content", t.content.hex()}});
+      document["tensors"].push_back({{"name", t.name},
+                                     {"kind", storage::state_kind_name(t.kind)},
+                                     {"dtype", dtype_name(t.dtype)},
+                                     {"shape", t.shape},
+                                     {"frozen", t.frozen},
+                                     {"content", t.content.hex()}});
     std::printf("%s\n", document.dump(2).c_str());
     return kOk;
   }
-  std::printf("%s\n  content   %s\n  parent    %s\n  made      %s, attempt %lld, build %s\n  data      sampler position %llu%s\n  bytes     %s "
-              "whole, %s written by this checkpoint\n",
-              m->name().c_str(), m->content_hash.hex().c_str(), m->parent.empty() ? "-" : m->parent.c_str(), age(m->created_unix_ms).c_str(),
-              static_cast<long long>(m->attempt), m->build.c_str(), static_cast<unsigned long long>(m->sampler_position),
-              m->stage_complete ? ", stage complete" : "", human_bytes(static_cast<double>(m->logical_bytes)).c_str(),
-              human_bytes(static_cast<double>(m->new_bytes)).c_str());
+  std::printf(
+      "%s\n  content   %s\n  parent    %s\n  made      %s, attempt %lld, build %s\n  data      sampler position %llu%s\n  bytes     %s "
+      "whole, %s written by this checkpoint\n",
+      m->name().c_str(), m->content_hash.hex().c_str(), m->parent.empty() ? "-" : m->parent.c_str(),
+      age(m->created_unix_ms).c_str(), static_cast<long long>(m->attempt), m->build.c_str(),
+      static_cast<unsigned long long>(m->sampler_position), m->stage_complete ? ", stage complete" : "",
+      human_bytes(static_cast<double>(m->logical_bytes)).c_str(),
+      human_bytes(static_cast<double>(m->new_bytes)).c_str());
   for (const auto& [key, value] : m->metrics) std::printf("  %-9s %s\n", key.c_str(), fixed(value, 4).c_str());
   for (const auto& [key, value] : m->handover) std::printf("  %-9s %s\n", key.c_str(), value.c_str());
   std::vector<std::vector<std::string>> rows;
   for (const auto& t : m->tensors)
-    rows.push_back({t.name, std::string(storage::state_kind_name(t.kind)), std::string(dtype_name(t.dtype)), tephra::to_string(t.shape),
-                    t.frozen ? "frozen" : "trained"});
+    rows.push_back({t.name, std::string(storage::state_kind_name(t.kind)), std::string(dtype_name(t.dtype)),
+                    tephra::to_string(t.shape), t.frozen ? "frozen" : "trained"});
   std::printf("\n%s", table({"tensor", "kind", "dtype", "shape", ""}, rows).c_str());
   return kOk;
 }
@@ -116,9 +123,15 @@ int verify(const Options& o) {
     if (!report.ok()) return fail(report.status());
     good = good && report->ok();
     json problems = json::array();
-    for (const auto& p : report->problems) problems.push_back({{"tensor", p.tensor}, {"pack", p.pack}, {"chunk", p.chunk.hash.hex()}, {"message", p.message}});
-    document.push_back({{"name", report->name}, {"ok", report->ok()}, {"tensors", report->tensor_count}, {"chunks", report->chunk_count},
-                        {"bytes", report->bytes_read}, {"problems", problems}});
+    for (const auto& p : report->problems)
+      problems.push_back(
+          {{"tensor", p.tensor}, {"pack", p.pack}, {"chunk", p.chunk.hash.hex()}, {"message", p.message}});
+    document.push_back({{"name", report->name},
+                        {"ok", report->ok()},
+                        {"tensors", report->tensor_count},
+                        {"chunks", report->chunk_count},
+                        {"bytes", report->bytes_read},
+                        {"problems", problems}});
     if (o.json) continue;
     std::printf("%s  %s  %lld tensors, %lld chunks, %s read\n", report->name.c_str(), report->ok() ? "ok" : "DAMAGED",
                 static_cast<long long>(report->tensor_count), static_cast<long long>(report->chunk_count),
@@ -190,7 +203,8 @@ void add_checkpoints(Verbs& verbs) {
   auto* group = verbs.app.add_subcommand("ckpt", "The checkpoints of a store");
   group->require_subcommand(1);
   auto o = std::make_shared<Options>();
-  auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&), const std::string& example) {
+  auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&),
+                 const std::string& example) {
     auto* verb = group->add_subcommand(name, about);
     verb->add_option("--store", o->store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
     verb->add_flag("--json", o->json, "one JSON document");
@@ -198,11 +212,15 @@ void add_checkpoints(Verbs& verbs) {
     verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });
     return verb;
   };
-  add("ls", "List checkpoints", list, "tephra ckpt ls --store tephra-store")->add_option("--job", o->job, "only this job's");
-  add("show", "One checkpoint: origin, bytes, tensors", show, "tephra ckpt show demo-1/align@latest")->add_option("CHECKPOINT", o->name)->required();
+  add("ls", "List checkpoints", list, "tephra ckpt ls --store tephra-store")
+      ->add_option("--job", o->job, "only this job's");
+  add("show", "One checkpoint: origin, bytes, tensors", show, "tephra ckpt show demo-1/align@latest")
+      ->add_option("CHECKPOINT", o->name)
+      ->required();
   add("verify", "Read everything again and compare checksums", verify, "tephra ckpt verify demo-1/instruct@latest")
       ->add_option("CHECKPOINT", o->name, "all when left out");
-  auto* ex = add("export", "Write a Hugging Face layout folder", run_export, "tephra ckpt export demo-1/instruct@latest --out my-llava");
+  auto* ex = add("export", "Write a Hugging Face layout folder", run_export,
+                 "tephra ckpt export demo-1/instruct@latest --out my-llava");
   ex->add_option("CHECKPOINT", o->name)->required();
   ex->add_option("--out", o->out, "folder to write")->required();
   ex->add_option("--dtype", o->dtype, "float32, float16 or bfloat16")->capture_default_str();

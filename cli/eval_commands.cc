@@ -22,8 +22,12 @@ nlohmann::json to_json(const eval::PredictionScore& scored, const ScienceQaOptio
     columns[c.name] = {{"accuracy", c.accuracy()}, {"correct", c.correct}, {"count", c.count}};
   nlohmann::json choices = nlohmann::json::object();
   for (const auto& [id, choice] : scored.choices) choices[id] = choice ? *choice : -1;
-  return {{"bench", "scienceqa"}, {"split", o.split}, {"answer_rule", o.rule}, {"columns", columns},
-          {"unparsed", scored.score.unparsed}, {"choices", choices}};
+  return {{"bench", "scienceqa"},
+          {"split", o.split},
+          {"answer_rule", o.rule},
+          {"columns", columns},
+          {"unparsed", scored.score.unparsed},
+          {"choices", choices}};
 }
 
 int eval_scienceqa(const ScienceQaOptions& o) {
@@ -47,7 +51,8 @@ int eval_scienceqa(const ScienceQaOptions& o) {
   std::vector<std::vector<std::string>> rows;
   for (const eval::Column& c : scored.score.columns)
     rows.push_back({c.name, fixed(100 * c.accuracy(), 2), std::to_string(c.correct), std::to_string(c.count)});
-  std::printf("%s%lld of %zu answers could not be parsed (rule %s)\n", table({"column", "accuracy %", "correct", "questions"}, rows).c_str(),
+  std::printf("%s%lld of %zu answers could not be parsed (rule %s)\n",
+              table({"column", "accuracy %", "correct", "questions"}, rows).c_str(),
               static_cast<long long>(scored.score.unparsed), scored.choices.size(), o.rule.c_str());
   return kOk;
 }
@@ -65,7 +70,8 @@ void add_eval(Verbs& verbs) {
   verb->add_option("--answer-rule", o->rule, "scienceqa, llava or letter")->capture_default_str();
   verb->add_option("--out", o->out, "folder for scienceqa.json");
   verb->add_flag("--json", o->json, "one JSON document");
-  verb->footer("Example:\n  tephra eval scienceqa --predictions answers.json --problems problems.json --splits pid_splits.json");
+  verb->footer(
+      "Example:\n  tephra eval scienceqa --predictions answers.json --problems problems.json --splits pid_splits.json");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return eval_scienceqa(*o); }; });
 }
 

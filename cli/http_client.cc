@@ -44,7 +44,9 @@ Status open(Connection& connection, const Server& server, http::request<http::st
   tcp::resolver resolver(connection.io);
   auto found = resolver.resolve(address.host, address.port, error);
   if (!error) connection.stream.connect(found, error);
-  if (error) return {Code::kUnavailable, "no coordinator answers at " + server.url + " (" + error.message() + "); start one with tephra serve"};
+  if (error)
+    return {Code::kUnavailable,
+            "no coordinator answers at " + server.url + " (" + error.message() + "); start one with tephra serve"};
   request.set(http::field::host, address.host);
   request.set(http::field::user_agent, "tephra/" + std::string(kVersion));
   if (!server.token.empty()) request.set(http::field::authorization, "Bearer " + server.token);
@@ -55,7 +57,8 @@ Status open(Connection& connection, const Server& server, http::request<http::st
 }
 }  // namespace
 
-Result<HttpReply> http_request(const Server& server, const std::string& method, const std::string& target, const std::string& body) {
+Result<HttpReply> http_request(const Server& server, const std::string& method, const std::string& target,
+                               const std::string& body) {
   Connection connection;
   http::request<http::string_body> request{http::string_to_verb(method), target, 11};
   request.body() = body;
@@ -69,7 +72,8 @@ Result<HttpReply> http_request(const Server& server, const std::string& method, 
   return HttpReply{static_cast<int>(parser.get().result_int()), parser.get().body()};
 }
 
-Result<int> http_stream(const Server& server, const std::string& target, const std::function<bool(const std::string&)>& on_bytes) {
+Result<int> http_stream(const Server& server, const std::string& target,
+                        const std::function<bool(const std::string&)>& on_bytes) {
   Connection connection;
   TEPHRA_RETURN_IF_ERROR(open(connection, server, http::request<http::string_body>{http::verb::get, target, 11}));
   http::response_parser<http::buffer_body> parser;

@@ -19,9 +19,11 @@ struct HttpReply {
 };
 
 // kUnavailable: nobody answers there; kInvalidArgument: not such a url. An HTTP error is a reply, not a failure.
-Result<HttpReply> http_request(const Server& server, const std::string& method, const std::string& target, const std::string& body = "");
+Result<HttpReply> http_request(const Server& server, const std::string& method, const std::string& target,
+                               const std::string& body = "");
 // Calls `on_bytes` with the body as it comes, until it ends or on_bytes returns false.
-Result<int> http_stream(const Server& server, const std::string& target, const std::function<bool(const std::string&)>& on_bytes);
+Result<int> http_stream(const Server& server, const std::string& target,
+                        const std::function<bool(const std::string&)>& on_bytes);
 
 // The reply's body when its status is 2xx; else the server's sentence as a Status.
 Result<std::string> checked(const Result<HttpReply>& reply);

@@ -31,8 +31,9 @@ struct Options {
 };
 
 Status no_server(const Options& o) {
-  return {Code::kUnavailable, "no coordinator is running on store " + o.server.store + "; start one with tephra serve --store " +
-                                  o.server.store + ", or name one with --server URL"};
+  return {Code::kUnavailable, "no coordinator is running on store " + o.server.store +
+                                  "; start one with tephra serve --store " + o.server.store +
+                                  ", or name one with --server URL"};
 }
 
 // Jobs as JSON documents (coordinator::to_json of a JobView), live or as the store has them.
@@ -40,7 +41,8 @@ Result<json> read_jobs(const Options& o) {
   if (auto server = find_server(o.server)) {
     TEPHRA_ASSIGN_OR_RETURN(std::string body, checked(http_request(*server, "GET", "/api/v1/jobs")));
     json document = json::parse(body, nullptr, false);
-    if (!document.is_object() || !document.contains("jobs")) return Status(Code::kInternal, "the server's job list is not understood");
+    if (!document.is_object() || !document.contains("jobs"))
+      return Status(Code::kInternal, "the server's job list is not understood");
     return document["jobs"];
   }
   TEPHRA_ASSIGN_OR_RETURN(auto store, storage::Store::open(Env::posix(), o.server.store, storage::OpenMode::kReadOnly));
@@ -65,7 +67,8 @@ Result<json> read_job(const Options& o) {
   TEPHRA_ASSIGN_OR_RETURN(json jobs, read_jobs(o));
   for (const json& job : jobs)
     if (job.value("id", "") == o.job) return job;
-  return Status(Code::kNotFound, "store " + o.server.store + " has no job '" + o.job + "'; see tephra ps --store " + o.server.store);
+  return Status(Code::kNotFound,
+                "store " + o.server.store + " has no job '" + o.job + "'; see tephra ps --store " + o.server.store);
 }
 
 int submit(const Options& o) {
@@ -85,7 +88,8 @@ int submit(const Options& o) {
     std::printf("%s\n", reply.dump().c_str());
   } else {
     std::string id = reply.value("id", "");
-    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(), o.server.store.c_str());
+    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(),
+                o.server.store.c_str());
   }
   return kOk;
 }
@@ -94,7 +98,8 @@ std::string where(const json& job) {
   std::string text = job.value("phase", "");
   if (text == "training" || text == "evaluating") text += " " + job.value("stage", "");
   if (job.contains("progress") && job["progress"].is_object() && text.starts_with("training"))
-    text += " " + std::to_string(job["progress"].value("step", 0)) + "/" + std::to_string(job["progress"].value("total_steps", 0));
+    text += " " + std::to_string(job["progress"].value("step", 0)) + "/" +
+            std::to_string(job["progress"].value("total_steps", 0));
   return text;
 }
 
@@ -107,8 +112,9 @@ int ps(const Options& o) {
   }
   std::vector<std::vector<std::string>> rows;
   for (const json& job : *jobs)
-    rows.push_back({job.value("id", ""), where(job), std::to_string(job.value("ranks", 0)), std::to_string(job.value("attempt", 0)),
-                    age(job.value("submitted_unix_ms", int64_t{0})), job.value("user", "")});
+    rows.push_back({job.value("id", ""), where(job), std::to_string(job.value("ranks", 0)),
+                    std::to_string(job.value("attempt", 0)), age(job.value("submitted_unix_ms", int64_t{0})),
+                    job.value("user", "")});
   std::printf("%s", table({"job", "state", "ranks", "attempt", "submitted", "user"}, rows).c_str());
   return kOk;
 }
@@ -120,22 +126,27 @@ int show(const Options& o) {
     std::printf("%s\n", job->dump(2).c_str());
     return kOk;
   }
-  std::printf("job       %s (recipe %s)\nstate     %s\nattempt   %d, %d restarts of at most %d between commits\nsubmitted %s\n",
-              job->value("id", "").c_str(), job->value("recipe_name", "").c_str(), where(*job).c_str(), job->value("attempt", 0),
-              job->value("restarts", 0), job->value("max_restarts", 0), age(job->value("submitted_unix_ms", int64_t{0})).c_str());
+  std::printf(
+      "job       %s (recipe %s)\nstate     %s\nattempt   %d, %d restarts of at most %d between commits\nsubmitted %s\n",
+      job->value("id", "").c_str(), job->value("recipe_name", "").c_str(), where(*job).c_str(),
+      job->value("attempt", 0), job->value("restarts", 0), job->value("max_restarts", 0),
+      age(job->value("submitted_unix_ms", int64_t{0})).c_str());
   if (!job->value("reason", "").empty()) std::printf("reason    %s\n", job->value("reason", "").c_str());
   if (!job->value("report", "").empty()) std::printf("report    %s\n", job->value("report", "").c_str());
   std::vector<std::vector<std::string>> rows;
   for (const json& stage : (*job)["stages"]) {
     std::string benches;
-    for (const auto& [name, done] : stage["benches"].items()) benches += (benches.empty() ? "" : ", ") + name + (done.get<bool>() ? " done" : "");
-    rows.push_back({stage.value("name", ""), stage.value("complete", false) ? "complete" : "", stage.value("checkpoint", ""), benches});
+    for (const auto& [name, done] : stage["benches"].items())
+      benches += (benches.empty() ? "" : ", ") + name + (done.get<bool>() ? " done" : "");
+    rows.push_back({stage.value("name", ""), stage.value("complete", false) ? "complete" : "",
+                    stage.value("checkpoint", ""), benches});
   }
   std::printf("\n%s", table({"stage", "", "checkpoint", "benches"}, rows).c_str());
   rows.clear();
   for (const json& rank : (*job)["rank_states"])
-    rows.push_back({std::to_string(rank.value("rank", 0)), std::to_string(rank.value("pid", 0)), rank.value("phase", ""),
-                    std::to_string(rank.value("step", 0)), human_bytes(rank.value("rss_bytes", 0.0)),
+    rows.push_back({std::to_string(rank.value("rank", 0)), std::to_string(rank.value("pid", 0)),
+                    rank.value("phase", ""), std::to_string(rank.value("step", 0)),
+                    human_bytes(rank.value("rss_bytes", 0.0)),
                     fixed(rank.value("heartbeat_age_ms", 0.0) / 1000, 1) + " s ago"});
   if (!rows.empty()) std::printf("\n%s", table({"rank", "pid", "phase", "step", "memory", "heartbeat"}, rows).c_str());
   return kOk;
@@ -209,7 +220,8 @@ int logs(const Options& o) {
   }
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
-  std::string path = job->value("directory", "") + "/logs/attempt-" + std::to_string(job->value("attempt", 0)) + "/gang.log";
+  std::string path =
+      job->value("directory", "") + "/logs/attempt-" + std::to_string(job->value("attempt", 0)) + "/gang.log";
   std::ifstream in(path);
   if (!in) return fail({Code::kNotFound, "job " + o.job + " has no log at " + path});
   std::string tag = "[1," + std::to_string(o.rank) + "]<";
@@ -243,28 +255,38 @@ int report(const Options& o) {
 
 void add_jobs(Verbs& verbs) {
   auto o = std::make_shared<Options>();
-  auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&), const std::string& example) {
+  auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&),
+                 const std::string& example) {
     auto* verb = verbs.app.add_subcommand(name, about);
-    verb->add_option("--server", o->server.server, "coordinator's address (default TEPHRA_SERVER, then the store's daemon)");
-    verb->add_option("--token-file", o->server.token_file, "file with its token (default TEPHRA_TOKEN, then STORE/token)");
+    verb->add_option("--server", o->server.server,
+                     "coordinator's address (default TEPHRA_SERVER, then the store's daemon)");
+    verb->add_option("--token-file", o->server.token_file,
+                     "file with its token (default TEPHRA_TOKEN, then STORE/token)");
     verb->add_option("--store", o->server.store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
     verb->add_flag("--json", o->json, "JSON output");
     verb->footer("Example:\n  " + example);
     verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });
     return verb;
   };
-  auto* verb = add("submit", "Give a recipe to a coordinator", submit, "tephra submit recipes/demo.yaml --store tephra-store");
+  auto* verb =
+      add("submit", "Give a recipe to a coordinator", submit, "tephra submit recipes/demo.yaml --store tephra-store");
   verb->add_option("RECIPE", o->recipe, "recipe file (YAML)")->required();
   verb->add_option("--set", o->overrides, "override a field: a.b=value; may be repeated")->take_all();
   add("ps", "List jobs", ps, "tephra ps --store tephra-store");
   add("show", "One job: state, stages, ranks", show, "tephra show demo-1")->add_option("JOB", o->job)->required();
-  add("watch", "Follow a job until it ends; Ctrl-C leaves it running", watch, "tephra watch demo-1")->add_option("JOB", o->job)->required();
+  add("watch", "Follow a job until it ends; Ctrl-C leaves it running", watch, "tephra watch demo-1")
+      ->add_option("JOB", o->job)
+      ->required();
   verb = add("logs", "What the ranks wrote", logs, "tephra logs demo-1 -f --rank 1");
   verb->add_option("JOB", o->job)->required();
   verb->add_flag("-f,--follow", o->follow, "go on until the job ends");
   verb->add_option("--rank", o->rank, "only this rank");
-  add("cancel", "End a job; its checkpoints stay", cancel, "tephra cancel demo-1")->add_option("JOB", o->job)->required();
-  add("report", "A job's evaluation report (Markdown; --json)", report, "tephra report demo-1 --store tephra-store")->add_option("JOB", o->job)->required();
+  add("cancel", "End a job; its checkpoints stay", cancel, "tephra cancel demo-1")
+      ->add_option("JOB", o->job)
+      ->required();
+  add("report", "A job's evaluation report (Markdown; --json)", report, "tephra report demo-1 --store tephra-store")
+      ->add_option("JOB", o->job)
+      ->required();
 }
 
 }  // namespace tephra::cli

@@ -92,9 +92,9 @@ int run(const Options& o) {
     document.push_back(to_json(*plan));
     const auto& m = plan->estimate.memory;
     auto bytes = [](int64_t n) { return human_bytes(static_cast<double>(n)); };
-    rows.push_back({plan->name, std::to_string(plan->policy.world_size), bytes(m.total()), bytes(m.parameter_shards), bytes(m.gradient_shards),
-                    bytes(m.optimizer_shards), bytes(m.gathered_peak), bytes(m.gradient_peak), bytes(m.activation_peak),
-                    fixed(2 * plan->estimate.macs / 1e9, 1)});
+    rows.push_back({plan->name, std::to_string(plan->policy.world_size), bytes(m.total()), bytes(m.parameter_shards),
+                    bytes(m.gradient_shards), bytes(m.optimizer_shards), bytes(m.gathered_peak), bytes(m.gradient_peak),
+                    bytes(m.activation_peak), fixed(2 * plan->estimate.macs / 1e9, 1)});
     if (o.dump_schedule) schedules += "\n" + plan->name + "\n" + sharding::to_string(plan->schedule, plan->units);
   }
   if (o.json) {
@@ -102,7 +102,10 @@ int run(const Options& o) {
     return kOk;
   }
   std::printf("Per rank, at the longest sequences the recipe allows:\n%s%s",
-              table({"stage", "ranks", "memory", "parameters", "gradients", "moments", "gathered", "whole gradients", "activations", "GFLOP/step"}, rows).c_str(),
+              table({"stage", "ranks", "memory", "parameters", "gradients", "moments", "gathered", "whole gradients",
+                     "activations", "GFLOP/step"},
+                    rows)
+                  .c_str(),
               schedules.c_str());
   return kOk;
 }

@@ -14,7 +14,8 @@ Result<std::string> find_worker() {
   TEPHRA_ASSIGN_OR_RETURN(std::string path, program_folder());
   path += "/tephra-worker";
   if (access(path.c_str(), X_OK) != 0)
-    return Status(Code::kUnavailable, "the program tephra-worker is not at " + path + "; build it (make) or set TEPHRA_WORKER");
+    return Status(Code::kUnavailable,
+                  "the program tephra-worker is not at " + path + "; build it (make) or set TEPHRA_WORKER");
   return path;
 }
 

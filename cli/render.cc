@@ -26,11 +26,14 @@ double number(const json& j, const char* key, double fallback = 0) {
 }
 
 std::string step_text(const json& step, const std::string& eta) {
-  return "loss " + fixed(number(step, "loss", 0.0), 4) + "  lr " + [&] {
+  return "loss " + fixed(number(step, "loss", 0.0), 4) + "  lr " +
+         [&] {
            char text[32];
            std::snprintf(text, sizeof text, "%.2e", number(step, "learning_rate", 0.0));
            return std::string(text);
-         }() + "  grad " + fixed(number(step, "gradient_norm", 0.0), 2) + "  " + human_count(number(step, "tokens_per_second", 0.0)) + " tok/s  " +
+         }() +
+         "  grad " + fixed(number(step, "gradient_norm", 0.0), 2) + "  " +
+         human_count(number(step, "tokens_per_second", 0.0)) + " tok/s  " +
          human_bytes(number(step, "rss_bytes", 0.0)) + eta;
 }
 }  // namespace
@@ -89,13 +92,17 @@ void EventRenderer::event(const std::string& json_line) {
     std::string of = "train " + stage;
     if (of != progress_of_) progress_of_ = of, last_tenth_ = -1;
     std::string eta = "  eta " + human_duration((total - done) * number(step, "step_seconds", 0.0));
-    progress("  " + of + " " + bar(done / total, 20) + " " + human_count(done) + "/" + human_count(total) + "  " + step_text(step, eta), done / total);
+    progress("  " + of + " " + bar(done / total, 20) + " " + human_count(done) + "/" + human_count(total) + "  " +
+                 step_text(step, eta),
+             done / total);
   } else if (kind == "bench_progress") {
     double done = number(e, "done"), total = number(e, "total");
     std::string of = "bench " + bench + " on " + stage;
     if (of != progress_of_) progress_of_ = of, last_tenth_ = -1;
     double share = total > 0 ? done / total : 0;
-    progress("  " + of + " " + bar(share, 20) + " " + human_count(done) + (total > 0 ? "/" + human_count(total) : "") + " answers", share);
+    progress("  " + of + " " + bar(share, 20) + " " + human_count(done) + (total > 0 ? "/" + human_count(total) : "") +
+                 " answers",
+             share);
   } else if (kind != "state" || (e.value("phase", "") != "failed" && e.value("phase", "") != "cancelled")) {
     line("  " + e.value("message", ""));  // how a job failed is the caller's to say, once
   }

@@ -28,9 +28,9 @@ class EventRenderer {
 
   const OutputMode mode_;
   bool progress_shown_ = false;
-  int last_tenth_ = -1;        // kLines: progress is printed each tenth
+  int last_tenth_ = -1;  // kLines: progress is printed each tenth
   std::string progress_of_;
-  std::vector<std::string> stages_;  // in order of appearance
+  std::vector<std::string> stages_;                                                      // in order of appearance
   std::map<std::string, std::map<std::string, std::map<std::string, double>>> results_;  // bench -> stage -> metric
 };
 

@@ -53,7 +53,8 @@ int conclude(const coordinator::JobView& view, const EventRenderer& out, bool js
     std::string summary = out.summary();
     if (!summary.empty()) std::printf("\n%s", summary.c_str());
     double seconds = static_cast<double>(state.finished_unix_ms - state.submitted_unix_ms) / 1000;
-    std::printf("\njob %s: %s after %s\n", state.id.c_str(), std::string(phase_name(state.phase)).c_str(), human_duration(seconds).c_str());
+    std::printf("\njob %s: %s after %s\n", state.id.c_str(), std::string(phase_name(state.phase)).c_str(),
+                human_duration(seconds).c_str());
     if (!view.report_path.empty()) std::printf("report: %s\n", view.report_path.c_str());
   }
   if (state.phase == coordinator::Phase::kDone) return kOk;
@@ -79,7 +80,8 @@ int run(const Options& o) {
 
   EventRenderer out(output_mode(o.json));
   std::mutex mutex;  // events come on the coordinator's thread
-  out.line("tephra " + std::string(kVersion) + "  store " + o.store + "  " + std::to_string((*coordinator)->slots()) + " slots");
+  out.line("tephra " + std::string(kVersion) + "  store " + o.store + "  " + std::to_string((*coordinator)->slots()) +
+           " slots");
   uint64_t subscription = (*coordinator)->subscribe("", [&](const coordinator::JobEvent& e) {
     std::lock_guard lock(mutex);
     out.event(to_json(e));
@@ -97,7 +99,8 @@ int run(const Options& o) {
     }
     (*coordinator)->unsubscribe(subscription);
     (*coordinator)->shutdown();
-    std::fprintf(stderr, "tephra: interrupted; job %s is kept. The same command goes on from its last checkpoint.\n", job->c_str());
+    std::fprintf(stderr, "tephra: interrupted; job %s is kept. The same command goes on from its last checkpoint.\n",
+                 job->c_str());
     return kInterrupted;
   }
   (*coordinator)->unsubscribe(subscription);
@@ -113,7 +116,9 @@ void add_run(Verbs& verbs) {
   auto* verb = verbs.app.add_subcommand("run", "Run a whole job in the foreground");
   verb->add_option("RECIPE", o->recipe, "recipe file (YAML)")->required();
   verb->add_option("--set", o->overrides, "override a field: a.b=value; may be repeated")->take_all();
-  verb->add_option("--store", o->store, "store folder; made when missing")->envname("TEPHRA_STORE")->capture_default_str();
+  verb->add_option("--store", o->store, "store folder; made when missing")
+      ->envname("TEPHRA_STORE")
+      ->capture_default_str();
   verb->add_option("--ranks", o->ranks, "ranks of the gang; overrides gang.ranks");
   verb->add_flag("--json", o->json, "events as JSON lines");
   verb->footer("Example:\n  tephra run recipes/demo.yaml --store tephra-store --set seed=2");

@@ -23,7 +23,8 @@ int serve(const Options& o) {
   char* end = nullptr;
   long port = colon == std::string::npos ? -1 : std::strtol(o.listen.c_str() + colon + 1, &end, 10);
   if (colon == std::string::npos || *end != '\0' || port < 0 || port > 65535)
-    return fail({Code::kInvalidArgument, "--listen " + o.listen + ": it looks like 127.0.0.1:7070 (port 0: a free one)"});
+    return fail(
+        {Code::kInvalidArgument, "--listen " + o.listen + ": it looks like 127.0.0.1:7070 (port 0: a free one)"});
   auto worker = find_worker();
   if (!worker.ok()) return fail(worker.status());
   catch_interrupts();
@@ -42,8 +43,8 @@ int serve(const Options& o) {
   if (!coordinator.ok()) return fail(coordinator.status());
   std::string url = "http://" + options.http_host + ":" + std::to_string((*coordinator)->http_port());
   if (Status written = write_server_file(o.store, url); !written.ok()) return fail(written);
-  std::printf("tephra serves %s at %s (%d slots); the token is in %s\n", o.store.c_str(), url.c_str(), (*coordinator)->slots(),
-              (o.token_file.empty() ? o.store + "/token" : o.token_file).c_str());
+  std::printf("tephra serves %s at %s (%d slots); the token is in %s\n", o.store.c_str(), url.c_str(),
+              (*coordinator)->slots(), (o.token_file.empty() ? o.store + "/token" : o.token_file).c_str());
   std::fflush(stdout);
   while (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(100));
   (*coordinator)->shutdown();
@@ -55,10 +56,14 @@ int serve(const Options& o) {
 void add_serve(Verbs& verbs) {
   auto o = std::make_shared<Options>();
   auto* verb = verbs.app.add_subcommand("serve", "Run the coordinator as a daemon");
-  verb->add_option("--store", o->store, "store folder; made when missing")->envname("TEPHRA_STORE")->capture_default_str();
+  verb->add_option("--store", o->store, "store folder; made when missing")
+      ->envname("TEPHRA_STORE")
+      ->capture_default_str();
   verb->add_option("--listen", o->listen, "HOST:PORT of the HTTP interface; port 0: a free one")->capture_default_str();
-  verb->add_option("--token-file", o->token_file, "bearer token in its first line; made when missing (default STORE/token)");
-  verb->add_option("--slots", o->slots, "compute threads that gangs may use together; 0: all cores")->capture_default_str();
+  verb->add_option("--token-file", o->token_file,
+                   "bearer token in its first line; made when missing (default STORE/token)");
+  verb->add_option("--slots", o->slots, "compute threads that gangs may use together; 0: all cores")
+      ->capture_default_str();
   verb->footer("Example:\n  tephra serve --store tephra-store --listen 127.0.0.1:7070");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return serve(*o); }; });
 }

@@ -37,7 +37,8 @@ std::string live_url(const std::string& store) {
 }  // namespace
 
 Status write_server_file(const std::string& store, const std::string& url) {
-  return write_file_atomic(Env::posix(), store + "/server.json", nlohmann::json{{"url", url}, {"pid", getpid()}}.dump() + "\n");
+  return write_file_atomic(Env::posix(), store + "/server.json",
+                           nlohmann::json{{"url", url}, {"pid", getpid()}}.dump() + "\n");
 }
 
 void remove_server_file(const std::string& store) { (void)Env::posix().remove(store + "/server.json"); }

@@ -35,7 +35,8 @@ std::string human_duration(double seconds) {
 
 std::string human_count(double n) {
   std::string digits = std::to_string(static_cast<int64_t>(std::llround(n)));
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (digits[0] == '-' ? 1 : 0); at -= 3) digits.insert(at, ",");
+  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > (digits[0] == '-' ? 1 : 0); at -= 3)
+    digits.insert(at, ",");
   return digits;
 }
 
@@ -70,7 +71,8 @@ std::string table(const std::vector<std::string>& header, const std::vector<std:
     std::string out;
     for (size_t i = 0; i < cells.size(); ++i) {
       if (i > 0) out += "  ";
-      bool number = !is_header && !cells[i].empty() && (std::isdigit(static_cast<unsigned char>(cells[i][0])) || cells[i][0] == '-');
+      bool number = !is_header && !cells[i].empty() &&
+                    (std::isdigit(static_cast<unsigned char>(cells[i][0])) || cells[i][0] == '-');
       std::string pad(width[i] - cells[i].size(), ' ');
       out += number ? pad + cells[i] : cells[i] + pad;
     }

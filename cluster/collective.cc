@@ -6,14 +6,10 @@ namespace tephra::cluster {
 namespace {
 std::string_view kind_name(CollectiveKind kind) {
   switch (kind) {
-    case CollectiveKind::kAllGather:
-      return "all_gather";
-    case CollectiveKind::kReduceScatterTree:
-      return "reduce_scatter_tree";
-    case CollectiveKind::kBroadcast:
-      return "broadcast";
-    case CollectiveKind::kBarrier:
-      return "barrier";
+    case CollectiveKind::kAllGather: return "all_gather";
+    case CollectiveKind::kReduceScatterTree: return "reduce_scatter_tree";
+    case CollectiveKind::kBroadcast: return "broadcast";
+    case CollectiveKind::kBarrier: return "barrier";
   }
   return "unknown collective";
 }

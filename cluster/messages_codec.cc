@@ -315,22 +315,14 @@ Result<RankMessage> decode_rank_message(std::string_view bytes) {
   v1::Envelope e;
   TEPHRA_RETURN_IF_ERROR(parse(bytes, e));
   switch (e.body_case()) {
-    case v1::Envelope::kHello:
-      return from(e.hello());
-    case v1::Envelope::kHeartbeat:
-      return from(e.heartbeat());
-    case v1::Envelope::kStepProgress:
-      return from(e.step_progress());
-    case v1::Envelope::kShardWritten:
-      return from(e.shard_written());
-    case v1::Envelope::kAnswers:
-      return from(e.answers());
-    case v1::Envelope::kFinished:
-      return from(e.finished());
-    case v1::Envelope::kLog:
-      return from(e.log());
-    default:
-      return bad("its body is unset, unknown, or not one that a rank sends");
+    case v1::Envelope::kHello: return from(e.hello());
+    case v1::Envelope::kHeartbeat: return from(e.heartbeat());
+    case v1::Envelope::kStepProgress: return from(e.step_progress());
+    case v1::Envelope::kShardWritten: return from(e.shard_written());
+    case v1::Envelope::kAnswers: return from(e.answers());
+    case v1::Envelope::kFinished: return from(e.finished());
+    case v1::Envelope::kLog: return from(e.log());
+    default: return bad("its body is unset, unknown, or not one that a rank sends");
   }
 }
 
@@ -338,16 +330,11 @@ Result<CoordinatorMessage> decode_coordinator_message(std::string_view bytes) {
   v1::Envelope e;
   TEPHRA_RETURN_IF_ERROR(parse(bytes, e));
   switch (e.body_case()) {
-    case v1::Envelope::kTask:
-      return from(e.task());
-    case v1::Envelope::kCommitted:
-      return from(e.committed());
-    case v1::Envelope::kStop:
-      return CoordinatorMessage(Stop{e.stop().reason()});
-    case v1::Envelope::kRefused:
-      return CoordinatorMessage(Refused{e.refused().message()});
-    default:
-      return bad("its body is unset, unknown, or not one that a coordinator sends");
+    case v1::Envelope::kTask: return from(e.task());
+    case v1::Envelope::kCommitted: return from(e.committed());
+    case v1::Envelope::kStop: return CoordinatorMessage(Stop{e.stop().reason()});
+    case v1::Envelope::kRefused: return CoordinatorMessage(Refused{e.refused().message()});
+    default: return bad("its body is unset, unknown, or not one that a coordinator sends");
   }
 }
 

@@ -215,8 +215,9 @@ void Connection::received(error_code error) {
   // The connection is moved on to the io thread with the answer: a connection must not end on a handler thread.
   shared_.pool->post([&shared = shared_, self = shared_from_this(), request = std::move(request)]() mutable {
     HttpResponse response = shared.handler(request);
-    asio::post(shared.io,
-               [self = std::move(self), response = std::move(response)]() mutable { self->answer(std::move(response)); });
+    asio::post(shared.io, [self = std::move(self), response = std::move(response)]() mutable {
+      self->answer(std::move(response));
+    });
   });
 }
 

@@ -62,22 +62,14 @@ std::string dump(const json& document) { return document.dump(-1, ' ', false, js
 
 std::string_view kind_name(JobEvent::Kind kind) {
   switch (kind) {
-    case JobEvent::Kind::kState:
-      return "state";
-    case JobEvent::Kind::kStep:
-      return "step";
-    case JobEvent::Kind::kCheckpoint:
-      return "checkpoint";
-    case JobEvent::Kind::kBenchProgress:
-      return "bench_progress";
-    case JobEvent::Kind::kBenchResult:
-      return "bench_result";
-    case JobEvent::Kind::kRestart:
-      return "restart";
-    case JobEvent::Kind::kReport:
-      return "report";
-    case JobEvent::Kind::kLog:
-      return "log";
+    case JobEvent::Kind::kState: return "state";
+    case JobEvent::Kind::kStep: return "step";
+    case JobEvent::Kind::kCheckpoint: return "checkpoint";
+    case JobEvent::Kind::kBenchProgress: return "bench_progress";
+    case JobEvent::Kind::kBenchResult: return "bench_result";
+    case JobEvent::Kind::kRestart: return "restart";
+    case JobEvent::Kind::kReport: return "report";
+    case JobEvent::Kind::kLog: return "log";
   }
   return "?";
 }

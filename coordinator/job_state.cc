@@ -130,11 +130,9 @@ class Machine {
         end_gang();
         act(StopGang{event.reason});
         return;
-      case GangPhase::kEnding:
-        return;
+      case GangPhase::kEnding: return;
       case GangPhase::kNone:
-      case GangPhase::kBackoff:
-        finish(Phase::kCancelled);
+      case GangPhase::kBackoff: finish(Phase::kCancelled);
     }
   }
 
@@ -294,22 +292,14 @@ class Machine {
 
 std::string_view phase_name(Phase phase) {
   switch (phase) {
-    case Phase::kQueued:
-      return "queued";
-    case Phase::kPreparing:
-      return "preparing";
-    case Phase::kTraining:
-      return "training";
-    case Phase::kEvaluating:
-      return "evaluating";
-    case Phase::kReporting:
-      return "reporting";
-    case Phase::kDone:
-      return "done";
-    case Phase::kFailed:
-      return "failed";
-    case Phase::kCancelled:
-      return "cancelled";
+    case Phase::kQueued: return "queued";
+    case Phase::kPreparing: return "preparing";
+    case Phase::kTraining: return "training";
+    case Phase::kEvaluating: return "evaluating";
+    case Phase::kReporting: return "reporting";
+    case Phase::kDone: return "done";
+    case Phase::kFailed: return "failed";
+    case Phase::kCancelled: return "cancelled";
   }
   return "?";
 }
@@ -318,16 +308,11 @@ bool is_final(Phase phase) { return phase == Phase::kDone || phase == Phase::kFa
 
 std::string_view gang_phase_name(GangPhase phase) {
   switch (phase) {
-    case GangPhase::kNone:
-      return "none";
-    case GangPhase::kStarting:
-      return "starting";
-    case GangPhase::kUp:
-      return "up";
-    case GangPhase::kEnding:
-      return "ending";
-    case GangPhase::kBackoff:
-      return "backoff";
+    case GangPhase::kNone: return "none";
+    case GangPhase::kStarting: return "starting";
+    case GangPhase::kUp: return "up";
+    case GangPhase::kEnding: return "ending";
+    case GangPhase::kBackoff: return "backoff";
   }
   return "?";
 }

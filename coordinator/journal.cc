@@ -15,28 +15,20 @@ constexpr uint32_t kVersion = 1;
 
 v1::RetryRecord to_record(RetryClass retry) {
   switch (retry) {
-    case RetryClass::kRetryHere:
-      return v1::RETRY_HERE;
-    case RetryClass::kNewAttempt:
-      return v1::RETRY_NEW_ATTEMPT;
-    case RetryClass::kNeedsOperator:
-      return v1::RETRY_NEEDS_OPERATOR;
-    case RetryClass::kPermanent:
-      return v1::RETRY_PERMANENT;
+    case RetryClass::kRetryHere: return v1::RETRY_HERE;
+    case RetryClass::kNewAttempt: return v1::RETRY_NEW_ATTEMPT;
+    case RetryClass::kNeedsOperator: return v1::RETRY_NEEDS_OPERATOR;
+    case RetryClass::kPermanent: return v1::RETRY_PERMANENT;
   }
   return v1::RETRY_UNSPECIFIED;
 }
 
 RetryClass from_record(v1::RetryRecord retry) {
   switch (retry) {
-    case v1::RETRY_HERE:
-      return RetryClass::kRetryHere;
-    case v1::RETRY_NEW_ATTEMPT:
-      return RetryClass::kNewAttempt;
-    case v1::RETRY_NEEDS_OPERATOR:
-      return RetryClass::kNeedsOperator;
-    default:
-      return RetryClass::kPermanent;
+    case v1::RETRY_HERE: return RetryClass::kRetryHere;
+    case v1::RETRY_NEW_ATTEMPT: return RetryClass::kNewAttempt;
+    case v1::RETRY_NEEDS_OPERATOR: return RetryClass::kNeedsOperator;
+    default: return RetryClass::kPermanent;
   }
 }
 

@@ -96,14 +96,9 @@ Result<std::unique_ptr<BpeModel>> BpeModel::parse(std::string_view bytes, const 
   for (const auto& piece : message.pieces()) {
     Piece p{piece.piece(), piece.score(), Kind::kNormal, 0};
     switch (piece.type()) {
-      case kTypeNormal:
-        break;
-      case kTypeUnknown:
-        p.kind = Kind::kUnknown;
-        break;
-      case kTypeControl:
-        p.kind = Kind::kControl;
-        break;
+      case kTypeNormal: break;
+      case kTypeUnknown: p.kind = Kind::kUnknown; break;
+      case kTypeControl: p.kind = Kind::kControl; break;
       case kTypeByte: {
         int byte = parse_byte_piece(p.text);
         if (byte < 0)

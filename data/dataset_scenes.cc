@@ -15,7 +15,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormatVersion = 2;  // of the words and pixels below; raise it when either changes, so that old folders are redone
+constexpr int kFormatVersion =
+    2;  // of the words and pixels below; raise it when either changes, so that old folders are redone
 constexpr uint64_t kTextKey = 0x74657874;
 constexpr std::string_view kPromptFormat = "CQM-A";
 constexpr int kQuestionsPerPicture = 3;
@@ -48,8 +49,10 @@ struct Talk {
   std::vector<SceneExchange> (*about)(const Scene& scene, uint64_t key);
 };
 constexpr Talk kConversation = {"talk", conversation};
-constexpr Talk kDetail = {"detail", [](const Scene& scene, uint64_t key) { return std::vector{detailed_description(scene, key)}; }};
-constexpr Talk kReasoning = {"reason", [](const Scene& scene, uint64_t key) { return std::vector{complex_reasoning(scene, key)}; }};
+constexpr Talk kDetail = {
+    "detail", [](const Scene& scene, uint64_t key) { return std::vector{detailed_description(scene, key)}; }};
+constexpr Talk kReasoning = {
+    "reason", [](const Scene& scene, uint64_t key) { return std::vector{complex_reasoning(scene, key)}; }};
 
 // Multiple-choice questions and one of the other kinds of talk in one conversation, either of them first.
 Result<std::vector<SceneExchange>> talk_of_all_kinds(const Scene& scene, uint64_t key) {
@@ -68,10 +71,20 @@ ScienceQaProblem told(const SceneQuestion& question) {
 }
 
 Json problem_json(const ScienceQaProblem& p, std::string_view split) {
-  return {{"question", p.question}, {"choices", p.choices},   {"answer", p.answer},     {"hint", p.hint},
-          {"image", p.image.empty() ? Json(nullptr) : Json(p.image)}, {"task", p.task}, {"grade", p.grade},
-          {"subject", p.subject},   {"topic", p.topic},       {"category", p.category}, {"skill", p.skill},
-          {"lecture", p.lecture},   {"solution", p.solution}, {"split", split}};
+  return {{"question", p.question},
+          {"choices", p.choices},
+          {"answer", p.answer},
+          {"hint", p.hint},
+          {"image", p.image.empty() ? Json(nullptr) : Json(p.image)},
+          {"task", p.task},
+          {"grade", p.grade},
+          {"subject", p.subject},
+          {"topic", p.topic},
+          {"category", p.category},
+          {"skill", p.skill},
+          {"lecture", p.lecture},
+          {"solution", p.solution},
+          {"split", split}};
 }
 
 Json scene_json(const Scene& scene, const std::string& image, int size) {
@@ -85,15 +98,20 @@ Json scene_json(const Scene& scene, const std::string& image, int size) {
                        {"place", word(o.place)},
                        {"box", {all[i].x0, all[i].y0, all[i].x1, all[i].y1}}});
   }
-  return {{"image", image},        {"width", size},     {"height", size}, {"caption", caption(scene)},
-          {"split", name(split_of(scene))}, {"objects", std::move(objects)}};
+  return {{"image", image},
+          {"width", size},
+          {"height", size},
+          {"caption", caption(scene)},
+          {"split", name(split_of(scene))},
+          {"objects", std::move(objects)}};
 }
 
 // A document of corpus.json as the plain text that a tokenizer is trained on: conversations in template v1.
 Result<std::string> words_of(const Json& document) {
   if (document.contains("text")) return document["text"].get<std::string>();
   std::vector<Turn> turns;
-  for (const Json& t : document["conversations"]) turns.push_back({t["from"].get<std::string>(), t["value"].get<std::string>()});
+  for (const Json& t : document["conversations"])
+    turns.push_back({t["from"].get<std::string>(), t["value"].get<std::string>()});
   return render_prompt("v1", turns, /*for_generation=*/false);
 }
 
@@ -190,7 +208,8 @@ Status Writer::write_scienceqa() {
   TEPHRA_RETURN_IF_ERROR(folder_.make_directories("scienceqa"));
   Json problems = Json::object();
   Json splits = {{"train", Json::array()}, {"val", Json::array()}, {"test", Json::array()}};
-  TEPHRA_RETURN_IF_ERROR(add_problems(SceneSplit::kValidation, options_.validation_questions, 0, problems, splits["val"]));
+  TEPHRA_RETURN_IF_ERROR(
+      add_problems(SceneSplit::kValidation, options_.validation_questions, 0, problems, splits["val"]));
   TEPHRA_RETURN_IF_ERROR(
       add_problems(SceneSplit::kTest, options_.test_questions, options_.text_questions, problems, splits["test"]));
   TEPHRA_RETURN_IF_ERROR(folder_.write("scienceqa/problems.json", problems.dump(1) + "\n"));
@@ -207,12 +226,14 @@ Status Writer::write_corpus() {
     const auto index = static_cast<uint64_t>(i);
     const uint64_t key = random_bits({seed, index});
     const Scene scene = scene_at(seed, SceneSplit::kTrain, index);
-    const std::string id = "text-" + numbered(i), told_as = random_below(8, {key, 1}) == 0 ? caption_variant(scene, key) : chart(scene);
+    const std::string id = "text-" + numbered(i),
+                      told_as = random_below(8, {key, 1}) == 0 ? caption_variant(scene, key) : chart(scene);
     const uint64_t form = random_below(12, {key, 2});
     if (form == 0) {
       documents.push_back({{"id", id}, {"text", told_as + " " + caption(scene) + "\n"}});
     } else if (form == 1) {
-      TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint, scienceqa_exchange(told(scene_question(seed, SceneSplit::kTrain, index)), kPromptFormat));
+      TEPHRA_ASSIGN_OR_RETURN(SceneExchange in_hint,
+                              scienceqa_exchange(told(scene_question(seed, SceneSplit::kTrain, index)), kPromptFormat));
       documents.push_back(sample_json(id, "", {std::move(in_hint)}));
     } else {
       TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, talk_of_all_kinds(scene, key));

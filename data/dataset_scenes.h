@@ -11,8 +11,8 @@ namespace tephra::data {
 
 struct SceneDatasetOptions {
   uint64_t seed = 1;
-  int image_size = 48;     // pixels, even
-  int train_scenes = 4000; // pictures to learn from
+  int image_size = 48;      // pixels, even
+  int train_scenes = 4000;  // pictures to learn from
   int validation_questions = 96;
   int test_questions = 384;
   int heldout_conversations = 96;  // samples of heldout.json

@@ -206,7 +206,8 @@ Result<Image> decode_image(std::span<const std::byte> bytes, const std::string& 
 }
 
 Result<ImageWithAlpha> decode_with_alpha(std::span<const std::byte> bytes, const std::string& name) {
-  if (bytes.size() >= 4 && std::memcmp(bytes.data(), "\x89PNG", 4) == 0) return PngReader(bytes, name).read_with_alpha();
+  if (bytes.size() >= 4 && std::memcmp(bytes.data(), "\x89PNG", 4) == 0)
+    return PngReader(bytes, name).read_with_alpha();
   TEPHRA_ASSIGN_OR_RETURN(Image image, decode_image(bytes, name));
   const size_t pixels = image.rgb.size() / 3;
   return ImageWithAlpha{std::move(image), std::vector<uint8_t>(pixels, 255)};

@@ -76,7 +76,8 @@ Status require_files(const Options& options, const std::vector<const char*>& key
   for (const char* key : keys) {
     std::string path = option(options, key);
     if (path.empty()) return {Code::kInvalidArgument, std::string("dataset option ") + key + " is missing"};
-    if (!Env::posix().exists(path)) return {Code::kNotFound, std::string("dataset option ") + key + ": there is no " + path};
+    if (!Env::posix().exists(path))
+      return {Code::kNotFound, std::string("dataset option ") + key + ": there is no " + path};
   }
   return ok_status();
 }
@@ -89,15 +90,18 @@ Status no_part(const std::string& kind, const std::string& name, const std::stri
 Result<DatasetPart> PreparedDataset::part(const std::string& name) const {
   if (kind == "llava") return DatasetPart{option(options, "conversations"), option(options, "images"), ""};
   if (kind == "scenes") {
-    if (name == "captions" || name == "instruct" || name == "heldout") return DatasetPart{dir + "/" + name + ".json", dir + "/images", ""};
+    if (name == "captions" || name == "instruct" || name == "heldout")
+      return DatasetPart{dir + "/" + name + ".json", dir + "/images", ""};
     if (name == "corpus") return DatasetPart{"", "", dir + "/corpus.json"};
     return no_part(kind, name, "captions, instruct, heldout, corpus");
   }
   if (kind == "scienceqa") {
     if (name != "train") return no_part(kind, name, "train");
-    if (Env::posix().exists(dir + "/train.json")) return DatasetPart{dir + "/train.json", option(options, "images"), ""};
-    return Status(Code::kNotFound, option(options, "splits") + " and " + option(options, "problems") +
-                                       " hold no problems of split train or minitrain, so there is nothing to train on");
+    if (Env::posix().exists(dir + "/train.json"))
+      return DatasetPart{dir + "/train.json", option(options, "images"), ""};
+    return Status(Code::kNotFound,
+                  option(options, "splits") + " and " + option(options, "problems") +
+                      " hold no problems of split train or minitrain, so there is nothing to train on");
   }
   if (kind == "easy_vqa") {
     if (name != "train") return no_part(kind, name, "train");
@@ -112,13 +116,16 @@ Result<DatasetPart> PreparedDataset::part(const std::string& name) const {
 
 Result<ScienceQaFiles> PreparedDataset::scienceqa() const {
   if (kind == "scenes")
-    return ScienceQaFiles{dir + "/scienceqa/problems.json", dir + "/scienceqa/pid_splits.json", dir + "/scienceqa/images"};
-  if (kind == "scienceqa") return ScienceQaFiles{option(options, "problems"), option(options, "splits"), option(options, "images")};
+    return ScienceQaFiles{dir + "/scienceqa/problems.json", dir + "/scienceqa/pid_splits.json",
+                          dir + "/scienceqa/images"};
+  if (kind == "scienceqa")
+    return ScienceQaFiles{option(options, "problems"), option(options, "splits"), option(options, "images")};
   return Status(Code::kInvalidArgument, "a dataset of kind " + kind + " holds no ScienceQA problems");
 }
 
 Result<DatasetPart> PreparedDataset::questions(const std::string& split) const {
-  if (kind != "easy_vqa") return Status(Code::kInvalidArgument, "a dataset of kind " + kind + " holds no questions of short answers");
+  if (kind != "easy_vqa")
+    return Status(Code::kInvalidArgument, "a dataset of kind " + kind + " holds no questions of short answers");
   if (split != "train" && split != "test")
     return Status(Code::kNotFound, "a dataset of kind " + kind + " has no split '" + split + "'; it has train, test");
   return DatasetPart{dir + "/questions-" + split + ".json", option(options, "path"), ""};
@@ -127,7 +134,7 @@ Result<DatasetPart> PreparedDataset::questions(const std::string& split) const {
 Result<PreparedDataset> prepare_dataset(const std::string& kind, const std::map<std::string, std::string>& options,
                                         const std::string& root) {
   struct Kind {
-    std::vector<const char*> files;                               // options that name the user's files
+    std::vector<const char*> files;                                  // options that name the user's files
     Status (*make)(const Options& options, const std::string& dir);  // nullptr: those files are the dataset
   };
   static const auto* kinds = new std::map<std::string, Kind>{{"easy_vqa", {{"path"}, make_easy_vqa}},

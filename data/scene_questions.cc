@@ -68,7 +68,9 @@ bool ask(const Scene& scene, SceneQuestionKind kind, int answer, uint64_t asked,
       o = choose(scene, asked, [&](const SceneObject& x) {
         return static_cast<int>(x.color) == answer && only_object_of(scene, x.shape) == &x;
       });
-      if (o) out = {text("What color is the ", word(o->shape), "?"), text("The ", word(o->shape), " is ", word(o->color), ".")};
+      if (o)
+        out = {text("What color is the ", word(o->shape), "?"),
+               text("The ", word(o->shape), " is ", word(o->color), ".")};
       break;
     case SceneQuestionKind::kColorAtPlace:
       o = choose(scene, asked, [&](const SceneObject& x) { return static_cast<int>(x.color) == answer; });
@@ -87,7 +89,8 @@ bool ask(const Scene& scene, SceneQuestionKind kind, int answer, uint64_t asked,
     case SceneQuestionKind::kShapeAtPlace:
       o = choose(scene, asked, [&](const SceneObject& x) { return static_cast<int>(x.shape) == answer; });
       if (o) {
-        out = {text("What shape is in the ", word(o->place), "?"), text("In the ", word(o->place), " is a ", word(o->shape), ".")};
+        out = {text("What shape is in the ", word(o->place), "?"),
+               text("In the ", word(o->place), " is a ", word(o->shape), ".")};
       }
       break;
     case SceneQuestionKind::kPlaceOfColor:

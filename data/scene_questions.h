@@ -14,12 +14,12 @@
 namespace tephra::data {
 
 enum class SceneQuestionKind : uint8_t {
-  kColorOfShape,   // What color is the circle?                  natural science
-  kColorAtPlace,   // What color is the object in the northwest?  natural science
-  kShapeOfColor,   // What shape is the red object?              language science
-  kShapeAtPlace,   // What shape is in the northwest?             language science
-  kPlaceOfColor,   // Where is the red object?                   social science
-  kCount,          // How many objects are there?                natural science
+  kColorOfShape,  // What color is the circle?                  natural science
+  kColorAtPlace,  // What color is the object in the northwest?  natural science
+  kShapeOfColor,  // What shape is the red object?              language science
+  kShapeAtPlace,  // What shape is in the northwest?             language science
+  kPlaceOfColor,  // Where is the red object?                   social science
+  kCount,         // How many objects are there?                natural science
 };
 inline constexpr int kSceneQuestionKinds = 6;
 

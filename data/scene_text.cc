@@ -26,7 +26,8 @@ std::string in_place(ScenePlace place) { return "in the " + std::string(word(pla
 std::string name_of(const SceneObject& o) { return std::string(word(o.color)) + " " + std::string(word(o.shape)); }
 
 std::string count_sentence(size_t count) {
-  return count == 1 ? "There is one object." : "There are " + std::string(number_word(static_cast<int>(count))) + " objects.";
+  return count == 1 ? "There is one object."
+                    : "There are " + std::string(number_word(static_cast<int>(count))) + " objects.";
 }
 
 const SceneObject& pick(const Scene& scene, uint64_t key) {

@@ -16,8 +16,7 @@ constexpr std::string_view kShapeWords[] = {"circle", "square", "triangle", "cro
 constexpr std::string_view kColorWords[] = {"red", "green", "blue", "yellow"};
 constexpr std::string_view kPlaceWords[] = {"northwest", "northeast", "southwest", "southeast"};
 constexpr std::string_view kNumberWords[] = {"zero", "one", "two", "three", "four"};
-constexpr uint8_t kColorRgb[kSceneColors][3] = {
-    {214, 40, 40}, {44, 160, 60}, {40, 84, 214}, {236, 214, 40}};
+constexpr uint8_t kColorRgb[kSceneColors][3] = {{214, 40, 40}, {44, 160, 60}, {40, 84, 214}, {236, 214, 40}};
 
 enum class Look : uint64_t { kBackground, kNoise, kTint, kShiftX, kShiftY, kRadius };
 
@@ -45,8 +44,10 @@ Placed placed(const Scene& scene, const SceneObject& object, int size) {
   const int slack = cell * 6 / 100;
   Placed out;
   out.radius = cell * percent / 100;
-  out.x = static_cast<int>(place % 2) * cell + cell / 2 + in_range(look_bits(scene, Look::kShiftX, place), -slack, slack);
-  out.y = static_cast<int>(place / 2) * cell + cell / 2 + in_range(look_bits(scene, Look::kShiftY, place), -slack, slack);
+  out.x =
+      static_cast<int>(place % 2) * cell + cell / 2 + in_range(look_bits(scene, Look::kShiftX, place), -slack, slack);
+  out.y =
+      static_cast<int>(place / 2) * cell + cell / 2 + in_range(look_bits(scene, Look::kShiftY, place), -slack, slack);
   return out;
 }
 
@@ -154,7 +155,8 @@ Scene scene_with(uint64_t seed, SceneSplit split, uint64_t index, int objects) {
   TEPHRA_CHECK(objects >= 1 && objects <= kScenePlaces, "a scene has one to four objects");
   for (uint64_t attempt = 0;; ++attempt) {  // one layout in 16 is validation, so a few dozen draws at most
     const auto which = static_cast<uint64_t>(split);
-    Scene scene = any_scene(random_bits({kSceneKey, seed, which, index, static_cast<uint64_t>(objects), attempt}), objects);
+    Scene scene =
+        any_scene(random_bits({kSceneKey, seed, which, index, static_cast<uint64_t>(objects), attempt}), objects);
     if (split_of(scene) == split) return scene;
     TEPHRA_CHECK(attempt < 100000, "no layout of this split found");
   }

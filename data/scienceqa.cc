@@ -88,7 +88,8 @@ Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems
   if (pids == splits.end()) {
     std::string known;
     for (const auto& [name, unused] : splits.items()) known += (known.empty() ? "" : ", ") + name;
-    return Status(Code::kNotFound, splits_path + ": has no split \"" + split + "\"; it has " + (known.empty() ? "none" : known));
+    return Status(Code::kNotFound,
+                  splits_path + ": has no split \"" + split + "\"; it has " + (known.empty() ? "none" : known));
   }
   if (!pids->is_array()) return bad(splits_path, "split \"" + split + "\" is not an array of problem ids");
   std::map<std::string, size_t> place;
@@ -134,7 +135,8 @@ namespace {
 
 Status check(const ScienceQaProblem& problem, std::string_view format) {
   if (format != "CQM-A" && format != "QCM-LEA") {
-    return {Code::kInvalidArgument, "\"" + std::string(format) + "\" is no ScienceQA prompt format; use CQM-A or QCM-LEA"};
+    return {Code::kInvalidArgument,
+            "\"" + std::string(format) + "\" is no ScienceQA prompt format; use CQM-A or QCM-LEA"};
   }
   if (problem.choices.empty() || problem.choices.size() > 26) {
     return {Code::kInvalidArgument, "problem " + problem.pid + " has " + std::to_string(problem.choices.size()) +
@@ -155,7 +157,8 @@ Result<std::string> scienceqa_prompt(const ScienceQaProblem& problem, std::strin
     return problem.question + (problem.hint.empty() ? "" : "\nContext: " + problem.hint) + "\n" + options +
            "\nAnswer with the option's letter from the given choices directly.";
   }
-  return "Question: " + problem.question + "\nContext: " + (problem.hint.empty() ? "N/A" : problem.hint) + "\n" + options;
+  return "Question: " + problem.question + "\nContext: " + (problem.hint.empty() ? "N/A" : problem.hint) + "\n" +
+         options;
 }
 
 Result<std::string> scienceqa_reply(const ScienceQaProblem& problem, std::string_view format) {

@@ -25,7 +25,7 @@ struct ScienceQaProblem {
   std::string topic;
   std::string category;
   std::string skill;
-  std::string lecture;   // may be empty, as are lecture and solution in cut-down files
+  std::string lecture;  // may be empty, as are lecture and solution in cut-down files
   std::string solution;
   std::string split;       // "train", "val", "test"
   std::string image_path;  // <image root>/<split>/<pid>/<image>; empty: no picture, or no image root

@@ -125,12 +125,9 @@ std::string render_llama_2(const Template& t, const std::vector<Message>& messag
 std::string render(const Template& t, const std::vector<Message>& messages) {
   switch (t.style) {
     case kTwoSeparators:
-    case kHashes:
-      return render_labelled(t, messages);
-    case kLlama2:
-      return render_llama_2(t, messages);
-    case kPlain:
-      break;
+    case kHashes: return render_labelled(t, messages);
+    case kLlama2: return render_llama_2(t, messages);
+    case kPlain: break;
   }
   std::string out;
   for (const Message& m : messages) {

@@ -217,7 +217,9 @@ void describe(V& v, BenchRecipe& b) {
   v.field("score", b.score, Field{.about = "the bench's headline number (instruct)", .allowed = {"exact", "token_f1"}});
   v.field("max_new_tokens", b.max_new_tokens,
           Field{.about = "longest answer", .unit = "tokens", .low = 1, .high = 65536});
-  v.field("limit", b.limit, Field{.about = "so many questions, spread evenly over all; 0: all", .unit = "questions", .low = 0, .high = 1e9});
+  v.field(
+      "limit", b.limit,
+      Field{.about = "so many questions, spread evenly over all; 0: all", .unit = "questions", .low = 0, .high = 1e9});
   v.field("swap_images", b.swap_images, Field{.about = "ask each question again with another question's picture"});
   v.field("batch", b.batch,
           Field{.about = "questions answered together on one rank", .unit = "questions", .low = 1, .high = 4096});
@@ -226,10 +228,12 @@ void describe(V& v, BenchRecipe& b) {
 template <class V>
 void describe(V& v, ReportRecipe& r) {
   v.field("title", r.title, Field{.about = "heading", .absent = "the recipe's name"});
-  v.field("baselines", r.baselines,
-          Field{.about = "what to compare with: majority always gives one answer, the most frequent; blind, of vqa, the most "
-                         "frequent in training to the same question, which no picture is needed for",
-                .allowed = {"majority", "blind"}});
+  v.field(
+      "baselines", r.baselines,
+      Field{.about =
+                "what to compare with: majority always gives one answer, the most frequent; blind, of vqa, the most "
+                "frequent in training to the same question, which no picture is needed for",
+            .allowed = {"majority", "blind"}});
 }
 
 template <class V>

@@ -238,14 +238,10 @@ Node* Node::find(const std::string& key) {
 
 std::string describe(const Node& node) {
   switch (node.kind) {
-    case Node::Kind::kNull:
-      return "nothing";
-    case Node::Kind::kList:
-      return "a list";
-    case Node::Kind::kMap:
-      return "a mapping";
-    case Node::Kind::kScalar:
-      break;
+    case Node::Kind::kNull: return "nothing";
+    case Node::Kind::kList: return "a list";
+    case Node::Kind::kMap: return "a mapping";
+    case Node::Kind::kScalar: break;
   }
   return "'" + (node.text.size() > 40 ? node.text.substr(0, 40) + "..." : node.text) + "'";
 }

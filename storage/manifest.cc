@@ -43,12 +43,9 @@ Status validate_piece(const ManifestTensor& tensor, const Piece& piece, int64_t 
 
 std::string_view state_kind_name(StateKind kind) {
   switch (kind) {
-    case StateKind::kParameter:
-      return "parameter";
-    case StateKind::kFirstMoment:
-      return "first_moment";
-    case StateKind::kSecondMoment:
-      return "second_moment";
+    case StateKind::kParameter: return "parameter";
+    case StateKind::kFirstMoment: return "first_moment";
+    case StateKind::kSecondMoment: return "second_moment";
   }
   return "unknown";
 }

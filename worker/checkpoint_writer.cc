@@ -55,7 +55,8 @@ void CheckpointWriter::run() {
     job.snapshot = {};  // gives the buffers back before the next submit is let in
     lock.lock();
     writing_ = false;
-    if (failure_.ok() && !status.ok()) failure_ = status.with_context("checkpoint " + job.stage + "@" + std::to_string(job.step));
+    if (failure_.ok() && !status.ok())
+      failure_ = status.with_context("checkpoint " + job.stage + "@" + std::to_string(job.step));
     changed_.notify_all();
   }
 }

@@ -30,7 +30,8 @@ Status evaluate_bench(const TaskContext& context) {
   if (bench == nullptr) return {Code::kInvalidArgument, "the recipe has no bench '" + context.options.bench + "'"};
   if (!context.checkpoint) return {Code::kInvalidArgument, "evaluating bench '" + bench->name + "' needs a checkpoint"};
   auto dataset = context.options.datasets.find(bench->dataset);
-  if (dataset == context.options.datasets.end()) return {Code::kInvalidArgument, "dataset '" + bench->dataset + "' was not prepared"};
+  if (dataset == context.options.datasets.end())
+    return {Code::kInvalidArgument, "dataset '" + bench->dataset + "' was not prepared"};
 
   TEPHRA_ASSIGN_OR_RETURN(ModelSource source, locate_model(context.recipe, context.options.model_dir));
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(source.paths, source.parts));
@@ -51,9 +52,10 @@ Status evaluate_bench(const TaskContext& context) {
   options.stop = [&] { return context.link->stop_requested(); };
   const auto total = eval::answer_count(questions) - static_cast<int64_t>(options.answered.size());
   context.vitals->phase = "evaluate";
-  return eval::run_bench(*generator, *tokenizer, preprocess, questions, options, [&](const std::string& key, const std::string& text) {
-    return context.link->send(cluster::Answers{bench->name, {{key, text, ""}}, total});
-  });
+  return eval::run_bench(*generator, *tokenizer, preprocess, questions, options,
+                         [&](const std::string& key, const std::string& text) {
+                           return context.link->send(cluster::Answers{bench->name, {{key, text, ""}}, total});
+                         });
 }
 
 }  // namespace tephra::worker

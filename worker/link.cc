@@ -57,7 +57,9 @@ void Link::handle(cluster::CoordinatorMessage message) {
                           commits_[{c.stage, c.step}] = status;
                         },
                         [&](cluster::Stop&) { stop_ = true; },
-                        [&](cluster::Refused& r) { on_lost_(Status(Code::kMismatch, "the coordinator refused this rank: " + r.message)); }},
+                        [&](cluster::Refused& r) {
+                          on_lost_(Status(Code::kMismatch, "the coordinator refused this rank: " + r.message));
+                        }},
              message);
   changed_.notify_all();
 }

@@ -14,7 +14,10 @@ int finish(const tephra::Result<std::string>& result) {
   if (!result.ok()) {
     std::fprintf(stderr, "tephra: %s\n", result.status().message().c_str());
     Code code = result.status().code();
-    return code == Code::kInvalidArgument || code == Code::kNotFound || code == Code::kUnsupported || code == Code::kCorruption ? 2 : 1;
+    return code == Code::kInvalidArgument || code == Code::kNotFound || code == Code::kUnsupported ||
+                   code == Code::kCorruption
+               ? 2
+               : 1;
   }
   std::printf("%s\n", result->c_str());
   return 0;
@@ -26,7 +29,8 @@ void add_model(CLI::App* verb, tephra::worker::InferenceModel* model) {
   verb->add_option("--connector", model->paths.connector, "connector .safetensors file or its folder");
   verb->add_option("--llm", model->paths.llm, "LLaMA folder");
   verb->add_option("--threads", model->threads, "compute threads; 0: all cores");
-  verb->add_flag_function("--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
+  verb->add_flag_function(
+      "--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
 }
 
 bool model_is_named(const tephra::worker::InferenceModel& model) {

@@ -26,7 +26,8 @@ int environment_failure(const Status& status) {
   return kExitEnvironment;
 }
 
-Status run_task(const cluster::Task& task, const RankOptions& options, cluster::Communicator* communicator, Link* link, Vitals* vitals) {
+Status run_task(const cluster::Task& task, const RankOptions& options, cluster::Communicator* communicator, Link* link,
+                Vitals* vitals) {
   auto context = decode_task(task, Env::posix());
   if (!context.ok()) return context.status();
   context->job = options.job;
@@ -60,7 +61,8 @@ int serve_tasks(const RankOptions& options, cluster::Communicator* communicator,
     auto task = link->next_task();
     if (!task.ok()) return 0;
     Status status = run_task(*task, options, communicator, link, vitals);
-    if (!status.ok()) log::warning("task ended", {{"kind", task->kind}, {"stage", task->stage}, {"status", status.to_string()}});
+    if (!status.ok())
+      log::warning("task ended", {{"kind", task->kind}, {"stage", task->stage}, {"status", status.to_string()}});
     (void)link->send(finished(status));
     if (status.ok()) continue;
     if (status.code() == Code::kCancelled) return 0;
@@ -79,7 +81,8 @@ int run_rank(const RankOptions& options) {
   auto communicator = cluster::make_mpi_communicator();
   if (!communicator.ok()) return environment_failure(communicator.status());
   const int rank = (*communicator)->rank();
-  set_check_context("rank " + std::to_string(rank) + " of " + options.job + " attempt " + std::to_string(options.attempt));
+  set_check_context("rank " + std::to_string(rank) + " of " + options.job + " attempt " +
+                    std::to_string(options.attempt));
   log::init("", log::Level::kInfo, "rank" + std::to_string(rank));
 
   cluster::Hello hello;
@@ -92,7 +95,8 @@ int run_rank(const RankOptions& options) {
   hello.build = std::string(kVersion);
   Vitals vitals;
   auto link = Link::connect(
-      options.coordinator.substr(0, colon), static_cast<uint16_t>(std::atoi(options.coordinator.c_str() + colon + 1)), hello,
+      options.coordinator.substr(0, colon), static_cast<uint16_t>(std::atoi(options.coordinator.c_str() + colon + 1)),
+      hello,
       [](const Status& reason) {
         std::fprintf(stderr, "tephra-worker: the coordinator is gone (%s); this rank ends\n", reason.message().c_str());
         std::_Exit(kExitEnvironment);

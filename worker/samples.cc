@@ -41,16 +41,20 @@ class Conversations : public SampleSource {
 // Pictures with one sentence each, for contrastive training.
 class CaptionedPictures : public SampleSource {
  public:
-  CaptionedPictures(std::shared_ptr<const data::Tokenizer> tokenizer, std::vector<data::Sample> samples, std::string images,
-                    data::PreprocessOptions preprocess)
-      : tokenizer_(std::move(tokenizer)), samples_(std::move(samples)), images_(std::move(images)), preprocess_(preprocess) {}
+  CaptionedPictures(std::shared_ptr<const data::Tokenizer> tokenizer, std::vector<data::Sample> samples,
+                    std::string images, data::PreprocessOptions preprocess)
+      : tokenizer_(std::move(tokenizer)),
+        samples_(std::move(samples)),
+        images_(std::move(images)),
+        preprocess_(preprocess) {}
 
   int64_t size() const override { return static_cast<int64_t>(samples_.size()); }
 
   Result<TrainingSample> get(int64_t index) const override {
     const data::Sample& from = samples_[index];
     if (from.image.empty() || from.turns.empty())
-      return Status(Code::kInvalidArgument, "sample '" + from.id + "' has no picture or no caption; contrastive training needs both");
+      return Status(Code::kInvalidArgument,
+                    "sample '" + from.id + "' has no picture or no caption; contrastive training needs both");
     TrainingSample sample;
     sample.id = from.id;
     sample.ids = tokenizer_->encode_with_bos(from.turns.back().value);
@@ -74,8 +78,8 @@ class CaptionedPictures : public SampleSource {
 // with others, what it says could be looked up in the wrong conversation.
 class Documents : public SampleSource {
  public:
-  static Result<std::unique_ptr<SampleSource>> open(const std::string& path, const data::Tokenizer& tokenizer, const std::string& template_name,
-                                                    int64_t max_length) {
+  static Result<std::unique_ptr<SampleSource>> open(const std::string& path, const data::Tokenizer& tokenizer,
+                                                    const std::string& template_name, int64_t max_length) {
     auto documents = std::make_unique<Documents>();
     documents->path_ = path;
     documents->max_length_ = static_cast<size_t>(max_length);
@@ -106,11 +110,14 @@ class Documents : public SampleSource {
         add_text(document["text"].get<std::string>(), tokenizer);
         continue;
       }
-      TEPHRA_ASSIGN_OR_RETURN(auto samples, data::parse_conversations("[" + document.dump() + "]", path_ + " document " + std::to_string(i)));
+      TEPHRA_ASSIGN_OR_RETURN(auto samples, data::parse_conversations("[" + document.dump() + "]",
+                                                                      path_ + " document " + std::to_string(i)));
       const int limit = static_cast<int>(max_length_);
-      TEPHRA_ASSIGN_OR_RETURN(data::Encoded encoded, data::encode_sample(samples.front(), tokenizer, template_name, limit));
+      TEPHRA_ASSIGN_OR_RETURN(data::Encoded encoded,
+                              data::encode_sample(samples.front(), tokenizer, template_name, limit));
       data::finish_encoding(encoded, tokenizer.unk_id(), limit);
-      if (data::count_supervised(encoded) > 0) push({std::move(encoded.ids), std::move(encoded.labels), {}, samples.front().id});
+      if (data::count_supervised(encoded) > 0)
+        push({std::move(encoded.ids), std::move(encoded.labels), {}, samples.front().id});
     }
     return ok_status();
   }
@@ -165,7 +172,8 @@ Result<std::unique_ptr<SampleSource>> open_part(const TaskContext& context, cons
   if (!part.text.empty()) return Documents::open(part.text, *tokenizer, stage.template_name, stage.max_length);
   if (stage.kind == "contrastive") {
     TEPHRA_ASSIGN_OR_RETURN(auto samples, data::load_conversations(part.conversations));
-    return std::unique_ptr<SampleSource>(std::make_unique<CaptionedPictures>(std::move(tokenizer), std::move(samples), part.images, preprocess));
+    return std::unique_ptr<SampleSource>(
+        std::make_unique<CaptionedPictures>(std::move(tokenizer), std::move(samples), part.images, preprocess));
   }
   data::DatasetOptions options;
   options.conversations_path = part.conversations;
@@ -179,7 +187,8 @@ Result<std::unique_ptr<SampleSource>> open_part(const TaskContext& context, cons
 }
 }  // namespace
 
-Result<std::unique_ptr<SampleSource>> open_samples(const TaskContext& context, std::shared_ptr<const data::Tokenizer> tokenizer,
+Result<std::unique_ptr<SampleSource>> open_samples(const TaskContext& context,
+                                                   std::shared_ptr<const data::Tokenizer> tokenizer,
                                                    const data::PreprocessOptions& preprocess) {
   std::vector<std::unique_ptr<SampleSource>> parts;
   for (const recipes::DataUse& use : context.stage().data) {

@@ -33,7 +33,8 @@ class SampleSource {
 // For kind train: conversations through the stage's template. contrastive: the last assistant turn of each captioned picture.
 // language_model: documents of text parts packed into sequences, loss on everything; conversations one to a sequence, loss on the
 // assistant's words.
-Result<std::unique_ptr<SampleSource>> open_samples(const TaskContext& context, std::shared_ptr<const data::Tokenizer> tokenizer,
+Result<std::unique_ptr<SampleSource>> open_samples(const TaskContext& context,
+                                                   std::shared_ptr<const data::Tokenizer> tokenizer,
                                                    const data::PreprocessOptions& preprocess);
 
 }  // namespace tephra::worker

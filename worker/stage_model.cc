@@ -105,7 +105,8 @@ Result<StageModel> build_stage_model(const TaskContext& context) {
   if (kind == "train") return build_llava(context);
   if (kind == "language_model") return build_language_model(context);
   if (kind == "contrastive") return build_clip(context);
-  return Status(Code::kUnsupported, "stage '" + context.stage().name + "' is of kind '" + kind + "', which this worker does not know");
+  return Status(Code::kUnsupported,
+                "stage '" + context.stage().name + "' is of kind '" + kind + "', which this worker does not know");
 }
 
 }  // namespace tephra::worker

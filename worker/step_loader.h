@@ -18,8 +18,8 @@ using StepSamples = std::vector<std::vector<TrainingSample>>;
 
 // Which samples of the run a rank computes in a step: micro-batches [first, first + count) of `per_step`.
 struct StepShare {
-  int64_t micro_batch = 1;    // samples
-  int64_t per_step = 1;       // micro-batches of the global batch
+  int64_t micro_batch = 1;  // samples
+  int64_t per_step = 1;     // micro-batches of the global batch
   int64_t first = 0, count = 1;
 };
 

@@ -40,11 +40,14 @@ Result<TaskContext> decode_task(const cluster::Task& task, Env& env) {
   context.env = &env;
   TEPHRA_ASSIGN_OR_RETURN(context.options, parse_options(task.options_json));
   TEPHRA_ASSIGN_OR_RETURN(context.recipe, recipes::from_json(task.recipe_json));
-  if (context.options.stage_index < 0 || context.options.stage_index >= static_cast<int64_t>(context.recipe.stages.size()))
-    return Status(Code::kInvalidArgument, "task names stage " + std::to_string(context.options.stage_index) + ", which the recipe lacks");
+  if (context.options.stage_index < 0 ||
+      context.options.stage_index >= static_cast<int64_t>(context.recipe.stages.size()))
+    return Status(Code::kInvalidArgument,
+                  "task names stage " + std::to_string(context.options.stage_index) + ", which the recipe lacks");
   if (!task.located_manifest.empty()) {
     TEPHRA_ASSIGN_OR_RETURN(auto located, storage::decode_located_manifest(task.located_manifest));
-    context.checkpoint = std::make_unique<storage::CheckpointReader>(env, context.options.packs_dir, std::move(located));
+    context.checkpoint =
+        std::make_unique<storage::CheckpointReader>(env, context.options.packs_dir, std::move(located));
   }
   return context;
 }

@@ -68,7 +68,8 @@ class StageTrainer {
     TEPHRA_RETURN_IF_ERROR(load_executor());
 
     data::SampleOrder order;
-    order.seed = static_cast<uint64_t>(context_.recipe.seed) * 1000003u + static_cast<uint64_t>(context_.options.stage_index);
+    order.seed =
+        static_cast<uint64_t>(context_.recipe.seed) * 1000003u + static_cast<uint64_t>(context_.options.stage_index);
     order.dataset_size = static_cast<uint64_t>(source_->size());
     StepShare share;
     share.micro_batch = stage_.micro_batch;
@@ -88,13 +89,16 @@ class StageTrainer {
     adam.weight_decay = stage_.optimizer.weight_decay;
     adam.clip_norm = stage_.optimizer.clip_norm;
     if (context_.checkpoint) {
-      auto problems = model::check_against_units(*context_.checkpoint, model_.units, context_.checkpoint->manifest().name(), {"connector"});
+      auto problems = model::check_against_units(*context_.checkpoint, model_.units,
+                                                 context_.checkpoint->manifest().name(), {"connector"});
       if (!problems.empty()) return {Code::kMismatch, RetryClass::kPermanent, to_string(problems)};
     }
     std::vector<Shape> shapes;
-    auto timeout = std::chrono::duration_cast<std::chrono::nanoseconds>(Seconds(context_.recipe.gang.collective_timeout_s));
-    TEPHRA_ASSIGN_OR_RETURN(executor_, sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator,
-                                                                  policy_of(context_), adam, timeout));
+    auto timeout =
+        std::chrono::duration_cast<std::chrono::nanoseconds>(Seconds(context_.recipe.gang.collective_timeout_s));
+    TEPHRA_ASSIGN_OR_RETURN(executor_,
+                            sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator,
+                                                       policy_of(context_), adam, timeout));
     for (const sharding::UnitSpec& unit : model_.units)
       for (const sharding::TensorSpec& tensor : unit.tensors) shapes_[tensor.name] = tensor.shape;
     return executor_->load([this](const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,
@@ -102,7 +106,8 @@ class StageTrainer {
                            context_.options.resume);
   }
 
-  Status read_state(const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count, float* out) const {
+  Status read_state(const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,
+                    float* out) const {
     storage::StateKind stored = stored_kind(kind);
     if (context_.checkpoint && context_.checkpoint->has_state(tensor, stored))
       return context_.checkpoint->read_state_float32(tensor, stored, begin, count, out);
@@ -141,8 +146,9 @@ class StageTrainer {
     sharding::StepInput input;
     input.optimizer_step = step_ + 1;
     for (const sharding::UnitSpec& unit : model_.units)
-      input.learning_rate.push_back(rate(unit.group == "connector" && stage_.optimizer.connector_lr > 0 ? stage_.optimizer.connector_lr
-                                                                                                        : stage_.optimizer.lr));
+      input.learning_rate.push_back(rate(unit.group == "connector" && stage_.optimizer.connector_lr > 0
+                                             ? stage_.optimizer.connector_lr
+                                             : stage_.optimizer.lr));
     return input;
   }
 
@@ -154,7 +160,8 @@ class StageTrainer {
     std::string ids;
     for (const auto& micro : samples)
       for (const TrainingSample& s : micro) ids += (ids.empty() ? "" : ", ") + s.id;
-    std::string text = "step " + std::to_string(step_) + " of " + stage_.name + ": loss or gradient is not finite, update skipped; samples: " + ids;
+    std::string text = "step " + std::to_string(step_) + " of " + stage_.name +
+                       ": loss or gradient is not finite, update skipped; samples: " + ids;
     log::warning(text);
     (void)context_.link->send(cluster::Log{log::Level::kWarning, text});
   }
@@ -166,7 +173,8 @@ class StageTrainer {
     p.total_steps = total_steps_;
     p.loss = stats.loss;
     p.gradient_norm = stats.gradient_norm;
-    p.learning_rate = recipes::learning_rate(stage_.schedule.kind, stage_.optimizer.lr, step_ - 1, total_steps_, stage_.schedule.warmup_ratio);
+    p.learning_rate = recipes::learning_rate(stage_.schedule.kind, stage_.optimizer.lr, step_ - 1, total_steps_,
+                                             stage_.schedule.warmup_ratio);
     p.tokens_per_second = static_cast<double>(stats.tokens) / std::max(seconds, 1e-9);
     p.step_seconds = seconds;
     p.rss_bytes = resident_bytes();
@@ -205,9 +213,10 @@ class StageTrainer {
     int world = context_.communicator->world_size();
     std::vector<uint8_t> all(world);
     uint8_t flag = mine;
-    TEPHRA_RETURN_IF_ERROR(context_.communicator->all_gather({&flag, 1, DType::kUInt8}, {all.data(), world, DType::kUInt8},
-                                                             Deadline::after(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                                                 Seconds(context_.recipe.gang.collective_timeout_s)))));
+    TEPHRA_RETURN_IF_ERROR(context_.communicator->all_gather(
+        {&flag, 1, DType::kUInt8}, {all.data(), world, DType::kUInt8},
+        Deadline::after(
+            std::chrono::duration_cast<std::chrono::nanoseconds>(Seconds(context_.recipe.gang.collective_timeout_s)))));
     return std::any_of(all.begin(), all.end(), [](uint8_t f) { return f != 0; });
   }
 

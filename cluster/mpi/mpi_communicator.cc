@@ -39,12 +39,9 @@ Status mpi_status(int code, const char* call) {
   MPI_Error_class(code, &error_class);
   const std::string message = std::string(call) + ": " + std::string(text, length);
   switch (error_class) {
-    case MPI_ERR_TRUNCATE:
-      return {Code::kMismatch, RetryClass::kNewAttempt, message};
-    case MPI_ERR_NO_MEM:
-      return {Code::kInternal, RetryClass::kNewAttempt, message};
-    default:
-      return {Code::kPeerLost, RetryClass::kNewAttempt, message};  // a transport error: the peer is out of reach
+    case MPI_ERR_TRUNCATE: return {Code::kMismatch, RetryClass::kNewAttempt, message};
+    case MPI_ERR_NO_MEM: return {Code::kInternal, RetryClass::kNewAttempt, message};
+    default: return {Code::kPeerLost, RetryClass::kNewAttempt, message};  // a transport error: the peer is out of reach
   }
 }
 

@@ -30,10 +30,8 @@ Status cuda_status(cudaError_t code, const char* call) {
   switch (code) {
     case cudaErrorNoDevice:
     case cudaErrorInvalidDevice:
-    case cudaErrorInsufficientDriver:
-      return {Code::kUnavailable, RetryClass::kNeedsOperator, message};
-    default:
-      return {Code::kInternal, RetryClass::kNewAttempt, message};
+    case cudaErrorInsufficientDriver: return {Code::kUnavailable, RetryClass::kNeedsOperator, message};
+    default: return {Code::kInternal, RetryClass::kNewAttempt, message};
   }
 }
 

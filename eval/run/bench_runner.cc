@@ -53,17 +53,19 @@ std::string reply_text(const std::vector<int32_t>& ids, const data::Tokenizer& t
 }
 }  // namespace
 
-Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer, const data::PreprocessOptions& preprocess,
-                 const QuestionSet& set, const RunOptions& options,
+Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer,
+                 const data::PreprocessOptions& preprocess, const QuestionSet& set, const RunOptions& options,
                  const std::function<Status(const std::string& key, const std::string& text)>& on_answer) {
   TEPHRA_ASSIGN_OR_RETURN(auto asks, all_asks(set, tokenizer, options));
   const model::ModelConfig& config = generator.config();
   const auto fits = [&](const Ask& ask) {
-    const int64_t tokens = static_cast<int64_t>(ask.ids.size()) + (ask.image().empty() ? 0 : config.tokens_per_image() - 1);
+    const int64_t tokens =
+        static_cast<int64_t>(ask.ids.size()) + (ask.image().empty() ? 0 : config.tokens_per_image() - 1);
     return tokens < config.text.max_position_embeddings;
   };
   const auto unread = std::stable_partition(asks.begin(), asks.end(), fits);
-  for (auto ask = unread; ask != asks.end() && options.rank == 0; ++ask) TEPHRA_RETURN_IF_ERROR(on_answer(ask->key(), ""));
+  for (auto ask = unread; ask != asks.end() && options.rank == 0; ++ask)
+    TEPHRA_RETURN_IF_ERROR(on_answer(ask->key(), ""));
   asks.erase(unread, asks.end());
   model::GenerateOptions decoding;
   decoding.max_new_tokens = options.max_new_tokens;
@@ -84,7 +86,8 @@ Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer, 
       prompts.push_back(std::move(prompt));
     }
     TEPHRA_ASSIGN_OR_RETURN(auto replies, generator.generate(prompts, decoding));
-    for (size_t i = 0; i < chunk.size(); ++i) TEPHRA_RETURN_IF_ERROR(on_answer(chunk[i].key(), reply_text(replies[i].ids, tokenizer, stop)));
+    for (size_t i = 0; i < chunk.size(); ++i)
+      TEPHRA_RETURN_IF_ERROR(on_answer(chunk[i].key(), reply_text(replies[i].ids, tokenizer, stop)));
   }
   return ok_status();
 }

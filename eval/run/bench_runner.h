@@ -16,7 +16,7 @@ namespace tephra::eval {
 
 struct RunOptions {
   int rank = 0, world_size = 1;
-  int64_t batch = 8;              // questions decoded together
+  int64_t batch = 8;  // questions decoded together
   int64_t max_new_tokens = 64;
   std::string template_name = "v1";
   std::set<std::string> answered;  // answer keys that need not be asked again
@@ -26,8 +26,8 @@ struct RunOptions {
 // Calls on_answer(answer_key, text) for each question of this rank's share, swapped ones too. Batches hold prompts of like length
 // and go round the ranks. A prompt that fills the model's context is not asked: rank 0 gives the empty answer, which counts as
 // wrong. Blocks; an unreadable picture is an error that names question and file.
-Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer, const data::PreprocessOptions& preprocess,
-                 const QuestionSet& set, const RunOptions& options,
+Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer,
+                 const data::PreprocessOptions& preprocess, const QuestionSet& set, const RunOptions& options,
                  const std::function<Status(const std::string& key, const std::string& text)>& on_answer);
 
 }  // namespace tephra::eval

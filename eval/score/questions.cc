@@ -75,7 +75,8 @@ Result<QuestionSet> vqa_questions(const data::PreparedDataset& dataset, const st
   TEPHRA_ASSIGN_OR_RETURN(set.data_hash, hash_of_file(part.conversations));
   for (const data::Sample& sample : samples) {
     if (sample.turns.size() != 2)
-      return Status(Code::kInvalidArgument, part.conversations + ": sample '" + sample.id + "' is not one question and one answer");
+      return Status(Code::kInvalidArgument,
+                    part.conversations + ": sample '" + sample.id + "' is not one question and one answer");
     Question q;
     q.id = sample.id;
     q.turns = {sample.turns[0]};
@@ -146,10 +147,13 @@ Judged judge(const BenchSpec& spec, AnswerRule rule, const Question& q, const st
 }
 }  // namespace
 
-std::string answer_key(const std::string& question_id, bool swapped) { return swapped ? question_id + "#swapped" : question_id; }
+std::string answer_key(const std::string& question_id, bool swapped) {
+  return swapped ? question_id + "#swapped" : question_id;
+}
 
 int64_t answer_count(const QuestionSet& set) {
-  const auto swapped = std::count_if(set.questions.begin(), set.questions.end(), [](const Question& q) { return !q.swapped_image.empty(); });
+  const auto swapped = std::count_if(set.questions.begin(), set.questions.end(),
+                                     [](const Question& q) { return !q.swapped_image.empty(); });
   return static_cast<int64_t>(set.questions.size()) + swapped;
 }
 
@@ -176,11 +180,13 @@ Status add_baselines(const BenchSpec& spec, const data::PreparedDataset& dataset
   VqaBaselines baselines;
   for (const Question& q : training.questions) baselines.learn(question_text(q), q.reference);
   const std::string majority = baselines.majority();
-  for (Question& q : set->questions) q.baselines = {{"majority", majority}, {"blind", baselines.blind(question_text(q))}};
+  for (Question& q : set->questions)
+    q.baselines = {{"majority", majority}, {"blind", baselines.blind(question_text(q))}};
   return ok_status();
 }
 
-Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, const std::map<std::string, std::string>& answers) {
+Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set,
+                                const std::map<std::string, std::string>& answers) {
   AnswerRule rule = AnswerRule::kLetter;
   if (spec.kind == "scienceqa") {
     TEPHRA_ASSIGN_OR_RETURN(rule, parse_answer_rule(spec.answer_rule));
@@ -188,7 +194,8 @@ Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, c
   BenchResult result;
   result.bench = spec.name;
   result.kind = spec.kind;
-  result.pinned = {{"data_hash", set.data_hash}, {"decoding", "greedy"}, {"max_new_tokens", std::to_string(spec.max_new_tokens)}};
+  result.pinned = {
+      {"data_hash", set.data_hash}, {"decoding", "greedy"}, {"max_new_tokens", std::to_string(spec.max_new_tokens)}};
   if (spec.kind == "scienceqa") {
     result.pinned["prompt"] = spec.prompt;
     result.pinned["answer_rule"] = spec.answer_rule;

@@ -47,13 +47,14 @@ BenchSpec bench_spec(const BenchRecipe& bench) {
 
 struct Question {
   std::string id;
-  std::vector<data::Turn> turns;    // the prompt; the last turn is the human's; "<image>\n" leads where there is a picture
-  std::string image;                // absolute path; empty: none
-  std::string swapped_image;        // another question's picture; empty unless swap_images and there is a picture
+  std::vector<data::Turn>
+      turns;                  // the prompt; the last turn is the human's; "<image>\n" leads where there is a picture
+  std::string image;          // absolute path; empty: none
+  std::string swapped_image;  // another question's picture; empty unless swap_images and there is a picture
   std::vector<std::string> choices;
-  std::string reference;            // the right letter, or text
+  std::string reference;  // the right letter, or text
   std::string category;
-  int64_t problem = -1;             // index into QuestionSet::problems (scienceqa)
+  int64_t problem = -1;                          // index into QuestionSet::problems (scienceqa)
   std::map<std::string, std::string> baselines;  // what answerers say that never see a picture (vqa): majority, blind
 };
 
@@ -79,6 +80,7 @@ std::string answer_key(const std::string& question_id, bool swapped);
 int64_t answer_count(const QuestionSet& set);
 
 // answers: answer_key -> text. Missing answers count as unparsed. Fills everything in BenchResult.
-Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set, const std::map<std::string, std::string>& answers);
+Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set,
+                                const std::map<std::string, std::string>& answers);
 
 }  // namespace tephra::eval

@@ -134,14 +134,15 @@ ReportCell measure_cell(const BenchResult& result, const Measure& m) {
 }
 
 ReportTable headline_table(const ReportInput& input, const std::vector<BenchRow>& benches) {
-  ReportTable table{"headline",
-                    "Results",
-                    "Percent, with 95 % confidence intervals. Guessing: what an answerer that knows nothing expects. Majority: "
-                    "always the most frequent answer. Blind: the most frequent answer to the same question in training, "
-                    "which no picture is needed for. Swapped pictures: the model itself, shown another question's picture.",
-                    {},
-                    {},
-                    2};
+  ReportTable table{
+      "headline",
+      "Results",
+      "Percent, with 95 % confidence intervals. Guessing: what an answerer that knows nothing expects. Majority: "
+      "always the most frequent answer. Blind: the most frequent answer to the same question in training, "
+      "which no picture is needed for. Swapped pictures: the model itself, shown another question's picture.",
+      {},
+      {},
+      2};
   const auto baselines = all_baselines(input, benches);
   table.header = {"Bench", "Measure", "Questions"};
   for (const auto& stage : input.stages) table.header.push_back(stage.name);

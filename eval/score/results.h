@@ -26,7 +26,8 @@ struct CaseRow {
   std::string category;
   std::map<std::string, double> scores;  // per question, for example token_f1
   std::optional<bool> correct_swapped;   // outcome with another question's picture; absent: not asked
-  std::map<std::string, bool> baselines;  // outcomes of answerers that never see a picture: majority, blind; may be empty
+  std::map<std::string, bool>
+      baselines;  // outcomes of answerers that never see a picture: majority, blind; may be empty
 };
 
 struct BenchResult {

@@ -92,12 +92,9 @@ Result<AnswerRule> parse_answer_rule(std::string_view name) {
 
 std::string_view to_string(AnswerRule rule) {
   switch (rule) {
-    case AnswerRule::kScienceQa:
-      return "scienceqa";
-    case AnswerRule::kLlava:
-      return "llava";
-    case AnswerRule::kLetter:
-      return "letter";
+    case AnswerRule::kScienceQa: return "scienceqa";
+    case AnswerRule::kLlava: return "llava";
+    case AnswerRule::kLetter: return "letter";
   }
   return "";
 }
@@ -105,12 +102,8 @@ std::string_view to_string(AnswerRule rule) {
 std::optional<int> parse_answer(AnswerRule rule, std::string_view text, int choice_count) {
   std::optional<char> letter;
   switch (rule) {
-    case AnswerRule::kScienceQa:
-      letter = find_stated_letter(text);
-      break;
-    case AnswerRule::kLlava:
-      letter = find_llava_letter(text);
-      break;
+    case AnswerRule::kScienceQa: letter = find_stated_letter(text); break;
+    case AnswerRule::kLlava: letter = find_llava_letter(text); break;
     case AnswerRule::kLetter:
       letter = find_llava_letter(trimmed(text));
       if (!letter) letter = find_lone_letter(text);

@@ -195,15 +195,12 @@ Status read_exported(const Exported& e, const TensorSource& source, DType dtype,
     case Exported::From::kSource:
       TEPHRA_RETURN_IF_ERROR(source.read_float32(e.canonical, begin, count, values.data()));
       break;
-    case Exported::From::kInitial:
-      init_tensor(e.canonical, e.shape, 0, begin, count, values.data());
-      break;
+    case Exported::From::kInitial: init_tensor(e.canonical, e.shape, 0, begin, count, values.data()); break;
     case Exported::From::kIdentity:
       for (int64_t i = 0; i < count; ++i)
         values[static_cast<size_t>(i)] = (begin + i) % (e.shape[1] + 1) == 0 ? 1.0f : 0.0f;
       break;
-    case Exported::From::kZero:
-      break;
+    case Exported::From::kZero: break;
   }
   return convert_from_float32(values.data(), count, dtype, out);
 }

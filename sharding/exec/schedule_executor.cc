@@ -126,25 +126,13 @@ Status ScheduleExecutor::run(const Schedule& schedule, const std::vector<const M
 
 Status ScheduleExecutor::run_op(const Op& op, const std::vector<const MicroBatch*>& local, bool training) {
   switch (op.kind) {
-    case OpKind::kGather:
-      issue_gather(op.unit);
-      return finish_gather(op.unit);
-    case OpKind::kForward:
-      forward(op, *local[op.micro_batch], training);
-      return ok_status();
-    case OpKind::kFree:
-      buffers_[op.unit].detach();
-      return ok_status();
-    case OpKind::kRecompute:
-      recompute(op, *local[op.micro_batch]);
-      return ok_status();
-    case OpKind::kBackward:
-      backward(op);
-      return ok_status();
-    case OpKind::kReduceScatter:
-      return reduce(op.unit);
-    case OpKind::kStep:
-      return ok_status();
+    case OpKind::kGather: issue_gather(op.unit); return finish_gather(op.unit);
+    case OpKind::kForward: forward(op, *local[op.micro_batch], training); return ok_status();
+    case OpKind::kFree: buffers_[op.unit].detach(); return ok_status();
+    case OpKind::kRecompute: recompute(op, *local[op.micro_batch]); return ok_status();
+    case OpKind::kBackward: backward(op); return ok_status();
+    case OpKind::kReduceScatter: return reduce(op.unit);
+    case OpKind::kStep: return ok_status();
   }
   return ok_status();
 }

@@ -24,26 +24,13 @@ class Walk {
     for (size_t i = 0; i < schedule_.size(); ++i) {
       const Op& op = schedule_[i];
       switch (op.kind) {
-        case OpKind::kGather:
-          gather(op.unit);
-          break;
-        case OpKind::kForward:
-          forward(op.unit);
-          break;
-        case OpKind::kFree:
-          gathered_[op.unit] = false;
-          break;
-        case OpKind::kRecompute:
-          recompute(op.unit);
-          break;
-        case OpKind::kBackward:
-          backward(op.unit, op.micro_batch);
-          break;
-        case OpKind::kReduceScatter:
-          reduce(op.unit);
-          break;
-        case OpKind::kStep:
-          break;
+        case OpKind::kGather: gather(op.unit); break;
+        case OpKind::kForward: forward(op.unit); break;
+        case OpKind::kFree: gathered_[op.unit] = false; break;
+        case OpKind::kRecompute: recompute(op.unit); break;
+        case OpKind::kBackward: backward(op.unit, op.micro_batch); break;
+        case OpKind::kReduceScatter: reduce(op.unit); break;
+        case OpKind::kStep: break;
       }
       note_gathered(prefetch_position(schedule_, i));
     }

@@ -11,20 +11,13 @@ bool recomputes(const Policy& policy, int unit, int last) { return policy.recomp
 
 std::string_view kind_name(OpKind kind) {
   switch (kind) {
-    case OpKind::kGather:
-      return "gather";
-    case OpKind::kForward:
-      return "forward";
-    case OpKind::kFree:
-      return "free";
-    case OpKind::kRecompute:
-      return "recompute";
-    case OpKind::kBackward:
-      return "backward";
-    case OpKind::kReduceScatter:
-      return "reduce_scatter";
-    case OpKind::kStep:
-      return "step";
+    case OpKind::kGather: return "gather";
+    case OpKind::kForward: return "forward";
+    case OpKind::kFree: return "free";
+    case OpKind::kRecompute: return "recompute";
+    case OpKind::kBackward: return "backward";
+    case OpKind::kReduceScatter: return "reduce_scatter";
+    case OpKind::kStep: return "step";
   }
   return "?";
 }

@@ -36,7 +36,8 @@ TEST(EventRenderer, SummarisesBenchesOfStagesSideBySideAndSurvivesNulls) {
   out.event("not json");
   out.event(R"({"kind": "step", "stage": "align", "step": {"step": 1, "total_steps": 2, "loss": null}})");
   out.event(R"({"kind": "bench_result", "stage": "align", "bench": "q", "result": {"metrics": {"accuracy": 0.25}}})");
-  out.event(R"({"kind": "bench_result", "stage": "instruct", "bench": "q", "result": {"metrics": {"accuracy": 0.875}}})");
+  out.event(
+      R"({"kind": "bench_result", "stage": "instruct", "bench": "q", "result": {"metrics": {"accuracy": 0.875}}})");
   EXPECT_EQ(out.summary(), "bench  metric    align   instruct\nq      accuracy  25.0 %    87.5 %\n");
 }
 

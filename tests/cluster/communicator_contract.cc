@@ -165,8 +165,7 @@ void survives_random_sequences(Communicator& c) {
         for (int64_t i = 0; i < count; ++i) ASSERT_EQ(shard[i], value(root, i, round)) << "round " << round;
         break;
       }
-      default:
-        ASSERT_TRUE(c.barrier(soon()).ok());
+      default: ASSERT_TRUE(c.barrier(soon()).ok());
     }
   }
   EXPECT_EQ(c.sequence(), sequence_before + 200);

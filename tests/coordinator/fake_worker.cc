@@ -184,8 +184,10 @@ class FakeRank {
     for (size_t i = 0; i < set.questions.size(); ++i) {
       if (static_cast<int>(i % static_cast<size_t>(world_)) != rank_ || answered.contains(set.questions[i].id))
         continue;
-      TEPHRA_RETURN_IF_ERROR(client_->send(cluster::Answers{
-          bench->name, {{set.questions[i].id, "The answer is " + set.questions[i].reference + ".", ""}}, static_cast<int64_t>(set.questions.size())}));
+      TEPHRA_RETURN_IF_ERROR(client_->send(
+          cluster::Answers{bench->name,
+                           {{set.questions[i].id, "The answer is " + set.questions[i].reference + ".", ""}},
+                           static_cast<int64_t>(set.questions.size())}));
       ++said;
       const json die = plan_.is_object() ? plan_.value("die", json::object()) : json::object();
       if (die.value("bench", "") == bench->name && die.value("attempt", 0u) == attempt_ &&

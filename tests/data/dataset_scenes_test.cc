@@ -80,7 +80,8 @@ TEST_F(SceneDataset, FilesAreOfTheLayoutsTheirReadersRead) {
     }
   }
   const std::string scienceqa = root_ + "/a/scienceqa";
-  const auto test = load_scienceqa(scienceqa + "/problems.json", scienceqa + "/pid_splits.json", "test", scienceqa + "/images");
+  const auto test =
+      load_scienceqa(scienceqa + "/problems.json", scienceqa + "/pid_splits.json", "test", scienceqa + "/images");
   ASSERT_TRUE(test.ok()) << test.status().to_string();
   EXPECT_EQ(test->size(), 30u);
   int pictures = 0;
@@ -103,7 +104,8 @@ TEST_F(SceneDataset, NoHeldOutSceneIsTrainedOn) {
   }
   EXPECT_GT(held.size(), 10u);
   for (const std::string& caption : held) EXPECT_FALSE(trained.contains(caption)) << caption;
-  for (uint64_t i = 0; i < 24; ++i) EXPECT_EQ(split_of(scene_question(1, SceneSplit::kTest, i).scene), SceneSplit::kTest);
+  for (uint64_t i = 0; i < 24; ++i)
+    EXPECT_EQ(split_of(scene_question(1, SceneSplit::kTest, i).scene), SceneSplit::kTest);
 }
 
 TEST_F(SceneDataset, CorpusTextHoldsTheTemplateAndNoPicture) {

@@ -61,7 +61,9 @@ TEST(Image, PngSurvivesARoundTrip) {
 }
 
 TEST(Image, AlphaIsKeptWhereItIsAskedFor) {
-  const auto decoded = [](const std::string& bytes) { return decode_with_alpha(std::as_bytes(std::span(bytes)), "test.png"); };
+  const auto decoded = [](const std::string& bytes) {
+    return decode_with_alpha(std::as_bytes(std::span(bytes)), "test.png");
+  };
   const auto rgba = decoded(write_png(2, 1, PNG_FORMAT_RGBA, {10, 20, 30, 0, 40, 50, 60, 128}));
   ASSERT_TRUE(rgba.ok()) << rgba.status().to_string();
   EXPECT_EQ(rgba->image.rgb, (std::vector<uint8_t>{10, 20, 30, 40, 50, 60}));

@@ -53,7 +53,8 @@ TEST(SceneQuestions, ABlindMajorityAnswerIsWrongMostly) {
     int best = 0;
     for (int c = 1; c < 4; ++c) {
       auto& seen = votes[q.problem.question];
-      if (seen[q.problem.choices[static_cast<size_t>(c)]] > seen[q.problem.choices[static_cast<size_t>(best)]]) best = c;
+      if (seen[q.problem.choices[static_cast<size_t>(c)]] > seen[q.problem.choices[static_cast<size_t>(best)]])
+        best = c;
     }
     right += best == q.problem.answer;
   }
@@ -74,7 +75,8 @@ TEST(SceneQuestions, SwappedPicturesMakeTheAnswerAGuess) {
 
 TEST(SceneQuestions, CoverTheSubjectsOfScienceQa) {
   std::set<std::string> subjects;
-  for (uint64_t i = 0; i < kSceneQuestionKinds; ++i) subjects.insert(scene_question(1, SceneSplit::kTest, i).problem.subject);
+  for (uint64_t i = 0; i < kSceneQuestionKinds; ++i)
+    subjects.insert(scene_question(1, SceneSplit::kTest, i).problem.subject);
   EXPECT_EQ(subjects, (std::set<std::string>{"natural science", "social science", "language science"}));
 }
 

@@ -23,8 +23,10 @@ std::vector<SceneObject> read_objects(const std::string& text, const std::regex&
                                                  {"square", SceneShape::kSquare},
                                                  {"triangle", SceneShape::kTriangle},
                                                  {"cross", SceneShape::kCross}};
-  const std::map<std::string, SceneColor> colors{{"red", SceneColor::kRed},       {"green", SceneColor::kGreen},
-                                                 {"blue", SceneColor::kBlue},     {"yellow", SceneColor::kYellow}};
+  const std::map<std::string, SceneColor> colors{{"red", SceneColor::kRed},
+                                                 {"green", SceneColor::kGreen},
+                                                 {"blue", SceneColor::kBlue},
+                                                 {"yellow", SceneColor::kYellow}};
   const std::map<std::string, ScenePlace> places{{"northwest", ScenePlace::kNorthwest},
                                                  {"northeast", ScenePlace::kNortheast},
                                                  {"southwest", ScenePlace::kSouthwest},
@@ -40,7 +42,8 @@ std::vector<SceneObject> read_objects(const std::string& text, const std::regex&
 }
 
 const std::regex kShapeFirst("a (large|small) (\\w+) (\\w+) in the (northwest|northeast|southwest|southeast)");
-const std::regex kPlaceFirst("[iI]n the (northwest|northeast|southwest|southeast)(?: is)? a (large|small) (\\w+) (\\w+)");
+const std::regex kPlaceFirst(
+    "[iI]n the (northwest|northeast|southwest|southeast)(?: is)? a (large|small) (\\w+) (\\w+)");
 
 TEST(SceneText, CaptionReadsAsWritten) {
   EXPECT_EQ(caption(two_objects()), "a large red circle in the northwest and a small blue cross in the southeast.");
@@ -83,23 +86,34 @@ TEST(SceneText, ConversationAnswersAreTrue) {
       std::smatch m;
       if (std::regex_match(e.answer, m, place)) {
         ++seen["place"];
-        EXPECT_TRUE(holds([&](const SceneObject& o) { return word(o.color) == m[1].str() && word(o.shape) == m[2].str() && word(o.place) == m[3].str(); })) << e.answer;
+        EXPECT_TRUE(holds([&](const SceneObject& o) {
+          return word(o.color) == m[1].str() && word(o.shape) == m[2].str() && word(o.place) == m[3].str();
+        })) << e.answer;
       } else if (std::regex_match(e.answer, m, size)) {
         ++seen["size"];
-        EXPECT_TRUE(holds([&](const SceneObject& o) { return word(o.color) == m[1].str() && word(o.shape) == m[2].str() && o.large == (m[3] == "large"); })) << e.answer;
+        EXPECT_TRUE(holds([&](const SceneObject& o) {
+          return word(o.color) == m[1].str() && word(o.shape) == m[2].str() && o.large == (m[3] == "large");
+        })) << e.answer;
       } else if (std::regex_match(e.answer, m, shape)) {
         ++seen["shape"];
-        EXPECT_TRUE(holds([&](const SceneObject& o) { return word(o.color) == m[1].str() && word(o.shape) == m[2].str(); })) << e.answer;
+        EXPECT_TRUE(holds([&](const SceneObject& o) {
+          return word(o.color) == m[1].str() && word(o.shape) == m[2].str();
+        })) << e.answer;
       } else if (std::regex_match(e.answer, m, color)) {
         ++seen["color"];
-        EXPECT_TRUE(holds([&](const SceneObject& o) { return word(o.place) == m[1].str() && word(o.color) == m[2].str(); })) << e.answer;
+        EXPECT_TRUE(holds([&](const SceneObject& o) {
+          return word(o.place) == m[1].str() && word(o.color) == m[2].str();
+        })) << e.answer;
       } else if (std::regex_match(e.answer, m, count)) {
         ++seen["count"];
         EXPECT_EQ(m[1].str(), number_word(static_cast<int>(scene.objects.size())));
       } else if (std::regex_match(e.answer, m, what)) {
         ++seen["what"];
-        const bool there = holds([&](const SceneObject& o) { return word(o.place) == m[2].str() && phrase(o).substr(1) == m[1].str().substr(1); });
-        const bool nothing = m[1] == "Nothing" && !holds([&](const SceneObject& o) { return word(o.place) == m[2].str(); });
+        const bool there = holds([&](const SceneObject& o) {
+          return word(o.place) == m[2].str() && phrase(o).substr(1) == m[1].str().substr(1);
+        });
+        const bool nothing =
+            m[1] == "Nothing" && !holds([&](const SceneObject& o) { return word(o.place) == m[2].str(); });
         EXPECT_TRUE(there || nothing) << e.answer;
       } else {
         ADD_FAILURE() << "unread answer: " << e.answer;
@@ -119,7 +133,10 @@ TEST(SceneText, ReasoningCountsAndCompares) {
       ++removals;
       EXPECT_EQ(m[1].str(), number_word(static_cast<int>(scene.objects.size()) - 1));
     } else {
-      ASSERT_TRUE(std::regex_match(e.answer, m, std::regex("The (\\w+) \\w+ is (\\w+) and the (\\w+) \\w+ is (\\w+), so the answer is (yes|no)\\."))) << e.answer;
+      ASSERT_TRUE(std::regex_match(
+          e.answer, m,
+          std::regex("The (\\w+) \\w+ is (\\w+) and the (\\w+) \\w+ is (\\w+), so the answer is (yes|no)\\.")))
+          << e.answer;
       ++comparisons;
       EXPECT_NE(m[1], m[3]);
       for (const SceneObject& o : scene.objects) {

@@ -18,7 +18,8 @@ constexpr const char* kProblems = R"({
 class ScienceQa : public FolderTest {};
 
 TEST_F(ScienceQa, LoadsASplitInTheOrderOfTheSplitsFile) {
-  const auto loaded = load_scienceqa(write("problems.json", kProblems), write("splits.json", R"({"test": ["3", "99", "7"]})"), "test", "/images");
+  const auto loaded = load_scienceqa(write("problems.json", kProblems),
+                                     write("splits.json", R"({"test": ["3", "99", "7"]})"), "test", "/images");
   ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
   ASSERT_EQ(loaded->size(), 2u);  // 99 is not in this cut-down copy
   const ScienceQaProblem& told = (*loaded)[0];
@@ -35,7 +36,8 @@ TEST_F(ScienceQa, LoadsASplitInTheOrderOfTheSplitsFile) {
 }
 
 TEST_F(ScienceQa, NamesWhatIsMissing) {
-  const std::string problems = write("problems.json", kProblems), splits = write("splits.json", R"({"test": ["8"], "val": []})");
+  const std::string problems = write("problems.json", kProblems),
+                    splits = write("splits.json", R"({"test": ["8"], "val": []})");
   const auto no_split = load_scienceqa(problems, splits, "minitest", "");
   EXPECT_EQ(no_split.status().code(), Code::kNotFound);
   EXPECT_NE(no_split.status().message().find("it has test, val"), std::string::npos) << no_split.status().message();
@@ -76,8 +78,9 @@ TEST(ScienceQaPrompt, IsTheSameWordsEverywhere) {
   ASSERT_TRUE(problems.ok());
   const ScienceQaProblem& shown = (*problems)[0];
   const ScienceQaProblem& told = (*problems)[1];
-  EXPECT_EQ(*scienceqa_prompt(shown, "CQM-A"),
-            "Which is red?\nOptions: (A) rose (B) grass\nAnswer with the option's letter from the given choices directly.");
+  EXPECT_EQ(
+      *scienceqa_prompt(shown, "CQM-A"),
+      "Which is red?\nOptions: (A) rose (B) grass\nAnswer with the option's letter from the given choices directly.");
   EXPECT_EQ(*scienceqa_prompt(told, "CQM-A"),
             "Where is it?\nContext: It is gone.\nOptions: (A) here (B) there (C) nowhere\n"
             "Answer with the option's letter from the given choices directly.");

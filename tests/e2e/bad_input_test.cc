@@ -49,7 +49,9 @@ TEST(BadInput, ABadPictureNamesItsSample) {
   scratch.write("broken.png", "not a picture");
   std::string data = scratch.write("data.json", R"([{"id": "sample-7", "image": "broken.png", "conversations": [
     {"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "a red circle"}]}])");
-  std::string recipe = recipe_with(scratch, "datasets:\n", "datasets:\n  mine: {kind: llava, conversations: " + data + ", images: " + scratch.path("") + "}\n");
+  std::string recipe =
+      recipe_with(scratch, "datasets:\n",
+                  "datasets:\n  mine: {kind: llava, conversations: " + data + ", images: " + scratch.path("") + "}\n");
   std::string text = read_text(recipe);
   std::string use = "{dataset: scenes, part: captions}";
   text.replace(text.find(use), use.size(), "{dataset: mine}");
@@ -87,7 +89,8 @@ TEST(BadInput, AMissingMpirunIsSaid) {
 
 TEST(BadInput, TooFewSlotsAreSaid) {
   Scratch scratch;
-  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=64"});
+  Finished run =
+      tephra(scratch, {"run", tiny(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=64"});
   EXPECT_EQ(run.code, 3) << run.err;
   EXPECT_NE(run.err.find("slots"), std::string::npos) << run.err;
 }

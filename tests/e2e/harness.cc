@@ -27,7 +27,8 @@ std::string read_text(const std::string& path) {
   return text.str();
 }
 
-Process::Process(const std::vector<std::string>& command, const std::string& scratch, const std::map<std::string, std::string>& environment) {
+Process::Process(const std::vector<std::string>& command, const std::string& scratch,
+                 const std::map<std::string, std::string>& environment) {
   std::string stem = scratch + "/process" + std::to_string(g_counter++);
   out_path_ = stem + ".out";
   err_path_ = stem + ".err";
@@ -114,7 +115,8 @@ std::vector<std::string> tephra_command(std::vector<std::string> arguments) {
   return arguments;
 }
 
-Finished tephra(const Scratch& scratch, std::vector<std::string> arguments, const std::map<std::string, std::string>& environment) {
+Finished tephra(const Scratch& scratch, std::vector<std::string> arguments,
+                const std::map<std::string, std::string>& environment) {
   return Process(tephra_command(std::move(arguments)), scratch.path(""), environment).wait();
 }
 
@@ -124,7 +126,8 @@ std::vector<pid_t> processes_with(const std::string& word) {
   while (dirent* entry = readdir(proc)) {
     pid_t pid = std::atoi(entry->d_name);
     if (pid <= 0 || pid == getpid()) continue;
-    if (read_text("/proc/" + std::string(entry->d_name) + "/cmdline").find(word) != std::string::npos) found.push_back(pid);
+    if (read_text("/proc/" + std::string(entry->d_name) + "/cmdline").find(word) != std::string::npos)
+      found.push_back(pid);
   }
   closedir(proc);
   return found;

@@ -20,7 +20,8 @@ struct Finished {
 // A started program in a process group of its own. Killed with the object if it still runs.
 class Process {
  public:
-  Process(const std::vector<std::string>& command, const std::string& scratch, const std::map<std::string, std::string>& environment = {});
+  Process(const std::vector<std::string>& command, const std::string& scratch,
+          const std::map<std::string, std::string>& environment = {});
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
@@ -52,7 +53,8 @@ class Scratch {
   std::string dir_;
 };
 
-Finished tephra(const Scratch& scratch, std::vector<std::string> arguments, const std::map<std::string, std::string>& environment = {});
+Finished tephra(const Scratch& scratch, std::vector<std::string> arguments,
+                const std::map<std::string, std::string>& environment = {});
 std::vector<std::string> tephra_command(std::vector<std::string> arguments);
 
 // Processes whose command line has `word`: the ranks of a job are found by the job folder or id in theirs.

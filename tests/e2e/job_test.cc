@@ -82,7 +82,8 @@ TEST(Job, StageOneCheckpointsHoldTheConnectorAndItsMomentsOnly) {
     double elements = 1;
     for (double d : t["shape"]) elements *= d;
     if (!t["frozen"].get<bool>()) trained += 4 * elements;
-    EXPECT_EQ(t["frozen"].get<bool>(), t["name"].get<std::string>().find("multi_modal_projector") == std::string::npos) << t;
+    EXPECT_EQ(t["frozen"].get<bool>(), t["name"].get<std::string>().find("multi_modal_projector") == std::string::npos)
+        << t;
   }
   EXPECT_GT(trained, 0);
   EXPECT_LE(manifest["new_bytes"].get<double>(), trained);
@@ -127,7 +128,8 @@ TEST(Job, AKilledRankCostsNothingButTime) {
 TEST(Job, AKilledCoordinatorRestartsAndFinishes) {
   std::mt19937 random(seed() + 1);
   int at = std::uniform_int_distribution<int>(1, 22)(random);
-  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()) + ", coordinator killed after step event " + std::to_string(at));
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()) + ", coordinator killed after step event " +
+               std::to_string(at));
   Scratch scratch;
   std::string store = scratch.path("store");
   {
@@ -189,7 +191,8 @@ TEST(Job, ExportLoadsAgainAndAnswers) {
   std::string folder = u.scratch.path("exported");
   Finished ex = tephra(u.scratch, {"ckpt", "export", "tiny-1/instruct@latest", "--store", u.store, "--out", folder});
   ASSERT_EQ(ex.code, 0) << ex.err;
-  Finished reply = tephra(u.scratch, {"generate", "--model", folder, "--prompt", "What is there?", "--max-new-tokens", "4"});
+  Finished reply =
+      tephra(u.scratch, {"generate", "--model", folder, "--prompt", "What is there?", "--max-new-tokens", "4"});
   ASSERT_EQ(reply.code, 0) << reply.err;
   EXPECT_TRUE(json::parse(reply.out).contains("token_ids"));
 }

@@ -10,15 +10,17 @@ namespace tephra::e2e {
 namespace {
 using nlohmann::json;
 
-void compare(const std::vector<std::string>& model, const std::string& expected_file, const std::string& template_name, const std::string& aspect) {
+void compare(const std::vector<std::string>& model, const std::string& expected_file, const std::string& template_name,
+             const std::string& aspect) {
   const char* reference = std::getenv("TEPHRA_REFERENCE_DIR");
   if (reference == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the recorded numbers to run this test";
   std::string dir = reference;
   Scratch scratch;
   std::vector<std::string> arguments{"score"};
   for (const std::string& word : model) arguments.push_back(word.starts_with("--") ? word : dir + "/" + word);
-  for (const std::string& word : {std::string("--data"), dir + "/data/forward.json", std::string("--images"), dir + "/images",
-                                  std::string("--template"), template_name, std::string("--image-aspect"), aspect, std::string("--json")})
+  for (const std::string& word :
+       {std::string("--data"), dir + "/data/forward.json", std::string("--images"), dir + "/images",
+        std::string("--template"), template_name, std::string("--image-aspect"), aspect, std::string("--json")})
     arguments.push_back(word);
   Finished run = tephra(scratch, arguments);
   ASSERT_EQ(run.code, 0) << run.err;
@@ -31,11 +33,13 @@ void compare(const std::vector<std::string>& model, const std::string& expected_
   }
 }
 
-TEST(Score, AgreesWithTheRecordedLossesOfAWholeModel) { compare({"--model", "llava-tiny"}, "expected-score-llava.json", "v1", "pad"); }
+TEST(Score, AgreesWithTheRecordedLossesOfAWholeModel) {
+  compare({"--model", "llava-tiny"}, "expected-score-llava.json", "v1", "pad");
+}
 
 TEST(Score, AgreesWithTheRecordedLossesOfTheParts) {
-  compare({"--vision", "clip-tiny", "--connector", "linear-projector/mm_projector.safetensors", "--llm", "llama-tiny"}, "expected-score-linear.json",
-          "llava_llama_2", "square");
+  compare({"--vision", "clip-tiny", "--connector", "linear-projector/mm_projector.safetensors", "--llm", "llama-tiny"},
+          "expected-score-linear.json", "llava_llama_2", "square");
 }
 
 }  // namespace

@@ -154,12 +154,8 @@ TEST_F(StoreGcTest, RandomOperationsAgainstAModel) {
         TEPHRA_ASSERT_OK(store_->remove(chosen->first));
         model.erase(chosen);
         break;
-      case 4:
-        (void)collected();
-        break;
-      case 5:
-        open();
-        break;
+      case 4: (void)collected(); break;
+      case 5: open(); break;
     }
     auto infos = store_->list();
     TEPHRA_ASSERT_OK(infos);

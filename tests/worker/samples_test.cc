@@ -30,11 +30,15 @@ std::unique_ptr<SampleSource> corpus(const std::string& dir, const std::string& 
   return source.ok() ? std::move(*source) : nullptr;
 }
 
-std::string words(const std::vector<int32_t>& ids) { return (*data::Tokenizer::load(kTokenizerDir))->decode(ids, true); }
+std::string words(const std::vector<int32_t>& ids) {
+  return (*data::Tokenizer::load(kTokenizerDir))->decode(ids, true);
+}
 
 TEST(Corpus, DocumentsArePackedUpToTheLengthAndSupervisedWhole) {
   TempDir dir;
-  auto source = corpus(dir.path(), R"([{"text": "a large red circle."}, {"text": "a small blue cross."}, {"text": "a large green square."}])", 16);
+  auto source = corpus(
+      dir.path(),
+      R"([{"text": "a large red circle."}, {"text": "a small blue cross."}, {"text": "a large green square."}])", 16);
   ASSERT_NE(source, nullptr);
   ASSERT_EQ(source->size(), 2);
   const auto first = *source->get(0), second = *source->get(1);
@@ -47,7 +51,8 @@ TEST(Corpus, DocumentsArePackedUpToTheLengthAndSupervisedWhole) {
 TEST(Corpus, AConversationHasASequenceOfItsOwnAndCountsByItsAnswers) {
   TempDir dir;
   auto source = corpus(dir.path(), R"([{"text": "a large red circle."},
-    {"id": "c", "conversations": [{"from": "human", "value": "aRC bno cno dno\nWhat color is the circle?"}, {"from": "gpt", "value": "red"}]}])", 128);
+    {"id": "c", "conversations": [{"from": "human", "value": "aRC bno cno dno\nWhat color is the circle?"}, {"from": "gpt", "value": "red"}]}])",
+                       128);
   ASSERT_NE(source, nullptr);
   ASSERT_EQ(source->size(), 2);
   for (int64_t i = 0; i < 2; ++i) {

@@ -29,7 +29,8 @@ std::vector<std::string> ids(const SampleSource& source, int64_t world, int64_t 
   data::SampleOrder order{7, static_cast<uint64_t>(source.size()), true};
   std::vector<std::unique_ptr<StepLoader>> loaders;
   for (int64_t rank = 0; rank < world; ++rank)
-    loaders.push_back(std::make_unique<StepLoader>(&source, order, StepShare{3, 4, rank * 4 / world, 4 / world}, 0, steps));
+    loaders.push_back(
+        std::make_unique<StepLoader>(&source, order, StepShare{3, 4, rank * 4 / world, 4 / world}, 0, steps));
   for (int64_t step = 0; step < steps; ++step)
     for (auto& loader : loaders) {
       auto samples = loader->next();

@@ -31,7 +31,8 @@ TEST(NcclPluginBuilt, LoadsAndNamesItsNccl) {
   EXPECT_THAT(plugin->nccl_version(), StartsWith("2."));
   const NcclDevices devices = plugin->devices();
   EXPECT_EQ(devices.count == 0, !devices.none_because.empty()) << devices.none_because;
-  std::printf("NCCL %s, %d devices (%s)\n", plugin->nccl_version().c_str(), devices.count, devices.none_because.c_str());
+  std::printf("NCCL %s, %d devices (%s)\n", plugin->nccl_version().c_str(), devices.count,
+              devices.none_because.c_str());
 }
 
 TEST(NcclPluginBuilt, RankWithoutADeviceSaysSoAndTellsItsPeers) {

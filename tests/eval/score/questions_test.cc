@@ -16,8 +16,13 @@ namespace {
 class Questions : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto made = data::prepare_dataset("scenes", {{"train_scenes", "4"}, {"test_questions", "24"}, {"validation_questions", "24"},
-                                                 {"text_questions", "4"}, {"heldout_conversations", "3"}}, root_);
+    auto made = data::prepare_dataset("scenes",
+                                      {{"train_scenes", "4"},
+                                       {"test_questions", "24"},
+                                       {"validation_questions", "24"},
+                                       {"text_questions", "4"},
+                                       {"heldout_conversations", "3"}},
+                                      root_);
     ASSERT_TRUE(made.ok()) << made.status().message();
     dataset_ = *made;
   }
@@ -49,7 +54,8 @@ TEST_F(Questions, PicturesSwapWithOtherPictures) {
 
 // The list goes round in kinds and answers; were the swaps in step with it, a wrong picture would give right answers.
 TEST_F(Questions, ASwappedPictureRarelyBelongsToAQuestionWithTheSameAnswer) {
-  auto made = data::prepare_dataset("scenes", {{"train_scenes", "4"}, {"test_questions", "192"}, {"text_questions", "0"}}, root_);
+  auto made = data::prepare_dataset("scenes",
+                                    {{"train_scenes", "4"}, {"test_questions", "192"}, {"text_questions", "0"}}, root_);
   ASSERT_TRUE(made.ok()) << made.status().message();
   BenchSpec spec;
   spec.swap_images = true;
@@ -130,10 +136,16 @@ class VqaQuestions : public ::testing::Test {
  protected:
   void SetUp() override {
     // Of "is it red?" training says yes twice and no once; blue is the most frequent answer of all.
-    split("train", R"([["is it red?", "yes", 0], ["what color is it?", "blue", 0], ["is it red?", "no", 1], ["what color is it?", "blue", 1],
-      ["is it red?", "yes", 2], ["what color is it?", "blue", 2], ["what color is it?", "red", 3]])", 4);
-    split("test", R"([["is it red?", "yes", 0], ["what color is it?", "red", 0], ["is it red?", "no", 1], ["what color is it?", "blue", 1],
-      ["what shape is it?", "circle", 2]])", 3);
+    split(
+        "train",
+        R"([["is it red?", "yes", 0], ["what color is it?", "blue", 0], ["is it red?", "no", 1], ["what color is it?", "blue", 1],
+      ["is it red?", "yes", 2], ["what color is it?", "blue", 2], ["what color is it?", "red", 3]])",
+        4);
+    split(
+        "test",
+        R"([["is it red?", "yes", 0], ["what color is it?", "red", 0], ["is it red?", "no", 1], ["what color is it?", "blue", 1],
+      ["what shape is it?", "circle", 2]])",
+        3);
     auto made = data::prepare_dataset("easy_vqa", {{"path", root_ + "/easy"}}, root_ + "/store");
     ASSERT_TRUE(made.ok()) << made.status().message();
     dataset_ = *made;
@@ -148,7 +160,8 @@ class VqaQuestions : public ::testing::Test {
     const auto png = data::encode_png({1, 1, {1, 2, 3}});
     for (int i = 0; i < pictures; ++i)
       ASSERT_TRUE(write_file_atomic(Env::posix(), folder + "/images/" + std::to_string(i) + ".png",
-                                    {reinterpret_cast<const char*>(png->data()), png->size()}).ok());
+                                    {reinterpret_cast<const char*>(png->data()), png->size()})
+                      .ok());
   }
 
   TempDir dir_;
@@ -190,7 +203,7 @@ TEST_F(VqaQuestions, ScoresTheModelAndThoseThatDoNotLook) {
   EXPECT_DOUBLE_EQ(result->metrics.at("accuracy"), 3 / 5.0);
   EXPECT_DOUBLE_EQ(result->metrics.at("accuracy_swapped"), 2 / 5.0);  // "yes" and "no" of the two questions about red
   EXPECT_DOUBLE_EQ(result->metrics.at("majority"), 1 / 5.0);          // blue
-  EXPECT_DOUBLE_EQ(result->metrics.at("blind"), 2 / 5.0);             // yes; blue, also for the shape that was never asked
+  EXPECT_DOUBLE_EQ(result->metrics.at("blind"), 2 / 5.0);  // yes; blue, also for the shape that was never asked
   EXPECT_DOUBLE_EQ(result->metrics.at("guess_level"), 1 / 5.0);
   ASSERT_EQ(result->columns.size(), 3u);
   EXPECT_EQ(result->columns[2].name, "yes/no");
