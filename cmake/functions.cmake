@@ -10,7 +10,11 @@ function(tephra_library FOLDER)
     target_include_directories(${NAME} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR}/proto)
     target_link_libraries(${NAME} PUBLIC ${ARG_DEPS})
     if("torch" IN_LIST ARG_DEPS)
-      tephra_torch_headers(${NAME})
+      tephra_precompiled(${NAME} torch)
+    elseif("cli11" IN_LIST ARG_DEPS)
+      tephra_precompiled(${NAME} cli)
+    else()
+      tephra_precompiled(${NAME} plain)
     endif()
     if(ARG_PROTO AND EXISTS ${PROJECT_SOURCE_DIR}/${ARG_PROTO})
       tephra_proto(${NAME} ${ARG_PROTO})
@@ -31,22 +35,40 @@ function(tephra_proto TARGET PROTO)
     COMMAND protobuf::protoc --proto_path=${PROJECT_SOURCE_DIR} --cpp_out=${PROJECT_BINARY_DIR}/proto ${PROJECT_SOURCE_DIR}/${PROTO}
     DEPENDS ${PROJECT_SOURCE_DIR}/${PROTO})
   target_sources(${TARGET} PRIVATE ${OUT}.cc)
-  set_source_files_properties(${OUT}.cc PROPERTIES COMPILE_OPTIONS -w)
+  set_source_files_properties(${OUT}.cc PROPERTIES COMPILE_OPTIONS -w SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
-# One precompiled header (sharding/exec/aten.h: the narrow ATen headers in use), built once and shared by everything that links
-# LibTorch. Nothing may be included on the command line before it: GCC then ignores it without a word.
-function(tephra_torch_headers TARGET)
+# Precompiled headers, each built once and shared by all targets of its kind:
+#   plain  the standard library and nlohmann-json
+#   cli    the same and CLI11
+#   test   the same as plain, and GoogleTest
+#   torch  sharding/exec/aten.h: the narrow ATen headers in use; for everything that links LibTorch, its tests too
+# Nothing may be included on the command line before one: GCC then ignores it without a word. Sources still include what they use;
+# scripts/lint.sh compiles them without.
+set(TEPHRA_PCH_plain <algorithm> <chrono> <filesystem> <fstream> <functional> <map> <memory> <mutex> <optional> <set> <span> <sstream>
+    <string> <thread> <vector> <nlohmann/json.hpp>)
+set(TEPHRA_PCH_cli ${TEPHRA_PCH_plain} <CLI/CLI.hpp>)
+set(TEPHRA_PCH_test ${TEPHRA_PCH_plain} <gmock/gmock.h> <gtest/gtest.h>)
+set(TEPHRA_PCH_torch ${PROJECT_SOURCE_DIR}/sharding/exec/aten.h)
+function(tephra_precompiled TARGET KIND)
   if(NOT TEPHRA_PCH)
     return()
   endif()
-  if(NOT TARGET tephra_torch_pch)
-    file(WRITE ${PROJECT_BINARY_DIR}/torch_pch.cc "")
-    add_library(tephra_torch_pch OBJECT ${PROJECT_BINARY_DIR}/torch_pch.cc)
-    target_link_libraries(tephra_torch_pch PRIVATE torch)
-    target_precompile_headers(tephra_torch_pch PRIVATE ${PROJECT_SOURCE_DIR}/sharding/exec/aten.h)
+  set(PCH tephra_${KIND}_pch)
+  if(NOT TARGET ${PCH})
+    file(WRITE ${PROJECT_BINARY_DIR}/${PCH}.cc "")
+    add_library(${PCH} OBJECT ${PROJECT_BINARY_DIR}/${PCH}.cc)
+    if(KIND STREQUAL "torch")
+      target_link_libraries(${PCH} PRIVATE torch)
+    elseif(KIND STREQUAL "test")
+      target_link_libraries(${PCH} PRIVATE GTest::gmock)
+    endif()
+    target_precompile_headers(${PCH} PRIVATE ${TEPHRA_PCH_${KIND}})
   endif()
-  target_precompile_headers(${TARGET} REUSE_FROM tephra_torch_pch)
+  # CMake would give a program -fPIE, and GCC wants the flags that the precompiled header was made with.
+  set_target_properties(${TARGET} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(${TARGET} PRIVATE -fPIC)
+  target_precompile_headers(${TARGET} REUSE_FROM ${PCH})
 endfunction()
 
 function(tephra_program NAME MAIN)
@@ -74,10 +96,9 @@ function(tephra_test FOLDER)
   target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
   target_compile_definitions(${NAME} PRIVATE TEPHRA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" TEPHRA_BIN_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   if(ARG_TORCH)
-    # CMake would give a program -fPIE, and GCC wants the flags that the precompiled header was made with.
-    set_target_properties(${NAME} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-    target_compile_options(${NAME} PRIVATE -fPIC)
-    tephra_torch_headers(${NAME})
+    tephra_precompiled(${NAME} torch)
+  else()
+    tephra_precompiled(${NAME} test)
   endif()
   set(TIMEOUT 120)
   if(ARG_TIMEOUT)
