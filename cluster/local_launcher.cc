@@ -180,7 +180,6 @@ Status LocalGang::kill_hard() {
 }
 
 // --- starting
-// ------------------------------------------------------------------------------------------------------------
 
 std::string find_program(const std::string& name) {
   auto runnable = [](const std::string& path) {

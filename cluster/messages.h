@@ -14,7 +14,6 @@
 namespace tephra::cluster {
 
 // --- rank -> coordinator
-// -------------------------------------------------------------------------------------------------
 
 // The first message of every connection. The server closes a connection that begins with another.
 struct Hello {
@@ -92,7 +91,6 @@ struct Log {
 using RankMessage = std::variant<Hello, Heartbeat, StepProgress, ShardWritten, Answers, Finished, Log>;
 
 // --- coordinator -> rank
-// -------------------------------------------------------------------------------------------------
 
 // What the rank is to do; the answer to Hello.
 struct Task {

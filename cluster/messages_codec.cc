@@ -83,7 +83,6 @@ Status not_empty(const std::string& value, const char* field) {
 }
 
 // --- ours to wire
-// --------------------------------------------------------------------------------------------------------
 
 void fill(v1::Envelope& e, const Hello& m) {
   auto& w = *e.mutable_hello();
@@ -234,7 +233,6 @@ Result<std::string> encode_any(const Message& message) {
 }
 
 // --- wire to ours
-// --------------------------------------------------------------------------------------------------------
 
 Result<RankMessage> from(const v1::Hello& w) {
   TEPHRA_RETURN_IF_ERROR(not_empty(w.job(), "hello.job"));

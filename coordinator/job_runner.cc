@@ -192,7 +192,6 @@ JobEvent JobRunner::make_event(JobEvent::Kind kind, std::string message) const {
 }
 
 // --- actions
-// --------------------------------------------------------------------------------------------------------------
 
 void JobRunner::act(const Prepare&) {
   auto self = shared_from_this();
@@ -407,7 +406,6 @@ void JobRunner::act(const StartBackoff& action) {
 void JobRunner::act(const NotifyDone&) { *cancelled_ = true; }
 
 // --- what ranks say
-// -------------------------------------------------------------------------------------------------------
 
 Status JobRunner::hello(cluster::ConnectionId connection, const cluster::Hello& hello) {
   if (gang_ == nullptr || shut_) return {Code::kCancelled, "the job " + job_.state.id + " has no gang"};

@@ -104,7 +104,6 @@ struct JobState {
 };
 
 // --- events
-// ---------------------------------------------------------------------------------------------------------------
 struct Submitted {
   int64_t unix_ms = 0;
 };
@@ -163,7 +162,6 @@ std::string_view event_name(const Event& event);
 std::string describe(const Event& event);  // one line for people and the journal
 
 // --- actions
-// --------------------------------------------------------------------------------------------------------------
 struct Prepare {};
 struct LaunchGang {
   uint32_t attempt = 0;

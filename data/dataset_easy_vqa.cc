@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormatVersion = 1;  // of the words below; raise it when they change, so that old folders are redone
+constexpr int kFormatVersion = 2;  // of the words below; raise it when they change, so that old folders are redone
 constexpr const char* kGetIt = "; scripts/fetch_real_small.sh fetches easy-vqa 1.0";
 
 struct Split {
@@ -41,8 +41,7 @@ Result<Split> read_split(Env& env, const std::string& path, const std::string& n
         !row[2].is_number_unsigned())
       return Status(Code::kInvalidArgument, file + ": element " + std::to_string(i) +
                                                 " is not [question, answer, number of the picture]" + kGetIt);
-    const std::string question = row[0].get<std::string>() + "\n" + std::string(kShortAnswerPrompt);
-    split.asked[row[2].get<int64_t>()].push_back({question, row[1].get<std::string>()});
+    split.asked[row[2].get<int64_t>()].push_back({row[0].get<std::string>(), row[1].get<std::string>()});
   }
   return split;
 }
@@ -55,6 +54,8 @@ Status check_pictures(const std::string& path, const std::string& name, const Sp
   }
   return ok_status();
 }
+
+std::string prompted(const std::string& question) { return question + "\n" + std::string(kShortAnswerPrompt); }
 
 std::vector<Exchange> shuffled(const std::vector<Exchange>& exchanges, int64_t picture) {
   static const uint64_t kPurpose = key_of("data/easy_vqa order of questions");
@@ -74,8 +75,10 @@ std::string conversations_json(const Split& split, size_t questions_per_sample, 
     for (size_t part = 0; part < parts; ++part) {
       const auto from = static_cast<ptrdiff_t>(part * order.size() / parts),
                  to = static_cast<ptrdiff_t>((part + 1) * order.size() / parts);
-      samples.push_back(sample_json("easy-" + numbered(picture) + "-" + std::to_string(part),
-                                    image_of("train", picture), {order.begin() + from, order.begin() + to}));
+      std::vector<Exchange> turns(order.begin() + from, order.begin() + to);
+      turns.front().question = prompted(turns.front().question);
+      samples.push_back(
+          sample_json("easy-" + numbered(picture) + "-" + std::to_string(part), image_of("train", picture), turns));
     }
   }
   *count = static_cast<int64_t>(samples.size());
@@ -88,7 +91,7 @@ std::string questions_json(const std::string& name, const Split& split, int64_t*
   for (const auto& [picture, exchanges] : split.asked)
     for (size_t i = 0; i < exchanges.size(); ++i)
       samples.push_back(sample_json(name + "-" + numbered(picture) + "-" + std::to_string(i), image_of(name, picture),
-                                    {exchanges[i]}));
+                                    {{prompted(exchanges[i].question), exchanges[i].answer}}));
   *count = static_cast<int64_t>(samples.size());
   return json_lines(samples);
 }

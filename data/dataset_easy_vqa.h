@@ -11,7 +11,7 @@
 namespace tephra::data {
 
 // LLaVA-1.5's words for a short answer (Liu et al. 2023, "Improved Baselines with Visual Instruction Tuning"). Behind
-// every question, in training and in evaluation alike.
+// the first question of a conversation, in training and in evaluation alike.
 inline constexpr std::string_view kShortAnswerPrompt = "Answer the question using a single word or phrase.";
 
 struct EasyVqaOptions {

@@ -27,7 +27,6 @@ Status check_size(int64_t width, int64_t height, const std::string& name) {
 }
 
 // --- JPEG
-// ----------------------------------------------------------------------------------------------------------------
 
 struct TurboClose {
   void operator()(void* handle) const { tjDestroy(handle); }
@@ -75,7 +74,6 @@ Result<Image> decode_jpeg(std::span<const std::byte> bytes, const std::string& n
 }
 
 // --- PNG
-// -----------------------------------------------------------------------------------------------------------------
 // libpng's full interface rather than the simplified one, which applies gamma chunks and cannot drop alpha without
 // blending.
 

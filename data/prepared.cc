@@ -9,6 +9,7 @@
 #include "data/dataset_easy_vqa.h"
 #include "data/dataset_scenes.h"
 #include "data/dataset_scienceqa.h"
+#include "data/dataset_shapes.h"
 #include "data/dataset_stamps.h"
 
 namespace tephra::data {
@@ -62,6 +63,15 @@ Status make_easy_vqa(const Options& options, const std::string& dir) {
   return write_easy_vqa_dataset(Env::posix(), o);
 }
 
+Status make_shapes(const Options& options, const std::string& dir) {
+  ShapesDatasetOptions o;
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "seed", &o.seed));
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "image_size", &o.image_size));
+  TEPHRA_RETURN_IF_ERROR(read_number(options, "pictures", &o.pictures));
+  o.out_dir = dir;
+  return write_shapes_dataset(Env::posix(), o);
+}
+
 Status make_stamps(const Options& options, const std::string& dir) {
   StampDatasetOptions o;
   o.path = option(options, "path");
@@ -107,7 +117,7 @@ Result<DatasetPart> PreparedDataset::part(const std::string& name) const {
     if (name != "train") return no_part(kind, name, "train");
     return DatasetPart{dir + "/train.json", option(options, "path"), ""};
   }
-  if (kind == "stamps") {
+  if (kind == "shapes" || kind == "stamps") {
     if (name != "captions") return no_part(kind, name, "captions");
     return DatasetPart{dir + "/captions.json", dir + "/images", ""};
   }
@@ -137,11 +147,10 @@ Result<PreparedDataset> prepare_dataset(const std::string& kind, const std::map<
     std::vector<const char*> files;                                  // options that name the user's files
     Status (*make)(const Options& options, const std::string& dir);  // nullptr: those files are the dataset
   };
-  static const auto* kinds = new std::map<std::string, Kind>{{"easy_vqa", {{"path"}, make_easy_vqa}},
-                                                             {"llava", {{"conversations"}, nullptr}},
-                                                             {"scenes", {{}, make_scenes}},
-                                                             {"scienceqa", {{"problems", "splits"}, make_scienceqa}},
-                                                             {"stamps", {{"path"}, make_stamps}}};
+  static const auto* kinds = new std::map<std::string, Kind>{
+      {"easy_vqa", {{"path"}, make_easy_vqa}}, {"llava", {{"conversations"}, nullptr}},
+      {"scenes", {{}, make_scenes}},           {"scienceqa", {{"problems", "splits"}, make_scienceqa}},
+      {"shapes", {{}, make_shapes}},           {"stamps", {{"path"}, make_stamps}}};
   const auto found = kinds->find(kind);
   if (found == kinds->end()) {
     std::string known;

@@ -1,10 +1,11 @@
 #include "data/scene_world.h"
 
 #include <algorithm>
-#include <cstdlib>
+#include <array>
 
 #include "base/check.h"
 #include "base/random.h"
+#include "data/drawing.h"
 
 namespace tephra::data {
 namespace {
@@ -29,21 +30,17 @@ int in_range(uint64_t bits, int low, int high) {
   return low + static_cast<int>(bits % static_cast<uint64_t>(high - low + 1));
 }
 
-// Lengths below are in eighths of a pixel, so that edges are smooth while all arithmetic stays integer.
-constexpr int kSub = 8;
-
-struct Placed {
-  int x = 0, y = 0, radius = 0;  // centre and half extent
-};
-
-Placed placed(const Scene& scene, const SceneObject& object, int size) {
-  const int cell = size / 2 * kSub;
+// A square is drawn at nine tenths, the other shapes touch their bounds.
+Extent placed(const Scene& scene, const SceneObject& object, int size) {
+  const int cell = size / 2 * kSubPixels;
   const auto place = static_cast<uint64_t>(object.place);
   // A large object fills four fifths of its quarter, a small one half; both always lie within the quarter.
   const int percent = (object.large ? 40 : 24) + in_range(look_bits(scene, Look::kRadius, place), 0, 3);
   const int slack = cell * 6 / 100;
-  Placed out;
-  out.radius = cell * percent / 100;
+  Extent out;
+  out.across = cell * percent / 100;
+  if (object.shape == SceneShape::kSquare) out.across = out.across * 9 / 10;
+  out.up = out.across;
   out.x =
       static_cast<int>(place % 2) * cell + cell / 2 + in_range(look_bits(scene, Look::kShiftX, place), -slack, slack);
   out.y =
@@ -51,40 +48,23 @@ Placed placed(const Scene& scene, const SceneObject& object, int size) {
   return out;
 }
 
-// Whether the point (dx, dy) from the centre is inside a shape of half extent r.
-bool inside(SceneShape shape, int dx, int dy, int r) {
-  const int ax = std::abs(dx), ay = std::abs(dy);
+Figure figure_of(SceneShape shape) {
   switch (shape) {
-    case SceneShape::kCircle: return dx * dx + dy * dy <= r * r;
-    case SceneShape::kSquare: return std::max(ax, ay) * 10 <= r * 9;
-    case SceneShape::kTriangle: return dy <= r && 2 * ax <= dy + r;  // its tip at the top
-    case SceneShape::kCross: return std::max(ax, ay) <= r && std::min(ax, ay) * 10 <= r * 3;
+    case SceneShape::kCircle: return Figure::kCircle;
+    case SceneShape::kSquare: return Figure::kRectangle;
+    case SceneShape::kTriangle: return Figure::kTriangle;
+    case SceneShape::kCross: return Figure::kCross;
   }
-  return false;
-}
-
-bool covers(const Placed& at, SceneShape shape, int x_sub, int y_sub) {
-  return inside(shape, x_sub - at.x, y_sub - at.y, at.radius);
+  return Figure::kCircle;
 }
 
 void draw_object(Image& image, const Scene& scene, const SceneObject& object, int size) {
-  const Placed at = placed(scene, object, size);
-  int rgb[3];
-  for (int c = 0; c < 3; ++c) {
-    const auto place = static_cast<uint64_t>(object.place);
-    const int tint = in_range(look_bits(scene, Look::kTint, place, static_cast<uint64_t>(c)), -14, 14);
+  std::array<int, 3> rgb{};
+  for (size_t c = 0; c < 3; ++c) {
+    const int tint = in_range(look_bits(scene, Look::kTint, static_cast<uint64_t>(object.place), c), -14, 14);
     rgb[c] = std::clamp(kColorRgb[static_cast<int>(object.color)][c] + tint, 0, 255);
   }
-  const int first_x = std::max((at.x - at.radius) / kSub, 0), last_x = std::min((at.x + at.radius) / kSub, size - 1);
-  const int first_y = std::max((at.y - at.radius) / kSub, 0), last_y = std::min((at.y + at.radius) / kSub, size - 1);
-  for (int y = first_y; y <= last_y; ++y) {
-    for (int x = first_x; x <= last_x; ++x) {
-      int hits = 0;  // of 16 points in the pixel
-      for (int k = 0; k < 16; ++k) hits += covers(at, object.shape, x * kSub + k % 4 * 2 + 1, y * kSub + k / 4 * 2 + 1);
-      uint8_t* pixel = &image.rgb[static_cast<size_t>(y * size + x) * 3];
-      for (int c = 0; c < 3; ++c) pixel[c] = static_cast<uint8_t>((pixel[c] * (16 - hits) + rgb[c] * hits + 8) / 16);
-    }
-  }
+  fill(image, figure_of(object.shape), placed(scene, object, size), rgb);
 }
 
 void add_noise(Image& image, const Scene& scene) {
@@ -185,14 +165,8 @@ Image draw(const Scene& scene, int size) {
 std::vector<SceneBox> boxes(const Scene& scene, int size) {
   std::vector<SceneBox> out;
   for (const SceneObject& object : scene.objects) {
-    const Placed at = placed(scene, object, size);
-    // The half extents across and up: a square is drawn at nine tenths, the others touch their bounds.
-    const int r = object.shape == SceneShape::kSquare ? at.radius * 9 / 10 : at.radius;
-    SceneBox box;
-    box.x0 = std::max((at.x - r) / kSub, 0);
-    box.y0 = std::max((at.y - r) / kSub, 0);
-    box.x1 = std::min((at.x + r) / kSub + 1, size);
-    box.y1 = std::min((at.y + r) / kSub + 1, size);
+    const PixelBox at = pixel_box(placed(scene, object, size), size);
+    SceneBox box{at.x0, at.y0, at.x1, at.y1, ""};
     box.label = std::string(object.large ? "large " : "small ") + std::string(word(object.color)) + " " +
                 std::string(word(object.shape));
     out.push_back(std::move(box));

@@ -85,7 +85,6 @@ Result<const Template*> require_template(std::string_view name) {
 }
 
 // --- prompts
-// -------------------------------------------------------------------------------------------------------------
 
 struct Message {
   bool is_user;
@@ -151,7 +150,6 @@ Result<std::vector<Message>> alternate(const std::vector<Turn>& turns, size_t fi
 }
 
 // --- training
-// ------------------------------------------------------------------------------------------------------------
 
 // The original's preprocess_multimodal: a sentence with tags gets one, in front, on a line of its own.
 std::vector<Turn> move_tags(const std::vector<Turn>& turns, const Template& t) {

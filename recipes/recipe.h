@@ -41,7 +41,7 @@ struct GangRecipe {
 // One dataset. `options` holds the kind's own keys as written (paths made absolute); absent keys mean the generator's
 // or reader's default.
 //   scenes: generated pictures.   llava: conversations, images.   scienceqa: problems, splits, images.
-//   easy_vqa: path.               stamps: path.            Numbers of either: recipes/schema.cc.
+//   easy_vqa: path.               stamps: path.            Numbers of these: recipes/schema.cc.
 struct DatasetRecipe {
   std::string name;
   std::string kind;

@@ -208,7 +208,7 @@ class Rules {
     const std::vector<std::string> datasets =
         bench.kind == "scienceqa" ? std::vector<std::string>{"scenes", "scienceqa"}
         : bench.kind == "vqa"     ? std::vector<std::string>{"easy_vqa"}
-                                  : std::vector<std::string>{"scenes", "llava", "stamps"};
+                                  : std::vector<std::string>{"scenes", "llava", "shapes", "stamps"};
     if (!contains(datasets, dataset.kind))
       return report(path + ".dataset",
                     "'" + dataset.name + "' is of kind " + dataset.kind + ", which " + path + ".kind " + bench.kind +

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the demo's base models anew: recipes/base/vision by recipes/base-clip.yaml, recipes/base/language by recipes/base-lm.yaml, each from
-# initial values. The tokenizer in recipes/base/new-language was made by scripts/train_tokenizer.sh.
+# Makes the base models anew, each from initial values: recipes/base/vision by recipes/base-clip.yaml, vision-64 by base-clip-64.yaml,
+# language by base-lm.yaml. The tokenizer in recipes/base/new-language was made by scripts/train_tokenizer.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 store=${STORE:-tephra-store}
@@ -15,5 +15,6 @@ train() {  # RECIPE STAGE OUT
   "$tephra" ckpt export "$job" --store "$store" --out "recipes/base/$3" --dtype bfloat16
 }
 train base-clip contrast vision
+train base-clip-64 contrast vision-64
 train base-lm reread language
-du -ch recipes/base/vision recipes/base/language | tail -1
+du -ch recipes/base/{vision,vision-64,language} | tail -1

@@ -16,7 +16,6 @@ namespace tephra::cluster {
 namespace {
 
 // --- inside mpirun
-// -------------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Communicator> world() {
   const char* expected = std::getenv("TEPHRA_TEST_RANKS");
@@ -71,7 +70,6 @@ TEST(DISABLED_InsideMpi, OneCase) {
 }
 
 // --- outside
-// -------------------------------------------------------------------------------------------------------------
 
 struct Ran {
   int code;

@@ -38,17 +38,18 @@ TEST_F(EasyVqa, APictureIsOneConversationOfItsQuestions) {
   const Sample& sample = (*samples)[0];  // picture 3, although 12 comes first in the alphabet
   EXPECT_EQ(sample.image, "train/images/3.png");
   ASSERT_EQ(sample.turns.size(), 8u);
+  const std::string prompt = "\n" + std::string(kShortAnswerPrompt);
   std::set<std::string> said;
   for (size_t i = 0; i < sample.turns.size(); i += 2) {
     std::string question = sample.turns[i].value;
     EXPECT_EQ(question.starts_with("<image>\n"), i == 0) << question;
     if (i == 0) question.erase(0, 8);
+    EXPECT_EQ(question.ends_with(prompt), i == 0) << question;
+    if (i == 0) question.erase(question.size() - prompt.size());
     said.insert(question + " -> " + sample.turns[i + 1].value);
   }
-  const std::string prompt = "\n" + std::string(kShortAnswerPrompt) + " -> ";
-  EXPECT_EQ(said, (std::set<std::string>{
-                      "what is the blue shape?" + prompt + "circle", "is there a circle?" + prompt + "yes",
-                      "what color is the shape?" + prompt + "blue", "is there a red shape?" + prompt + "no"}));
+  EXPECT_EQ(said, (std::set<std::string>{"what is the blue shape? -> circle", "is there a circle? -> yes",
+                                         "what color is the shape? -> blue", "is there a red shape? -> no"}));
 }
 
 TEST_F(EasyVqa, ManyQuestionsAreDividedEvenly) {
