@@ -1,6 +1,7 @@
 #include "model/nn/llama.h"
 
 #include <algorithm>
+#include <numbers>
 
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
@@ -64,10 +65,25 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return weight * scaled.to(x.scalar_type());
 }
 
+namespace {
+
+at::Tensor scaled(const at::Tensor& frequencies, const RopeScaling& rope) {
+  if (rope.kind == "default") return frequencies;
+  const at::Tensor slowed = frequencies / rope.factor;
+  if (rope.kind == "linear") return slowed;
+  // llama3: how many waves fit into the original length says how much of a frequency stays as it is.
+  const at::Tensor waves = frequencies * (static_cast<double>(rope.original_length) / (2 * std::numbers::pi));
+  const at::Tensor kept =
+      ((waves - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)).clamp(0.0, 1.0);
+  return slowed * (1 - kept) + frequencies * kept;
+}
+
+}  // namespace
+
 Rotary rotary_tables(const at::Tensor& positions, const LlamaConfig& config) {
   at::TensorOptions options = at::TensorOptions(at::kFloat).device(positions.device());
   at::Tensor exponents = at::arange(0, config.head_dim, 2, options) / static_cast<double>(config.head_dim);
-  at::Tensor frequencies = 1.0 / at::pow(config.rope_theta, exponents);
+  at::Tensor frequencies = scaled(1.0 / at::pow(config.rope_theta, exponents), config.rope_scaling);
   at::Tensor angles = positions.to(at::kFloat).unsqueeze(-1) * frequencies;
   angles = at::cat({angles, angles}, -1);
   return {angles.cos(), angles.sin()};

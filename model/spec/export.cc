@@ -26,6 +26,16 @@ Status write_json(Env& env, const std::string& path, const Json& json) {
   return write_file_atomic(env, path, json.dump(2) + "\n");
 }
 
+Json rope_scaling_json(const RopeScaling& r) {
+  if (r.kind == "default") return nullptr;
+  Json out = {{"factor", r.factor}, {"rope_type", r.kind}};
+  if (r.kind == "linear") return out;
+  out["high_freq_factor"] = r.high_freq_factor;
+  out["low_freq_factor"] = r.low_freq_factor;
+  out["original_max_position_embeddings"] = r.original_length;
+  return out;
+}
+
 Json llama_json(const LlamaConfig& c, const std::string& dtype) {
   return {{"architectures", {"LlamaForCausalLM"}},
           {"attention_bias", false},
@@ -43,6 +53,7 @@ Json llama_json(const LlamaConfig& c, const std::string& dtype) {
           {"num_key_value_heads", c.num_kv_heads},
           {"pad_token_id", c.pad_token_id},
           {"rms_norm_eps", c.rms_norm_eps},
+          {"rope_scaling", rope_scaling_json(c.rope_scaling)},
           {"rope_theta", c.rope_theta},
           {"tie_word_embeddings", false},
           {"torch_dtype", dtype},

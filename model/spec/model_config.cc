@@ -1,6 +1,7 @@
 #include "model/spec/model_config.h"
 
 #include <cmath>
+#include <vector>
 
 #include "base/env.h"
 #include "model/spec/connector_file.h"
@@ -87,13 +88,33 @@ Status refuse_unsupported_llama(JsonReader& json) {
   if (attention_bias || mlp_bias)
     return unsupported(attention_bias ? "attention_bias" : "mlp_bias",
                        "is true; projections with a bias are not supported");
+  return ok_status();
+}
+
+// `rope_scaling`, or `rope_parameters` with the base beside it as transformers 5 writes it.
+Status read_rope(const JsonReader& json, LlamaConfig& config) {
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     JsonReader rope = json.child(key);
+    RopeScaling& scaling = config.rope_scaling;
+    rope.get("rope_theta", config.rope_theta)
+        .get("type", scaling.kind)
+        .get("rope_type", scaling.kind)
+        .get("factor", scaling.factor)
+        .get("low_freq_factor", scaling.low_freq_factor)
+        .get("high_freq_factor", scaling.high_freq_factor)
+        .get("original_max_position_embeddings", scaling.original_length);
     TEPHRA_RETURN_IF_ERROR(rope.status());
-    std::string kind = "default";
-    rope.get("type", kind).get("rope_type", kind);
-    if (kind != "default")
-      return unsupported(key, "asks for '" + kind + "' scaling; only plain rotary positions are supported");
+    if (scaling.kind != "default" && scaling.kind != "linear" && scaling.kind != "llama3")
+      return {
+          Code::kUnsupported,
+          rope.error("rope_type", "is '" + scaling.kind + "'; there are default, linear and llama3 here").message()};
+    if (!rope.has("rope_type") && !rope.has("type")) continue;
+    std::vector<const char*> needed;
+    if (scaling.kind != "default") needed = {"factor"};
+    if (scaling.kind == "llama3")
+      needed.insert(needed.end(), {"low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
+    for (const char* name : needed)
+      if (!rope.has(name)) return rope.error(name, "is missing, and " + scaling.kind + " scaling needs it");
   }
   return ok_status();
 }
@@ -113,9 +134,7 @@ Result<LlamaConfig> read_llama(JsonReader json) {
       .get("bos_token_id", config.bos_token_id)
       .get("eos_token_id", config.eos_token_id)
       .get("pad_token_id", config.pad_token_id);
-  JsonReader rope = json.child("rope_parameters");  // transformers 5
-  rope.get("rope_theta", config.rope_theta);
-  TEPHRA_RETURN_IF_ERROR(rope.status());
+  TEPHRA_RETURN_IF_ERROR(read_rope(json, config));
   config.num_kv_heads = config.num_heads;
   json.get("num_key_value_heads", config.num_kv_heads);
   config.head_dim = config.num_heads > 0 ? config.hidden_size / config.num_heads : 0;
@@ -305,6 +324,12 @@ Status check_config(const LlamaConfig& c, const std::string& where) {
     return invalid(where, "head_dim " + std::to_string(c.head_dim) + " is odd; rotary positions need an even one");
   if (!(c.rope_theta > 0) || !(c.rms_norm_eps > 0))
     return invalid(where, "rope_theta and rms_norm_eps must be above 0");
+  const RopeScaling& rope = c.rope_scaling;
+  if (!(rope.factor >= 1) || !(rope.low_freq_factor > 0) || !(rope.high_freq_factor > rope.low_freq_factor) ||
+      rope.original_length < 1)
+    return invalid(where,
+                   "rope scaling needs a factor of at least 1, 0 < low_freq_factor < high_freq_factor, and a "
+                   "positive original_max_position_embeddings");
   return ok_status();
 }
 

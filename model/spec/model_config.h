@@ -39,11 +39,22 @@ struct ClipConfig {  // transformers' CLIPModel: both towers, for contrastive tr
   bool operator==(const ClipConfig&) const = default;
 };
 
+// How rotary positions reach beyond the length that a model was trained at, by the names of transformers' rope_type.
+struct RopeScaling {
+  // "default": not at all. "linear": positions are divided by `factor` (Chen et al. 2023). "llama3": waves that are long against
+  // `original_length` are divided by `factor`, short ones are left, those between are mixed (LLaMA 3.1).
+  std::string kind = "default";
+  double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
+  int64_t original_length = 8192;  // original_max_position_embeddings
+  bool operator==(const RopeScaling&) const = default;
+};
+
 struct LlamaConfig {  // transformers' LlamaForCausalLM
   int64_t hidden_size = 4096, intermediate_size = 11008, num_layers = 32, num_heads = 32, num_kv_heads = 32,
           head_dim = 128;
   int64_t vocab_size = 32000;
   double rms_norm_eps = 1e-6, rope_theta = 10000.0;
+  RopeScaling rope_scaling;
   int64_t max_position_embeddings = 2048;
   int64_t bos_token_id = 1, eos_token_id = 2, pad_token_id = 0;
   bool operator==(const LlamaConfig&) const = default;

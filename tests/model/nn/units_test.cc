@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "model/nn/batch.h"
 #include "model/nn/clip.h"
+#include "model/nn/llama.h"
 #include "tests/model/nn/chain.h"
 #include "tests/model/spec/tiny.h"
 
@@ -52,6 +53,28 @@ void check_gradient(Chain& chain, const sharding::MicroBatch& batch, const std::
   const double down = chain.loss(batch).item<double>();
   *value = before;
   EXPECT_NEAR((up - down) / (2.0 * h), gradient, 2e-2 + 2e-2 * std::abs(gradient)) << name << "[" << element << "]";
+}
+
+// Angles of transformers 5.23's LlamaRotaryEmbedding.
+TEST(Rotary, ScalesFrequenciesAsTransformersDoes) {
+  LlamaConfig config = tiny_llama();
+  config.head_dim = 16;
+  const auto expect = [&](int64_t position, std::initializer_list<double> cosines,
+                          std::initializer_list<double> sines) {
+    const Rotary tables = rotary_tables(at::full({1}, position, at::kLong), config);
+    for (size_t i = 0; i < 8; ++i) {
+      EXPECT_NEAR(tables.cos[0][static_cast<int64_t>(i)].item<double>(), cosines.begin()[i], 5e-4) << i;
+      EXPECT_NEAR(tables.sin[0][static_cast<int64_t>(i)].item<double>(), sines.begin()[i], 5e-4) << i;
+    }
+  };
+  config.rope_theta = 500000.0;
+  config.rope_scaling = {"llama3", 8, 1, 4, 8192};
+  expect(5000, {0.154668, -0.419084, 0.893639, 0.328779, -0.869127, 0.985346, 0.999448, 0.999979},
+         {-0.987966, 0.907948, -0.448787, -0.944407, 0.49459, 0.170567, 0.033233, 0.006446});
+  config.rope_theta = 10000.0;
+  config.rope_scaling = {.kind = "linear", .factor = 4};
+  expect(500, {0.787714, -0.25569, 0.997798, -0.688589, 0.315322, 0.922887, 0.992198, 0.999219},
+         {-0.61604, 0.966759, -0.066322, -0.725152, 0.948985, 0.385071, 0.124675, 0.039518});
 }
 
 class Gradients : public ::testing::TestWithParam<const char*> {};

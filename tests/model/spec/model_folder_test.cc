@@ -197,8 +197,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"tower", R"({"model_type":"llava","vision_config":{"model_type":"siglip_vision_model"}})",
                   "vision_config.model_type is 'siglip_vision_model'"},
         BadConfig{"layer", R"({"model_type":"llava","vision_feature_layer":-40})", "vision layer -40"},
-        BadConfig{"rope", R"({"model_type":"llava","text_config":{"rope_scaling":{"type":"linear","factor":2}}})",
-                  "'linear' scaling"},
+        BadConfig{"rope", R"({"model_type":"llava","text_config":{"rope_scaling":{"type":"yarn","factor":2}}})",
+                  "rope_scaling.rope_type is 'yarn'; there are default, linear and llama3"},
+        BadConfig{"ropefactor",
+                  R"({"model_type":"llava","text_config":{"rope_scaling":{"rope_type":"llama3","factor":8}}})",
+                  "rope_scaling.low_freq_factor is missing"},
+        BadConfig{"ropebelow",
+                  R"({"model_type":"llava","text_config":{"rope_scaling":{"type":"linear","factor":0.5}}})",
+                  "a factor of at least 1"},
         BadConfig{"object", R"({"model_type":"llava","vision_config":3})", "vision_config is not an object"},
         BadConfig{"json", "[1,", "not a JSON object"}),
     [](const auto& info) { return std::string(info.param.name); });
@@ -217,6 +223,31 @@ TEST(ModelConfig, TakesDefaultsAndNewNames) {
   EXPECT_EQ(config->text.rms_norm_eps, 1e-6);
   EXPECT_EQ(config->vision.hidden_act, "quick_gelu");
   EXPECT_EQ(config->connector, (ConnectorConfig{"mlp2x_gelu", 1024, 4096}));
+}
+
+TEST(ModelConfig, RopeScalingIsReadAsEitherVersionWritesItAndSurvivesAnExport) {
+  const RopeScaling expected{"llama3", 8, 1, 4, 4096};
+  for (const char* rope :
+       {R"("rope_theta":500000.0,"rope_scaling":{"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,
+           "high_freq_factor":4.0,"original_max_position_embeddings":4096})",
+        R"("rope_parameters":{"rope_theta":500000.0,"rope_type":"llama3","factor":8.0,"low_freq_factor":1.0,
+           "high_freq_factor":4.0,"original_max_position_embeddings":4096})"}) {
+    TempDir dir;
+    write_text(dir.path() + "/config.json", R"({"model_type":"llama",)" + std::string(rope) + "}");
+    auto config = load_llama_config(dir.path());
+    ASSERT_TRUE(config.ok()) << config.status().to_string();
+    EXPECT_EQ(config->rope_scaling, expected);
+    EXPECT_EQ(config->rope_theta, 500000.0);
+  }
+  TempDir dir;
+  LlamaConfig config = tiny_llama();
+  for (const RopeScaling& rope : {expected, RopeScaling{.kind = "linear", .factor = 4}}) {
+    config.rope_scaling = rope;
+    ASSERT_TRUE(export_llama(Env::posix(), dir.path(), config, *tiny_weights(make_lm_units(config, {})), {}).ok());
+    auto loaded = load_llama_config(dir.path());
+    ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+    EXPECT_EQ(*loaded, config);
+  }
 }
 
 TEST(InitTensor, IsAFunctionOfSeedNameAndElementAlone) {
