@@ -6,7 +6,7 @@
 namespace tephra::cli {
 namespace {
 
-// score and generate need LibTorch, so tephra-worker runs them; it checks the options, and this verb only hands them over.
+// These need LibTorch, so tephra-worker runs them; it checks the options, and these verbs only hand them over.
 void add_passed_on(Verbs& verbs, const std::string& name, const std::string& about, const std::string& options,
                    const std::string& example) {
   auto* verb = verbs.app.add_subcommand(name, about);
@@ -28,7 +28,14 @@ constexpr const char* kModelOptions =
     "Options:\n"
     "  --template NAME         plain, v1, llava_llama_2, ... (default v1)\n"
     "  --image-aspect NAME     square or pad (default square)\n"
+    "  --dtype NAME            what it computes in: F32 (default), BF16 or F16\n"
     "  --threads N             compute threads; 0: all cores\n";
+
+constexpr const char* kSamplingOptions =
+    "  --temperature T         0: greedy (default)\n"
+    "  --top-p P, --top-k N    what is drawn from: the most probable ids that reach P, or the first N\n"
+    "  --repetition-penalty R  1: none (default)\n"
+    "  --seed N                of the draws\n";
 }  // namespace
 
 void add_inference(Verbs& verbs) {
@@ -43,9 +50,15 @@ void add_inference(Verbs& verbs) {
                     "  --prompt TEXT           what is asked (required)\n"
                     "  --image FILE            JPEG or PNG\n"
                     "  --max-new-tokens N      (default 128)\n"
-                    "  --temperature T         0: greedy (default)\n"
-                    "  --top-p P, --seed N     sampling\n",
+                    "  --stop TEXT             ends the reply; may be given several times\n" +
+                    kSamplingOptions,
                 "tephra generate --model DIR --image cat.png --prompt 'What is this?' --max-new-tokens 32");
+  add_passed_on(verbs, "chat", "A conversation with a model in the terminal; Ctrl-C stops a reply",
+                std::string(kModelOptions) +
+                    "  --image FILE            JPEG or PNG, shown with the first question\n"
+                    "  --max-new-tokens N      of each reply (default 512)\n" +
+                    kSamplingOptions,
+                "tephra chat --model DIR --image cat.png");
 }
 
 }  // namespace tephra::cli

@@ -1,26 +1,32 @@
-// tephra-worker: what needs LibTorch. mpirun starts `rank`; `tephra score` and `tephra generate` hand over to the other two.
+// tephra-worker: what needs LibTorch. mpirun starts `rank`; `tephra score`, `generate` and `chat` hand over to the others.
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <iostream>
 
 #include "base/version.h"
+#include "worker/chat.h"
 #include "worker/inference.h"
 #include "worker/rank.h"
 
 namespace {
 using tephra::Code;
 
+int finish(const tephra::Status& status) {
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "tephra: %s\n", status.message().c_str());
+  const Code code = status.code();
+  return code == Code::kInvalidArgument || code == Code::kNotFound || code == Code::kUnsupported ||
+                 code == Code::kCorruption
+             ? 2
+             : 1;
+}
+
 int finish(const tephra::Result<std::string>& result) {
-  if (!result.ok()) {
-    std::fprintf(stderr, "tephra: %s\n", result.status().message().c_str());
-    Code code = result.status().code();
-    return code == Code::kInvalidArgument || code == Code::kNotFound || code == Code::kUnsupported ||
-                   code == Code::kCorruption
-               ? 2
-               : 1;
-  }
-  std::printf("%s\n", result->c_str());
-  return 0;
+  if (result.ok()) std::printf("%s\n", result->c_str());
+  return finish(result.status());
 }
 
 void add_model(CLI::App* verb, tephra::worker::InferenceModel* model) {
@@ -28,9 +34,20 @@ void add_model(CLI::App* verb, tephra::worker::InferenceModel* model) {
   verb->add_option("--vision", model->paths.vision, "CLIP folder");
   verb->add_option("--connector", model->paths.connector, "connector .safetensors file or its folder");
   verb->add_option("--llm", model->paths.llm, "LLaMA folder");
+  verb->add_option("--template", model->template_name, "plain, v1, llava_llama_2, ...");
+  verb->add_option("--image-aspect", model->image_aspect, "square or pad");
+  verb->add_option("--dtype", model->dtype, "F32, BF16 or F16: what it computes in");
   verb->add_option("--threads", model->threads, "compute threads; 0: all cores");
   verb->add_flag_function(
       "--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
+}
+
+void add_sampling(CLI::App* verb, tephra::model::Sampling* sampling) {
+  verb->add_option("--temperature", sampling->temperature, "0: greedy");
+  verb->add_option("--top-p", sampling->top_p, "draw from the fewest ids that reach it");
+  verb->add_option("--top-k", sampling->top_k, "draw from so many ids; 0: all");
+  verb->add_option("--repetition-penalty", sampling->repetition_penalty, "1: none");
+  verb->add_option("--seed", sampling->seed);
 }
 
 bool model_is_named(const tephra::worker::InferenceModel& model) {
@@ -57,8 +74,6 @@ int main(int argc, char** argv) {
   add_model(score_verb, &score.model);
   score_verb->add_option("--data", score.data, "conversations, JSON")->required();
   score_verb->add_option("--images", score.images, "root of the samples' pictures");
-  score_verb->add_option("--template", score.template_name, "plain, v1, llava_llama_2, ...");
-  score_verb->add_option("--image-aspect", score.image_aspect, "square or pad");
   score_verb->add_option("--max-length", score.max_length, "tokens a sample is cut to");
 
   tephra::worker::GenerateRequest request;
@@ -66,12 +81,16 @@ int main(int argc, char** argv) {
   add_model(generate_verb, &request.model);
   generate_verb->add_option("--prompt", request.prompt)->required();
   generate_verb->add_option("--image", request.image, "JPEG or PNG");
-  generate_verb->add_option("--template", request.template_name, "v1, llava_llama_2, ...");
-  generate_verb->add_option("--image-aspect", request.image_aspect, "square or pad");
   generate_verb->add_option("--max-new-tokens", request.max_new_tokens);
-  generate_verb->add_option("--temperature", request.temperature, "0: greedy");
-  generate_verb->add_option("--top-p", request.top_p);
-  generate_verb->add_option("--seed", request.seed);
+  generate_verb->add_option("--stop", request.stop, "text that ends the reply; may be given several times");
+  add_sampling(generate_verb, &request.sampling);
+
+  tephra::worker::ChatOptions chat;
+  auto* chat_verb = app.add_subcommand("chat", "a conversation in the terminal");
+  add_model(chat_verb, &chat.model);
+  chat_verb->add_option("--image", chat.image, "JPEG or PNG, shown with the first question");
+  chat_verb->add_option("--max-new-tokens", chat.max_new_tokens);
+  add_sampling(chat_verb, &chat.sampling);
 
   try {
     app.parse(argc, argv);
@@ -82,6 +101,11 @@ int main(int argc, char** argv) {
     const char* token = std::getenv("TEPHRA_GANG_TOKEN");
     rank.token = token == nullptr ? "" : token;
     return tephra::worker::run_rank(rank);
+  }
+  if (chat_verb->parsed()) {
+    if (!model_is_named(chat.model)) return 2;
+    chat.prompts = isatty(STDIN_FILENO) != 0;
+    return finish(tephra::worker::chat(chat, std::cin, std::cout, std::cerr));
   }
   if (score_verb->parsed()) return model_is_named(score.model) ? finish(tephra::worker::score(score)) : 2;
   return model_is_named(request.model) ? finish(tephra::worker::generate(request)) : 2;

@@ -3,13 +3,10 @@
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
-#include <cmath>
 #include <exception>
 #include <map>
-#include <numeric>
 #include <set>
 
-#include "base/random.h"
 #include "model/nn/connector.h"
 #include "model/nn/llama.h"
 #include "model/spec/model_folder.h"
@@ -80,31 +77,6 @@ Result<Weights> load_weights(const std::vector<sharding::UnitSpec>& units, const
       weights.blocks.push_back(std::move(tensors));
   }
   return weights;
-}
-
-// A token id from one row of float32 logits. Greedy takes the lowest id among equals; sampling is keyed by (seed,
-// prompt key, index of the new token), and draws from the smallest set of most probable ids whose probabilities reach
-// top_p.
-int32_t pick(const float* logits, int64_t vocab, const GenerateOptions& o, uint64_t key, uint64_t index) {
-  const float* best = std::max_element(logits, logits + vocab);
-  if (o.temperature <= 0) return static_cast<int32_t>(best - logits);
-  std::vector<double> weight(static_cast<size_t>(vocab));
-  for (int64_t i = 0; i < vocab; ++i)
-    weight[static_cast<size_t>(i)] = std::exp((static_cast<double>(logits[i]) - *best) / o.temperature);
-  const double total = std::accumulate(weight.begin(), weight.end(), 0.0);
-  std::vector<int32_t> order(static_cast<size_t>(vocab));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return weight[static_cast<size_t>(a)] > weight[static_cast<size_t>(b)];
-  });
-  double kept = 0;
-  size_t count = 0;
-  while (count < order.size() && (count == 0 || kept < o.top_p * total))
-    kept += weight[static_cast<size_t>(order[count++])];
-  double at = random_unit({o.seed, key, index}) * kept;
-  for (size_t i = 0; i + 1 < count; ++i)
-    if ((at -= weight[static_cast<size_t>(order[i])]) < 0) return order[i];
-  return order[count - 1];
 }
 
 class FullModel : public Generator {
@@ -274,13 +246,17 @@ Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batc
   at::Tensor logits = prefill(batch, h_BTD, caches);
   std::vector<int64_t> ids(static_cast<size_t>(rows), 0), positions = batch.lengths;  // of each row's next token
   std::vector<bool> done(static_cast<size_t>(rows), false);
+  std::vector<std::vector<int32_t>> seen;
+  for (const Prompt& prompt : prompts) seen.push_back(prompt.ids);
   for (int64_t step = 0; step < options.max_new_tokens; ++step) {
     bool all_done = true;
     for (size_t r = 0; r < prompts.size(); ++r) {
       if (done[r]) continue;
-      const int32_t id = pick(logits.const_data_ptr<float>() + static_cast<int64_t>(r) * vocab, vocab, options,
-                              prompts[r].key, static_cast<uint64_t>(step));
+      const std::span<float> row(logits.mutable_data_ptr<float>() + static_cast<int64_t>(r) * vocab,
+                                 static_cast<size_t>(vocab));
+      const int32_t id = next_token(row, seen[r], options.sampling, prompts[r].key, static_cast<uint64_t>(step));
       out[r].ids.push_back(id);
+      seen[r].push_back(id);
       const bool stop = std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end();
       const bool ended = options.on_token && !options.on_token(r, id);
       out[r].stopped = stop || ended;
@@ -301,6 +277,7 @@ Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batc
 Result<std::vector<Generation>> FullModel::generate(std::span<const Prompt> prompts, const GenerateOptions& options) {
   return guarded("generating", [&]() -> Result<std::vector<Generation>> {
     c10::InferenceMode inference;
+    TEPHRA_RETURN_IF_ERROR(check_sampling(options.sampling));
     std::vector<Generation> out(prompts.size());
     if (prompts.empty() || options.max_new_tokens <= 0) return out;
     const int64_t limit = config_.text.max_position_embeddings;

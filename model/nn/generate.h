@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "base/tensor_source.h"
 #include "model/nn/batch.h"
+#include "model/nn/sampling.h"
 #include "model/spec/model_config.h"
 
 namespace tephra::model {
@@ -29,9 +30,7 @@ struct Prompt {
 struct GenerateOptions {
   int64_t max_new_tokens = 128;
   std::vector<int32_t> stop_ids = {2};
-  double temperature = 0;  // 0: greedy, the lowest id among equals
-  double top_p = 1;        // nucleus sampling (Holtzman et al. 2020)
-  uint64_t seed = 0;
+  Sampling sampling{};
   // Called after each new token of a row; returning false ends that row. May be empty.
   std::function<bool(size_t row, int32_t id)> on_token{};
 };
@@ -61,7 +60,7 @@ class Generator {
 
   // One Generation per prompt, decoded together; a row's ids do not depend on the others (up to rounding in the last
   // bits). The cache of [B, kv heads, longest prompt + max_new_tokens] is allocated once a call. kInvalidArgument as
-  // make_batch, and for a prompt that leaves no room in max_position_embeddings.
+  // make_batch and check_sampling, and for a prompt that leaves no room in max_position_embeddings.
   virtual Result<std::vector<Generation>> generate(std::span<const Prompt> prompts, const GenerateOptions& options) = 0;
 
   // Loss of each sample over its supervised tokens, cut to max_length merged tokens.

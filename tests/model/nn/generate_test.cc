@@ -86,13 +86,14 @@ TEST_F(GeneratorTest, RowsStopOnTheirOwn) {
 }
 
 TEST_F(GeneratorTest, SamplingIsAFunctionOfSeedAndKey) {
-  GenerateOptions options{.max_new_tokens = 10, .stop_ids = {}, .temperature = 1.5, .top_p = 0.9, .seed = 3};
+  GenerateOptions options{
+      .max_new_tokens = 10, .stop_ids = {}, .sampling = {.temperature = 1.5, .top_p = 0.9, .seed = 3}};
   auto together = generate(prompts_, options);
   for (size_t i = 0; i < prompts_.size(); ++i)
     EXPECT_EQ(generate({&prompts_[i], 1}, options)[0].ids, together[i].ids) << i;
-  options.seed = 4;
+  options.sampling.seed = 4;
   EXPECT_NE(generate(prompts_, options)[0].ids, together[0].ids);
-  options.top_p = 1e-9;  // only the most probable id is left
+  options.sampling.top_p = 1e-9;  // only the most probable id is left
   GenerateOptions greedy{.max_new_tokens = 10, .stop_ids = {}};
   EXPECT_EQ(generate(prompts_, options)[0].ids, generate(prompts_, greedy)[0].ids);
 }

@@ -1,0 +1,161 @@
+// A chat in the terminal: the conversation grows turn by turn, commands do what they say, an interrupt ends a reply and not the chat,
+// and what fails leaves the conversation as it was.
+#include "worker/chat.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+#include <sstream>
+
+#include "data/utf8.h"
+#include "tests/base/temp_dir.h"
+#include "tests/model/spec/tiny.h"
+
+namespace tephra::worker {
+namespace {
+
+using ::testing::HasSubstr;
+
+// A model that says nothing of sense, but the same thing each time.
+class ChatTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    model::ModelConfig config = model::tiny_model();
+    config.text.vocab_size = 900, config.text.max_position_embeddings = 512, config.image_token_index = 900;
+    const Status status =
+        model::export_llava(Env::posix(), folder(), config, *model::tiny_weights(model::make_units(config, {})),
+                            {.tokenizer_folder = TEPHRA_SOURCE_DIR "/recipes/base/new-language"});
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    const auto png = data::encode_png({8, 8, std::vector<uint8_t>(192, 90)});
+    ASSERT_TRUE(png.ok());
+    const std::string_view bytes(reinterpret_cast<const char*>(png->data()), png->size());
+    ASSERT_TRUE(write_file_atomic(Env::posix(), picture(), bytes).ok());
+  }
+  std::string folder() const { return dir_.path() + "/model"; }
+  std::string picture() const { return dir_.path() + "/gray.png"; }
+  InferenceModel named() const {
+    InferenceModel from;
+    from.paths.model = folder();
+    from.threads = 1;
+    return from;
+  }
+
+  // The reply to these questions (a picture with the first one), each asked after the ones before it.
+  std::string expected(const std::vector<std::string>& questions, bool image, int64_t tokens = 6) {
+    auto loaded = load_model(named());
+    EXPECT_TRUE(loaded.ok()) << loaded.status().to_string();
+    ChatRequest request;
+    request.max_new_tokens = tokens;
+    std::string last;
+    for (const std::string& question : questions) {
+      const bool shown = image && request.turns.empty();
+      request.turns.push_back({"human", (shown ? "<image>\n" : "") + question});
+      if (shown) request.images.push_back(*data::load_image(picture()));
+      auto answer = reply(*loaded, request);
+      EXPECT_TRUE(answer.ok()) << answer.status().to_string();
+      last = answer->text;
+      request.turns.push_back({"gpt", last});
+    }
+    return last;
+  }
+
+  Status talk(const std::string& typed, int64_t tokens = 6) {
+    std::istringstream in(typed);
+    ChatOptions options;
+    options.model = named();
+    options.max_new_tokens = tokens;
+    options.prompts = false;
+    return chat(options, in, out_, err_);
+  }
+  std::vector<std::string> lines() const {
+    std::vector<std::string> all;
+    std::istringstream in(out_.str());
+    for (std::string line; std::getline(in, line);) all.emplace_back(data::strip(line));
+    return all;
+  }
+
+  TempDir dir_;
+  std::ostringstream out_, err_;
+};
+
+TEST_F(ChatTest, EachReplySeesTheTurnsBeforeIt) {
+  ASSERT_TRUE(talk("What is it?\nWhere is it?\n").ok());
+  EXPECT_EQ(lines(), (std::vector<std::string>{expected({"What is it?"}, false),
+                                               expected({"What is it?", "Where is it?"}, false)}));
+  EXPECT_NE(lines()[1], expected({"Where is it?"}, false));
+}
+
+TEST_F(ChatTest, APictureGoesWithTheNextQuestionAndResetForgets) {
+  ASSERT_TRUE(talk("/image " + picture() + "\nWhat is it?\n/reset\nWhat is it?\n/quit\nWhat is it?\n").ok());
+  EXPECT_EQ(lines(), (std::vector<std::string>{expected({"What is it?"}, true), expected({"What is it?"}, false)}));
+  EXPECT_NE(lines()[0], lines()[1]);
+}
+
+TEST_F(ChatTest, WhatFailsIsToldAndTheConversationStays) {
+  ASSERT_TRUE(talk("/image " + dir_.path() + "/none.png\n/imago\nWhat is it?\n").ok());
+  EXPECT_THAT(err_.str(), HasSubstr(dir_.path() + "/none.png"));
+  EXPECT_THAT(err_.str(), HasSubstr("no command /imago"));
+  EXPECT_EQ(lines(), std::vector<std::string>{expected({"What is it?"}, false)});
+  out_.str("");
+  ASSERT_TRUE(talk(std::string(2000, 'x') + "\nWhat is it?\n").ok());
+  EXPECT_THAT(err_.str(), HasSubstr("context of 512"));
+  EXPECT_EQ(lines(), std::vector<std::string>{expected({"What is it?"}, false)});
+}
+
+// Raises SIGINT once something was written.
+class Interrupting : public std::stringbuf {
+ protected:
+  std::streamsize xsputn(const char* text, std::streamsize count) override {
+    if (count > 0 && ++written_ == 1) std::raise(SIGINT);
+    return std::stringbuf::xsputn(text, count);
+  }
+
+ private:
+  int written_ = 0;
+};
+
+TEST_F(ChatTest, AnInterruptEndsTheReplyAndNotTheChat) {
+  Interrupting buffer;
+  std::ostream out(&buffer);
+  std::istringstream in("What is it?\nAnd now?\n");
+  ChatOptions options;
+  options.model = named();
+  options.max_new_tokens = 40;
+  options.prompts = false;
+  ASSERT_TRUE(chat(options, in, out, err_).ok());
+  EXPECT_THAT(err_.str(), HasSubstr("(stopped)"));
+  out_ << buffer.str();
+  ASSERT_EQ(lines().size(), 2u);
+  EXPECT_LT(lines()[0].size(), expected({"What is it?"}, false, 40).size());
+  EXPECT_FALSE(lines()[1].empty());
+}
+
+TEST_F(ChatTest, StopTextsAndTagsAreChecked) {
+  auto loaded = load_model(named());
+  ASSERT_TRUE(loaded.ok());
+  ChatRequest request;
+  request.turns = {{"human", "What is it?"}};
+  request.max_new_tokens = 20;
+  const ChatReply free = *reply(*loaded, request);
+  ASSERT_GT(free.text.size(), 6u);
+  const std::string stop = free.text.substr(free.text.size() / 2, 2);
+  request.stop = {stop};
+  const ChatReply cut = *reply(*loaded, request);
+  EXPECT_EQ(cut.text, data::strip(free.text.substr(0, free.text.find(stop))));
+  EXPECT_EQ(cut.finish, ChatReply::Finish::kStop);
+  EXPECT_LT(cut.ids.size(), free.ids.size());
+  request.images.push_back({8, 8, std::vector<uint8_t>(192)});
+  EXPECT_THAT(reply(*loaded, request).status().message(), HasSubstr("0 <image> tags and 1 pictures"));
+}
+
+TEST_F(ChatTest, AnUnknownDtypeIsNamed) {
+  InferenceModel from = named();
+  from.dtype = "int8";
+  EXPECT_THAT(load_model(from).status().message(), HasSubstr("'int8' is not F32, BF16 or F16"));
+  from.dtype = "BF16";
+  EXPECT_TRUE(load_model(from).ok());
+}
+
+}  // namespace
+}  // namespace tephra::worker
