@@ -44,6 +44,13 @@ Result<DType> parse_dtype(std::string_view name) {
   return Status(Code::kUnsupported, "unknown dtype '" + std::string(name) + "'");
 }
 
+Result<DType> parse_float_dtype(std::string_view name) {
+  if (name == "float32") return DType::kFloat32;
+  if (name == "float16") return DType::kFloat16;
+  if (name == "bfloat16") return DType::kBFloat16;
+  return Status(Code::kInvalidArgument, "dtype '" + std::string(name) + "': there are float32, float16 and bfloat16");
+}
+
 int64_t numel(const Shape& shape) {
   int64_t n = 1;
   for (int64_t d : shape) n *= d;

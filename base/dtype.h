@@ -26,6 +26,9 @@ enum class DType : uint8_t {
 int64_t size_bytes(DType dtype);           // of one element
 std::string_view dtype_name(DType dtype);  // "F32", "BF16", ...
 Result<DType> parse_dtype(std::string_view name);
+// "float32", "float16" or "bfloat16", as PyTorch and recipes spell them: what a model's weights and arithmetic can be.
+// kInvalidArgument for another.
+Result<DType> parse_float_dtype(std::string_view name);
 
 using Shape = std::vector<int64_t>;         // row-major
 int64_t numel(const Shape& shape);          // 1 for a scalar

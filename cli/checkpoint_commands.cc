@@ -16,7 +16,7 @@ namespace {
 using nlohmann::json;
 
 struct Options {
-  std::string store = "tephra-store", name, job, out, dtype = "float32";
+  std::string store = "tephra-store", name, job, out, dtype = "float32", layout = "llava-hf";
   bool json = false;
 };
 
@@ -142,16 +142,11 @@ int verify(const Options& o) {
   return good ? kOk : kFailed;
 }
 
-Result<DType> parse_export_dtype(const std::string& name) {
-  if (name == "float32") return DType::kFloat32;
-  if (name == "float16") return DType::kFloat16;
-  if (name == "bfloat16") return DType::kBFloat16;
-  return Status(Code::kInvalidArgument, "--dtype " + name + ": there are float32, float16 and bfloat16");
-}
-
 // What is exported follows from how the checkpoint was made: a LLaVA model, or one of the base models alone.
 Status export_checkpoint(const Options& o) {
-  TEPHRA_ASSIGN_OR_RETURN(DType dtype, parse_export_dtype(o.dtype));
+  TEPHRA_ASSIGN_OR_RETURN(const DType dtype, parse_float_dtype(o.dtype));
+  if (o.layout != "llava-hf" && o.layout != "original")
+    return {Code::kInvalidArgument, "--layout " + o.layout + ": there are llava-hf and original"};
   TEPHRA_ASSIGN_OR_RETURN(auto store, open_store(o));
   TEPHRA_ASSIGN_OR_RETURN(std::string name, store->resolve(o.name));
   TEPHRA_ASSIGN_OR_RETURN(auto reader, store->reader(name));
@@ -185,7 +180,8 @@ Status export_checkpoint(const Options& o) {
     parts.vision_layer = static_cast<int>(recipe.model.vision_layer);
   }
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(paths, parts));
-  return model::export_llava(Env::posix(), o.out, config, *reader, options);
+  return o.layout == "original" ? model::export_original(Env::posix(), o.out, config, *reader, options)
+                                : model::export_llava(Env::posix(), o.out, config, *reader, options);
 }
 
 int run_export(const Options& o) {
@@ -223,6 +219,9 @@ void add_checkpoints(Verbs& verbs) {
                  "tephra ckpt export demo-1/instruct@latest --out my-llava");
   ex->add_option("CHECKPOINT", o->name)->required();
   ex->add_option("--out", o->out, "folder to write")->required();
+  ex->add_option("--layout", o->layout,
+                 "llava-hf (transformers), or original (liuhaotian/llava-*, with CLIP in vision_tower/)")
+      ->capture_default_str();
   ex->add_option("--dtype", o->dtype, "float32, float16 or bfloat16")->capture_default_str();
 }
 

@@ -28,7 +28,7 @@ constexpr const char* kModelOptions =
     "Options:\n"
     "  --template NAME         plain, v1, llava_llama_2, ... (default v1)\n"
     "  --image-aspect NAME     square or pad (default square)\n"
-    "  --dtype NAME            what it computes in: F32 (default), BF16 or F16\n"
+    "  --dtype NAME            what it computes in: float32 (default), bfloat16 or float16\n"
     "  --threads N             compute threads; 0: all cores\n";
 
 constexpr const char* kSamplingOptions =
@@ -59,6 +59,14 @@ void add_inference(Verbs& verbs) {
                     "  --max-new-tokens N      of each reply (default 512)\n" +
                     kSamplingOptions,
                 "tephra chat --model DIR --image cat.png");
+  add_passed_on(
+      verbs, "serve-model", "A model behind OpenAI's chat completions (POST /v1/chat/completions)",
+      std::string(kModelOptions) +
+          "  --listen HOST:PORT      (default 127.0.0.1:8000; port 0: a free one)\n"
+          "  --api-key-file FILE     its first line is the key that clients have to send; needed unless HOST is loopback\n"
+          "  --name TEXT             the model's, as clients see it (default: its folder's)\n"
+          "  --max-new-tokens N      of a request that names none (default 512)\n",
+      "tephra serve-model --model DIR --listen 127.0.0.1:8000");
 }
 
 }  // namespace tephra::cli

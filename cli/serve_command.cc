@@ -8,6 +8,7 @@
 #include "cli/interrupt.h"
 #include "cli/programs.h"
 #include "cli/server_files.h"
+#include "cluster/http/http_text.h"
 #include "coordinator/coordinator.h"
 
 namespace tephra::cli {
@@ -19,12 +20,8 @@ struct Options {
 };
 
 int serve(const Options& o) {
-  size_t colon = o.listen.rfind(':');
-  char* end = nullptr;
-  long port = colon == std::string::npos ? -1 : std::strtol(o.listen.c_str() + colon + 1, &end, 10);
-  if (colon == std::string::npos || *end != '\0' || port < 0 || port > 65535)
-    return fail(
-        {Code::kInvalidArgument, "--listen " + o.listen + ": it looks like 127.0.0.1:7070 (port 0: a free one)"});
+  const auto address = cluster::parse_address(o.listen);
+  if (!address.ok()) return fail(address.status().with_context("--listen"));
   auto worker = find_worker();
   if (!worker.ok()) return fail(worker.status());
   catch_interrupts();
@@ -35,8 +32,8 @@ int serve(const Options& o) {
   coordinator::Options options;
   options.store_dir = o.store;
   options.worker_program = *worker;
-  options.http_host = o.listen.substr(0, colon);
-  options.http_port = static_cast<int>(port);
+  options.http_host = address->host;
+  options.http_port = address->port;
   options.token = *token;
   options.slots = o.slots;
   auto coordinator = coordinator::Coordinator::start(options);

@@ -22,6 +22,7 @@ tephra_external(cli11)
 tephra_external(yaml PKG yaml-cpp)
 tephra_external(rocksdb LIBS -lrocksdb)  # -l: the bare word would be this target itself
 tephra_external(protobuf LIBS protobuf::libprotobuf)
+tephra_external(pcre2 PKG libpcre2-8)
 tephra_external(codecs PKG libturbojpeg libpng)
 tephra_external(asio LIBS Threads::Threads DEFS BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION)
 tephra_external(mpi LIBS MPI::MPI_C DEFS OMPI_SKIP_MPICXX)

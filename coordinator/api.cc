@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/env.h"
-#include "coordinator/http_text.h"
+#include "cluster/http/http_text.h"
 #include "coordinator/status_page.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
@@ -15,6 +15,10 @@
 namespace tephra::coordinator {
 namespace {
 
+using cluster::HttpHandler;
+using cluster::HttpRequest;
+using cluster::HttpResponse;
+using cluster::HttpStream;
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds kKeepAlive{
@@ -72,10 +76,10 @@ class Api {
       if (!read) return wrong_method("GET");
       return request.path == "/" ? page() : reply({{"status", "ok"}});
     }
-    if (token_.empty() && !is_local_name(request))
+    if (token_.empty() && !cluster::is_local_name(request))
       return error(403, "forbidden",
                    "this coordinator has no token, so it answers only requests that are addressed to localhost");
-    if (!allowed(request)) {
+    if (!token_.empty() && !cluster::has_bearer_token(request, token_)) {
       HttpResponse refused =
           error(401, "unauthorized", "this coordinator asks for its token: Authorization: Bearer TOKEN");
       refused.headers["WWW-Authenticate"] = "Bearer";
@@ -107,22 +111,6 @@ class Api {
         "frame-ancestors 'none'; base-uri 'none'";
     response.headers["X-Content-Type-Options"] = "nosniff";
     return response;
-  }
-
-  // Without a token the only guard is the loopback address, which a web page could reach under a name that it controls.
-  static bool is_local_name(const HttpRequest& request) {
-    const auto host = request.headers.find("host");
-    if (host == request.headers.end()) return true;
-    const std::string& whole = host->second;
-    const std::string name = whole.substr(0, whole.rfind(':'));
-    return name == "localhost" || name == "[::1]" || is_loopback(name) || is_loopback(whole);
-  }
-
-  bool allowed(const HttpRequest& request) const {
-    if (token_.empty()) return true;
-    const auto given = request.headers.find("authorization");
-    return given != request.headers.end() && given->second.starts_with("Bearer ") &&
-           equal_constant_time(given->second.substr(7), token_);
   }
 
   HttpResponse list() const {

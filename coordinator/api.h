@@ -4,14 +4,14 @@
 #include <functional>
 #include <string>
 
+#include "cluster/http/http_server.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/http_server.h"
 
 namespace tephra::coordinator {
 
 // A handler over `coordinator`, which must outlive the server. `token` empty: no token is asked. Every path but
 // /healthz, /readyz and / wants "Authorization: Bearer TOKEN" (401 otherwise). Errors are {"error": {"code",
 // "message"}}.
-HttpHandler make_api(Coordinator& coordinator, std::string token);
+cluster::HttpHandler make_api(Coordinator& coordinator, std::string token);
 
 }  // namespace tephra::coordinator

@@ -10,10 +10,10 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "base/threads.h"
+#include "cluster/http/http_server.h"
 #include "coordinator/api.h"
-#include "coordinator/http_server.h"
 #include "coordinator/job_runner.h"
-#include "coordinator/threads.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
 
@@ -93,7 +93,7 @@ class CoordinatorImpl final : public Coordinator {
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<cluster::Launcher> launcher_;
   std::unique_ptr<cluster::RpcServer> rpc_;
-  std::unique_ptr<HttpServer> http_;
+  std::unique_ptr<cluster::HttpServer> http_;
   Services services_;
 
   // On the dispatcher thread only.
@@ -119,7 +119,7 @@ class CoordinatorImpl final : public Coordinator {
 
 Status CoordinatorImpl::open() {
   Env& env = Env::posix();
-  if (options_.http_port >= 0 && options_.token.empty() && !is_loopback(options_.http_host))
+  if (options_.http_port >= 0 && options_.token.empty() && !cluster::is_loopback(options_.http_host))
     return {Code::kInvalidArgument,
             "listening on " + options_.http_host +
                 " without a token would let anyone on the network run jobs; give a token, or listen on 127.0.0.1"};
@@ -158,8 +158,9 @@ Status CoordinatorImpl::open() {
 
 Status CoordinatorImpl::open_http() {
   if (options_.http_port < 0) return ok_status();
-  TEPHRA_ASSIGN_OR_RETURN(http_, HttpServer::start(options_.http_host, static_cast<uint16_t>(options_.http_port),
-                                                   make_api(*this, options_.token)));
+  TEPHRA_ASSIGN_OR_RETURN(http_,
+                          cluster::HttpServer::start(options_.http_host, static_cast<uint16_t>(options_.http_port),
+                                                     make_api(*this, options_.token)));
   return ok_status();
 }
 

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <utility>
 
-#include "coordinator/http_server.h"
+#include "cluster/http/http_server.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -70,7 +70,8 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   if (hello.attempt != options_.attempt)
     return {Code::kMismatch, "attempt " + std::to_string(hello.attempt) + " is over; attempt " +
                                  std::to_string(options_.attempt) + " runs"};
-  if (!equal_constant_time(hello.token, options_.token)) return {Code::kPermission, "the gang's token is wrong"};
+  if (!cluster::equal_constant_time(hello.token, options_.token))
+    return {Code::kPermission, "the gang's token is wrong"};
   if (ending_) return {Code::kCancelled, "the gang is being ended"};
   if (hello.world_size != options_.world || hello.rank < 0 || hello.rank >= options_.world)
     return {Code::kMismatch, "rank " + std::to_string(hello.rank) + " of " + std::to_string(hello.world_size) +

@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/threads.h"
 #include "cluster/launcher.h"
 #include "cluster/rpc.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/threads.h"
 
 namespace tephra::coordinator {
 

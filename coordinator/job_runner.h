@@ -12,12 +12,12 @@
 #include <string>
 #include <vector>
 
+#include "base/threads.h"
 #include "coordinator/checkpoint_commit.h"
 #include "coordinator/gang_session.h"
 #include "coordinator/job_files.h"
 #include "coordinator/journal.h"
 #include "coordinator/preparation.h"
-#include "coordinator/threads.h"
 #include "recipes/recipe.h"
 
 namespace tephra::coordinator {

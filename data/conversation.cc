@@ -155,6 +155,7 @@ class SampleReader {
 
   Status read_turns(const Json& json) {
     auto it = json.find("conversations");
+    if (it == json.end() && json.contains("instruction")) return read_instruction(json);
     if (it == json.end()) return failure("conversations", "is missing");
     if (!it->is_array() || it->empty()) return failure("conversations", "must be a list of at least one turn");
     for (const Json& turn : *it) {
@@ -162,13 +163,38 @@ class SampleReader {
       if (!turn.is_object()) return failure(field, "must be an object with from and value");
       auto from = turn.find("from");
       auto value = turn.find("value");
-      if (from == turn.end() || (*from != "human" && *from != "gpt")) {
+      const std::string_view role = from == turn.end() ? "" : role_of(*from);
+      if (role.empty()) {
         return failure(field + ".from", "must be \"human\" or \"gpt\"" +
                                             (from == turn.end() ? ", and is missing" : ", not " + from->dump()));
       }
       if (value == turn.end() || !value->is_string()) return failure(field + ".value", "must be a string");
-      sample_.turns.push_back({from->get<std::string>(), value->get<std::string>()});
+      sample_.turns.push_back({std::string(role), value->get<std::string>()});
     }
+    return ok_status();
+  }
+
+  // LLaVA's names and those that ShareGPT's exports have; "" for another.
+  static std::string_view role_of(const Json& from) {
+    for (const char* name : {"human", "user"})
+      if (from == name) return "human";
+    for (const char* name : {"gpt", "assistant", "chatgpt", "bard", "bing"})
+      if (from == name) return "gpt";
+    return "";
+  }
+
+  // Alpaca's layout: the input, if there is one, stands on lines of its own behind the instruction.
+  Status read_instruction(const Json& json) {
+    std::string texts[3];
+    const char* const names[] = {"instruction", "input", "output"};
+    for (size_t i = 0; i < 3; ++i) {
+      auto it = json.find(names[i]);
+      if (i == 1 && (it == json.end() || it->is_null())) continue;
+      if (it == json.end() || !it->is_string()) return failure(names[i], "must be a string");
+      texts[i] = it->get<std::string>();
+    }
+    if (!texts[1].empty()) texts[0] += "\n" + texts[1];
+    sample_.turns = {{"human", std::move(texts[0])}, {"gpt", std::move(texts[2])}};
     return ok_status();
   }
 

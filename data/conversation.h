@@ -1,7 +1,10 @@
 // Conversations in LLaVA's JSON layout: an array (or JSON lines) of
 //   {"id": "000017", "image": "a/b.jpg", "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value":
 //   "..."}]}
-// `image` is absent for a text-only sample.
+// `image` is absent for a text-only sample. Two layouts of text-only data are read too: ShareGPT's, which is the same with
+// roles user, assistant, chatgpt, bard and bing besides, and Alpaca's,
+//   {"instruction": "...", "input": "...", "output": "..."}
+// whose input may be absent or empty and else stands behind the instruction, after a line break.
 #pragma once
 
 #include <string>

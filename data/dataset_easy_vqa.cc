@@ -1,7 +1,9 @@
 #include "data/dataset_easy_vqa.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <vector>
 
 #include "base/hash.h"
@@ -14,7 +16,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormatVersion = 2;  // of the words below; raise it when they change, so that old folders are redone
+constexpr int kFormatVersion = 3;  // of the words below; raise it when they change, so that old folders are redone
 constexpr const char* kGetIt = "; scripts/fetch_real_small.sh fetches easy-vqa 1.0";
 
 struct Split {
@@ -85,6 +87,66 @@ std::string conversations_json(const Split& split, size_t questions_per_sample, 
   return json_lines(samples);
 }
 
+std::vector<std::string> words_of(const std::string& text) {
+  std::vector<std::string> words(1);
+  for (const char c : text) {
+    if (c >= 'a' && c <= 'z')
+      words.back() += c;
+    else if (!words.back().empty())
+      words.emplace_back();
+  }
+  return words;
+}
+
+bool has_word(const std::string& text, const std::string& word) {
+  const std::vector<std::string> words = words_of(text);
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+// What there is to say of pictures of one shape: the answers to the questions that are not of yes or no.
+struct Vocabulary {
+  std::set<std::string> colors, shapes;
+};
+
+Vocabulary vocabulary_of(const Split& split) {
+  Vocabulary out;
+  for (const auto& [picture, exchanges] : split.asked)
+    for (const Exchange& exchange : exchanges)
+      if (exchange.answer != "yes" && exchange.answer != "no")
+        (has_word(exchange.question, "color") ? out.colors : out.shapes).insert(exchange.answer);
+  return out;
+}
+
+// "A teal rectangle.", as far as the questions about a picture and their answers tell; "" when they tell nothing.
+std::string caption_of(const std::vector<Exchange>& exchanges, const Vocabulary& vocabulary) {
+  std::string color, shape;
+  for (const Exchange& exchange : exchanges) {
+    const bool negated = has_word(exchange.question, "no") || has_word(exchange.question, "not");
+    if (exchange.answer == "no" || (exchange.answer == "yes" && negated)) continue;
+    for (const std::string& word : words_of(exchange.question + " " + exchange.answer)) {
+      if (vocabulary.colors.contains(word)) color = word;
+      if (vocabulary.shapes.contains(word)) shape = word;
+    }
+  }
+  if (color.empty() && shape.empty()) return "";
+  if (color.empty()) return "A " + shape + ".";
+  return "A " + color + " " + (shape.empty() ? "shape" : shape) + ".";
+}
+
+// Sets `count`.
+std::string captions_json(const Split& split, int64_t* count) {
+  const Vocabulary vocabulary = vocabulary_of(split);
+  Json samples = Json::array();
+  for (const auto& [picture, exchanges] : split.asked) {
+    const std::string caption = caption_of(exchanges, vocabulary);
+    if (caption.empty()) continue;
+    samples.push_back(sample_json("easy-" + numbered(picture), image_of("train", picture),
+                                  {{kDescribePrompts[samples.size() % 2], caption}}));
+  }
+  *count = static_cast<int64_t>(samples.size());
+  return json_lines(samples);
+}
+
 // Sets `count`.
 std::string questions_json(const std::string& name, const Split& split, int64_t* count) {
   Json samples = Json::array();
@@ -119,6 +181,7 @@ Status write_all(Env& env, const EasyVqaOptions& options) {
   TEPHRA_RETURN_IF_ERROR(
       folder.write("train.json", conversations_json(splits["train"], static_cast<size_t>(options.questions_per_sample),
                                                     &counts["train_samples"])));
+  TEPHRA_RETURN_IF_ERROR(folder.write("captions.json", captions_json(splits["train"], &counts["captions"])));
   return folder.finish(counts);
 }
 

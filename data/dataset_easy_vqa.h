@@ -23,6 +23,7 @@ struct EasyVqaOptions {
 // Makes the folder `options.out_dir`. Pictures stay where they are; samples name them from `options.path` on.
 //   train.json            for each train picture a conversation of all its questions in an order of its own, or several
 //                         of about equal length when there are more than questions_per_sample
+//   captions.json         for each train picture what its questions and their answers tell of it, "A teal rectangle."
 //   questions-train.json  a conversation of one question for each question, in the files' order
 //   questions-test.json
 //   dataset.json          as DatasetFolder writes it: of what, and how many pictures and questions

@@ -114,8 +114,8 @@ Result<DatasetPart> PreparedDataset::part(const std::string& name) const {
                       " hold no problems of split train or minitrain, so there is nothing to train on");
   }
   if (kind == "easy_vqa") {
-    if (name != "train") return no_part(kind, name, "train");
-    return DatasetPart{dir + "/train.json", option(options, "path"), ""};
+    if (name != "train" && name != "captions") return no_part(kind, name, "train, captions");
+    return DatasetPart{dir + "/" + name + ".json", option(options, "path"), ""};
   }
   if (kind == "shapes" || kind == "stamps") {
     if (name != "captions") return no_part(kind, name, "captions");

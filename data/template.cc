@@ -72,6 +72,7 @@ constexpr Template kTemplates[] = {
     {"v1_mmtag", kTwoSeparators, kTagSystem, "USER", "ASSISTANT", " ", "</s>", true, "", ""},
     {"llava_llama_2", kLlama2, kLlavaLlama2System, "USER", "ASSISTANT", "<s>", "</s>", false, "", ""},
     {"llama_2", kLlama2, kLlama2System, "USER", "ASSISTANT", "<s>", "</s>", false, "", ""},
+    {"llava_llama_3", kLlama3, kLlavaLlama2System, "user", "assistant", "<|eot_id|>", "", false, "", ""},
     {"v0", kHashes, kHumanSystem, "Human", "Assistant", "###", "", false, kExampleQuestion, kExampleAnswer},
     {"llava_v0", kHashes, kHumanSystem, "Human", "Assistant", "###", "", false, "", ""},
     {"v0_mmtag", kHashes, kTagSystem, "Human", "Assistant", "###", "", true, "", ""},
@@ -121,8 +122,27 @@ std::string render_llama_2(const Template& t, const std::vector<Message>& messag
   return out.substr(std::min(out.find_first_not_of(t.separator), out.size()));
 }
 
+std::string llama_3_header(std::string_view role) {
+  return "<|start_header_id|>" + std::string(role) + "<|end_header_id|>\n\n";
+}
+
+std::string llama_3_turn(const Template& t, std::string_view text) {
+  return std::string(strip(text)) + std::string(t.separator);
+}
+
+// Without <|begin_of_text|>, which the tokenizer puts in front.
+std::string render_llama_3(const Template& t, const std::vector<Message>& messages) {
+  std::string out = llama_3_header("system") + llama_3_turn(t, t.system);
+  for (const Message& m : messages) {
+    out += llama_3_header(m.is_user ? t.user : t.assistant);
+    if (!m.text.empty()) out += llama_3_turn(t, m.text);
+  }
+  return out;
+}
+
 std::string render(const Template& t, const std::vector<Message>& messages) {
   switch (t.style) {
+    case kLlama3: return render_llama_3(t, messages);
     case kTwoSeparators:
     case kHashes: return render_labelled(t, messages);
     case kLlama2: return render_llama_2(t, messages);
@@ -189,6 +209,7 @@ class SampleEncoder {
   Result<Encoded> encode() {
     Status status = template_.style == kPlain    ? encode_plain()
                     : template_.style == kHashes ? encode_hashes()
+                    : template_.style == kLlama3 ? encode_llama_3()
                                                  : encode_rounds();
     if (!status.ok()) return status;
     out_.images = static_cast<int>(std::count(out_.ids.begin(), out_.ids.end(), kImageToken));
@@ -281,6 +302,35 @@ class SampleEncoder {
       first = false;
     }
     return covered;
+  }
+
+  Status encode_llama_3() {
+    if (tokenizer_.id_of(template_.separator) < 0)
+      return Status(Code::kInvalidArgument, "template " + std::string(template_.name) +
+                                                " needs LLaMA 3's tokenizer, and this one has no token " +
+                                                std::string(template_.separator));
+    TEPHRA_ASSIGN_OR_RETURN(const std::vector<Message> messages, alternate(turns_, 0, "sample '" + sample_.id + "': "));
+    out_.ids = {tokenizer_.bos_id()};
+    out_.labels = {kIgnoreLabel};
+    append(llama_3_header("system") + llama_3_turn(template_, template_.system), false);
+    for (const Message& m : messages) {
+      append(llama_3_header(m.is_user ? template_.user : template_.assistant), false);
+      append(llama_3_turn(template_, m.text), !m.is_user);
+    }
+    if (!has_image_ && out_.ids.size() > static_cast<size_t>(max_length_)) {
+      out_.ids.resize(static_cast<size_t>(max_length_));
+      out_.labels.resize(static_cast<size_t>(max_length_));
+    }
+    return ok_status();
+  }
+
+  // Special tokens part the texts, so each may be encoded by itself.
+  void append(const std::string& text, bool supervised) {
+    const std::vector<int32_t> ids = tokens(text);
+    for (size_t i = 1; i < ids.size(); ++i) {  // without its BOS
+      out_.ids.push_back(ids[i]);
+      out_.labels.push_back(supervised && ids[i] != kImageToken ? ids[i] : kIgnoreLabel);
+    }
   }
 
   // v0 and kin: every turn is tokenized by itself to learn its length.
@@ -408,7 +458,10 @@ std::string stop_text(std::string_view template_name) {
 }
 
 std::vector<int32_t> stop_ids(std::string_view template_name, const Tokenizer& tokenizer) {
-  return {tokenizer.eos_id()};
+  const Template* t = find_template(template_name);
+  const int32_t end_of_turn = t != nullptr && t->style == kLlama3 ? tokenizer.id_of(t->separator) : -1;
+  if (end_of_turn < 0 || end_of_turn == tokenizer.eos_id()) return {tokenizer.eos_id()};
+  return {tokenizer.eos_id(), end_of_turn};
 }
 
 }  // namespace tephra::data

@@ -1,7 +1,8 @@
 // Conversation templates, and samples turned into token ids and labels as the original LLaVA's train.py does it
 // (preprocess_multimodal, then preprocess_plain, preprocess_v1, preprocess_llama_2 or the older preprocess).
 //
-// Names: plain, v1 (also vicuna_v1), llava_v1, v1_mmtag, llava_llama_2, llama_2, v0, llava_v0, v0_mmtag.
+// Names: plain, v1 (also vicuna_v1), llava_v1, v1_mmtag, llava_llama_2, llama_2, v0, llava_v0, v0_mmtag; and llava_llama_3, the later
+// LLaVA-NeXT's over LLaMA 3's chat format, of which answers and their <|eot_id|> are supervised and headers are not.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,7 @@ namespace tephra::data {
 inline constexpr int32_t kImageToken = -200;   // stands in ids where the image's features go
 inline constexpr int32_t kIgnoreLabel = -100;  // a label that takes no part in the loss
 
-enum class TemplateStyle { kPlain, kTwoSeparators, kLlama2, kHashes };
+enum class TemplateStyle { kPlain, kTwoSeparators, kLlama2, kLlama3, kHashes };
 
 struct Template {
   std::string_view name;
@@ -76,7 +77,7 @@ std::vector<int32_t> encode_with_images(std::string_view text, const Tokenizer& 
 // A generation ends at EOS, or where this text appears ("###" for the v0 kin, "</s>" for the others, "\n" for plain).
 // Empty for an unknown template.
 std::string stop_text(std::string_view template_name);
-// Ids at which generation ends: EOS.
+// Ids at which generation ends: EOS, and <|eot_id|> for llava_llama_3.
 std::vector<int32_t> stop_ids(std::string_view template_name, const Tokenizer& tokenizer);
 
 }  // namespace tephra::data

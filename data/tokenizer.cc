@@ -9,6 +9,7 @@
 
 #include "base/env.h"
 #include "data/bpe.h"
+#include "data/byte_level_bpe.h"
 #include "data/utf8.h"
 
 namespace tephra::data {
@@ -23,8 +24,10 @@ struct AddedToken {
 };
 
 struct Tokenizer::State {
-  std::unique_ptr<BpeModel> model;
-  std::map<std::string, AddedToken> added;  // by text; split off before BPE sees the rest
+  // One of the two.
+  std::unique_ptr<BpeModel> model;           // tokenizer.model
+  std::unique_ptr<ByteLevelBpe> byte_level;  // tokenizer.json
+  std::map<std::string, AddedToken> added;   // by text; split off before BPE sees the rest
   std::unordered_map<int32_t, std::string> added_by_id;
   std::set<int32_t> special;
   std::vector<std::string> by_first_byte[256];  // added tokens, longest first
@@ -35,7 +38,15 @@ struct Tokenizer::State {
 
   int32_t id_of(std::string_view text) const {
     auto it = added.find(std::string(text));
-    return it != added.end() ? it->second.id : model->id_of(text);
+    if (it != added.end()) return it->second.id;
+    return model ? model->id_of(text) : byte_level->id_of(std::string(text));
+  }
+  int32_t model_size() const { return model ? model->size() : byte_level->size(); }
+  void encode_chunk(std::string_view chunk, bool dummy_prefix, std::vector<int32_t>& ids) const {
+    if (model)
+      model->encode(chunk, dummy_prefix, ids);
+    else
+      byte_level->encode(chunk, ids);
   }
 };
 
@@ -126,17 +137,35 @@ Result<std::vector<AddedToken>> added_tokens(const Loading& files) {
   return tokens;
 }
 
+// The added tokens of tokenizer.json.
+Status read_added(const Json& file, const std::string& path, std::vector<AddedToken>& tokens,
+                  std::set<int32_t>& special) {
+  if (!file.contains("added_tokens") || !file["added_tokens"].is_array()) return ok_status();
+  for (const Json& token : file["added_tokens"]) {
+    if (content_of(token).empty() || !token.contains("id") || !token["id"].is_number_unsigned() ||
+        token["id"].get<uint64_t>() > 1 << 24)
+      return {Code::kCorruption, path + ": added_tokens holds " + token.dump().substr(0, 80) + ", which is no token"};
+    if (flag(token, "single_word"))
+      return {Code::kUnsupported, path + ": added token " + content_of(token) + " has single_word, which is not read"};
+    const auto id = token["id"].get<int32_t>();
+    tokens.push_back({content_of(token), id, flag(token, "lstrip"), flag(token, "rstrip")});
+    if (flag(token, "special")) special.insert(id);
+  }
+  return ok_status();
+}
+
 }  // namespace
 
 Tokenizer::Tokenizer(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Tokenizer::~Tokenizer() = default;
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& model_dir) {
-  const std::string path = model_dir + "/tokenizer.model";
-  if (!Env::posix().exists(path)) {
-    return Status(Code::kNotFound, "no tokenizer.model in " + model_dir +
-                                       "; give a folder with LLaMA's SentencePiece file (tokenizer.json is not read)");
-  }
+  std::string path = model_dir + "/tokenizer.model";
+  const bool byte_level = !Env::posix().exists(path);
+  if (byte_level) path = model_dir + "/tokenizer.json";
+  if (!Env::posix().exists(path))
+    return Status(Code::kNotFound, "no tokenizer.model and no tokenizer.json in " + model_dir +
+                                       "; give a folder with LLaMA's SentencePiece file, or with a byte-level BPE");
   TEPHRA_ASSIGN_OR_RETURN(std::string bytes, read_file(Env::posix(), path));
   Loading files{model_dir, {}, {}, {}};
   TEPHRA_ASSIGN_OR_RETURN(files.config, read_json(model_dir + "/tokenizer_config.json"));
@@ -144,35 +173,43 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const std::string& model_dir)
   TEPHRA_ASSIGN_OR_RETURN(files.added, read_json(model_dir + "/added_tokens.json"));
 
   auto state = std::make_unique<State>();
-  TEPHRA_ASSIGN_OR_RETURN(state->model, BpeModel::parse(bytes, path));
-  TEPHRA_ASSIGN_OR_RETURN(state->legacy, legacy_of(files));
   TEPHRA_ASSIGN_OR_RETURN(std::vector<AddedToken> tokens, added_tokens(files));
-  const BpeModel& model = *state->model;
+  int32_t bos = -1, eos = -1;  // where no file names them
+  if (byte_level) {
+    const Json json = Json::parse(bytes, nullptr, /*allow_exceptions=*/false);
+    TEPHRA_ASSIGN_OR_RETURN(state->byte_level, ByteLevelBpe::parse(json, path));
+    TEPHRA_RETURN_IF_ERROR(read_added(json, path, tokens, state->special));
+    state->unk = -1;
+  } else {
+    TEPHRA_ASSIGN_OR_RETURN(state->model, BpeModel::parse(bytes, path));
+    TEPHRA_ASSIGN_OR_RETURN(state->legacy, legacy_of(files));
+    bos = state->model->bos_id();
+    eos = state->model->eos_id();
+  }
   for (AddedToken& token : tokens) state->added.emplace(token.text, token);
 
   // A special token is split off wherever it is written, whether or not a file lists it as added.
   auto special = [&](std::string text, int32_t fallback) -> int32_t {
-    if (text.empty() && fallback >= 0) text = model.piece(fallback).text;
+    if (text.empty() && fallback >= 0) text = state->model->piece(fallback).text;
     int32_t id = text.empty() ? -1 : state->id_of(text);
     if (id < 0) return -1;
     state->added.emplace(text, AddedToken{text, id, false, false});
     state->special.insert(id);
     return id;
   };
-  state->bos = special(special_text(files, "bos_token"), model.bos_id());
-  state->eos = special(special_text(files, "eos_token"), model.eos_id());
-  state->unk = special(special_text(files, "unk_token"), model.unk_id());
+  state->bos = special(special_text(files, "bos_token"), bos);
+  state->eos = special(special_text(files, "eos_token"), eos);
+  state->unk = special(special_text(files, "unk_token"), byte_level ? -1 : state->model->unk_id());
   state->pad = special(special_text(files, "pad_token"), -1);
   for (const std::string& text : additional_special(files)) special(text, -1);
-  if (state->bos < 0 || state->eos < 0 || state->unk < 0) {
-    return Status(Code::kInvalidArgument,
-                  model_dir + ": bos_token, eos_token or unk_token names no piece of tokenizer.model");
+  if (state->bos < 0 || state->eos < 0 || (state->unk < 0 && !byte_level)) {
+    return Status(Code::kInvalidArgument, model_dir + ": bos_token, eos_token or unk_token names no piece of " + path);
   }
 
   Hasher hasher;
   hasher.update(bytes);
   hasher.update(std::string_view(state->legacy ? "\nlegacy" : "\nnew"));
-  state->vocab_size = model.size();
+  state->vocab_size = state->model_size();
   for (const auto& [text, token] : state->added) {
     state->added_by_id[token.id] = text;
     state->vocab_size = std::max(state->vocab_size, token.id + 1);
@@ -198,14 +235,14 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
     prefixed = std::string(kSpacePiece) + replace_all(text, kSpacePiece, " ");
     text = prefixed;
   }
-  const bool dummy_prefix = s.legacy && s.model->add_dummy_prefix();
+  const bool dummy_prefix = s.model && s.legacy && s.model->add_dummy_prefix();
   bool strip_next = false;
   size_t start = 0;
   auto flush = [&](size_t end, bool strip_tail) {
     std::string_view chunk = text.substr(start, end - start);
     if (strip_next) chunk = strip_left(chunk);
     if (strip_tail) chunk = strip_right(chunk);
-    s.model->encode(chunk, dummy_prefix, ids);
+    s.encode_chunk(chunk, dummy_prefix, ids);
   };
   for (size_t at = 0; at < text.size();) {
     const AddedToken* found = nullptr;
@@ -221,7 +258,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text) const {
     }
     flush(at, found->strip_left);
     // New: the prefix put before a text that begins with a special token is taken off again.
-    const bool lone_prefix = !s.legacy && ids.size() == 1 && ids[0] == s.model->id_of(kSpacePiece);
+    const bool lone_prefix = s.model && !s.legacy && ids.size() == 1 && ids[0] == s.model->id_of(kSpacePiece);
     if (lone_prefix && s.special.count(found->id)) ids.clear();
     ids.push_back(found->id);
     at = start = at + found->text.size();
@@ -284,6 +321,7 @@ class StretchDecoder {
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
   const State& s = *state_;
+  if (s.byte_level) return decode_bytes(ids, skip_special_tokens);
   StretchDecoder stretch(s.legacy && s.model->add_dummy_prefix());
   std::string out;
   bool first = true;  // of what transformers hands to convert_tokens_to_string: the first piece loses its space
@@ -322,19 +360,41 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   return out + stretch.take();
 }
 
+// As the decoder ByteLevel of Hugging Face's tokenizers: bytes are joined first, and what is no UTF-8 then becomes U+FFFD, one for each
+// longest beginning of a character.
+std::string Tokenizer::decode_bytes(std::span<const int32_t> ids, bool skip_special_tokens) const {
+  const State& s = *state_;
+  std::string bytes;
+  for (const int32_t id : ids) {
+    if (skip_special_tokens && s.special.count(id)) continue;
+    const auto added = s.added_by_id.find(id);
+    bytes += added != s.added_by_id.end() ? std::string_view(added->second) : s.byte_level->bytes(id);
+  }
+  return replace_invalid_utf8(bytes);
+}
+
 int32_t Tokenizer::bos_id() const { return state_->bos; }
 int32_t Tokenizer::eos_id() const { return state_->eos; }
 int32_t Tokenizer::unk_id() const { return state_->unk; }
 int32_t Tokenizer::pad_id() const { return state_->pad; }
 bool Tokenizer::legacy() const { return state_->legacy; }
 int32_t Tokenizer::vocab_size() const { return state_->vocab_size; }
+int32_t Tokenizer::model_size() const { return state_->model_size(); }
 int32_t Tokenizer::id_of(std::string_view piece) const { return state_->id_of(piece); }
 bool Tokenizer::is_special(int32_t id) const { return state_->special.count(id) > 0; }
 Hash128 Tokenizer::hash() const { return state_->hash; }
 
 std::string Tokenizer::piece(int32_t id) const {
   if (auto it = state_->added_by_id.find(id); it != state_->added_by_id.end()) return it->second;
+  if (state_->byte_level) return state_->byte_level->piece(id);
   return id >= 0 && id < state_->model->size() ? state_->model->piece(id).text : "";
+}
+
+Status check_vocabulary(const Tokenizer& tokenizer, int64_t vocab_size, const std::string& where) {
+  if (tokenizer.model_size() <= vocab_size) return ok_status();
+  return {Code::kInvalidArgument, where + ": tokenizer.model has " + std::to_string(tokenizer.model_size()) +
+                                      " pieces and the language model's vocabulary " + std::to_string(vocab_size) +
+                                      "; use the tokenizer that belongs to the model"};
 }
 
 std::string describe_encoding(const Tokenizer& tokenizer, std::string_view text, bool with_bos) {

@@ -66,6 +66,33 @@ std::string_view strip_right(std::string_view text) {
 
 std::string_view strip(std::string_view text) { return strip_right(strip_left(text)); }
 
+std::string replace_invalid_utf8(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    if (const size_t length = utf8_length(text); length > 0) {
+      out += text.substr(0, length);
+      text.remove_prefix(length);
+      continue;
+    }
+    const uint8_t first = byte_at(text, 0);
+    size_t begun = 1;
+    if (first >= 0xC2 && first <= 0xF4) {
+      const size_t wanted = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+      // The second byte's bounds keep out overlong forms, surrogates and what lies past U+10FFFF.
+      uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+      uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+      while (begun < wanted && begun < text.size() && byte_at(text, begun) >= low && byte_at(text, begun) <= high) {
+        ++begun;
+        low = 0x80;
+        high = 0xBF;
+      }
+    }
+    out += kReplacement;
+    text.remove_prefix(begun);
+  }
+  return out;
+}
+
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {
   std::string out;
   out.reserve(text.size());

@@ -18,6 +18,10 @@ std::string_view strip(std::string_view text);
 std::string_view strip_left(std::string_view text);
 std::string_view strip_right(std::string_view text);
 
+// Each longest beginning of a character in bytes that are no UTF-8 becomes one U+FFFD, as Rust's from_utf8_lossy (and the
+// Unicode standard's recommendation) has it; SentencePiece counts single bytes instead.
+std::string replace_invalid_utf8(std::string_view text);
+
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to);
 
 }  // namespace tephra::data

@@ -86,7 +86,7 @@ const std::vector<DatasetKind>& kinds() {
          .fallback = "0",
          .high = 1000,
          .about = "most questions in one sample of part train, a picture with more gives several; 0: all"}},
-       {"train"},
+       {"train", "captions"},
        {"train", "test"}},
       {"shapes",
        {{.name = "seed", .type = Type::kInteger, .fallback = "1", .about = "key of what is drawn"},
@@ -229,8 +229,9 @@ const std::vector<std::string>& dataset_splits(const std::string& kind) {
 }
 
 const std::vector<std::string>& template_names() {
-  static const std::vector<std::string> names = {"plain",     "v0",       "v0_mmtag", "llava_v0", "v1",
-                                                 "vicuna_v1", "v1_mmtag", "llava_v1", "llama_2",  "llava_llama_2"};
+  static const std::vector<std::string> names = {"plain",        "v0",       "v0_mmtag", "llava_v0", "v1",
+                                                 "vicuna_v1",    "v1_mmtag", "llava_v1", "llama_2",  "llava_llama_2",
+                                                 "llava_llama_3"};
   return names;
 }
 

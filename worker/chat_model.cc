@@ -12,12 +12,6 @@
 namespace tephra::worker {
 namespace {
 
-Result<DType> run_dtype(const std::string& name) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16, DType::kFloat16})
-    if (name == dtype_name(dtype)) return dtype;
-  return Status(Code::kInvalidArgument, "dtype '" + name + "' is not F32, BF16 or F16");
-}
-
 Status check_images(const ChatRequest& request) {
   data::Sample sample;
   sample.turns = request.turns;
@@ -33,11 +27,13 @@ Result<LoadedModel> load_model(const InferenceModel& from) {
   if (from.threads > 0) at::set_num_threads(from.threads);
   const bool whole = !from.paths.model.empty();
   LoadedModel out;
-  TEPHRA_ASSIGN_OR_RETURN(const DType dtype, run_dtype(from.dtype));
+  TEPHRA_ASSIGN_OR_RETURN(const DType dtype, parse_float_dtype(from.dtype));
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(from.paths));
   TEPHRA_ASSIGN_OR_RETURN(auto source, model::open_model(from.paths));
   TEPHRA_ASSIGN_OR_RETURN(out.generator, model::Generator::create(config, *source, dtype));
   TEPHRA_ASSIGN_OR_RETURN(out.tokenizer, data::Tokenizer::load(whole ? from.paths.model : from.paths.llm));
+  TEPHRA_RETURN_IF_ERROR(
+      data::check_vocabulary(*out.tokenizer, config.text.vocab_size, whole ? from.paths.model : from.paths.llm));
   TEPHRA_ASSIGN_OR_RETURN(out.preprocess, data::load_preprocess(whole ? from.paths.model : from.paths.vision));
   TEPHRA_ASSIGN_OR_RETURN(out.preprocess.aspect, data::parse_aspect(from.image_aspect));
   out.template_name = from.template_name;

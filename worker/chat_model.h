@@ -22,8 +22,8 @@ namespace tephra::worker {
 struct InferenceModel {
   model::ModelPaths paths;
   std::string template_name = "v1", image_aspect = "square";
-  std::string dtype = "F32";  // the model's at run time: F32, BF16 or F16
-  int threads = 0;            // 0: all cores
+  std::string dtype = "float32";  // what it computes in: float32, bfloat16 or float16
+  int threads = 0;                // 0: all cores
 };
 
 struct ChatRequest {

@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "worker/chat.h"
 #include "worker/inference.h"
+#include "worker/model_server.h"
 #include "worker/rank.h"
 
 namespace {
@@ -36,7 +37,7 @@ void add_model(CLI::App* verb, tephra::worker::InferenceModel* model) {
   verb->add_option("--llm", model->paths.llm, "LLaMA folder");
   verb->add_option("--template", model->template_name, "plain, v1, llava_llama_2, ...");
   verb->add_option("--image-aspect", model->image_aspect, "square or pad");
-  verb->add_option("--dtype", model->dtype, "F32, BF16 or F16: what it computes in");
+  verb->add_option("--dtype", model->dtype, "float32, bfloat16 or float16: what it computes in");
   verb->add_option("--threads", model->threads, "compute threads; 0: all cores");
   verb->add_flag_function(
       "--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
@@ -92,6 +93,15 @@ int main(int argc, char** argv) {
   chat_verb->add_option("--max-new-tokens", chat.max_new_tokens);
   add_sampling(chat_verb, &chat.sampling);
 
+  tephra::worker::ModelServerOptions serving;
+  std::string listen = "127.0.0.1:8000", key_file;
+  auto* serve_verb = app.add_subcommand("serve-model", "OpenAI's chat completions over HTTP");
+  add_model(serve_verb, &serving.model);
+  serve_verb->add_option("--listen", listen, "HOST:PORT; port 0: a free one");
+  serve_verb->add_option("--name", serving.name, "of the model, as clients see it");
+  serve_verb->add_option("--api-key-file", key_file, "file whose first line is the key that clients have to send");
+  serve_verb->add_option("--max-new-tokens", serving.default_max_tokens, "of a request that names none");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -106,6 +116,10 @@ int main(int argc, char** argv) {
     if (!model_is_named(chat.model)) return 2;
     chat.prompts = isatty(STDIN_FILENO) != 0;
     return finish(tephra::worker::chat(chat, std::cin, std::cout, std::cerr));
+  }
+  if (serve_verb->parsed()) {
+    if (!model_is_named(serving.model)) return 2;
+    return finish(tephra::worker::serve_model(serving, listen, key_file));
   }
   if (score_verb->parsed()) return model_is_named(score.model) ? finish(tephra::worker::score(score)) : 2;
   return model_is_named(request.model) ? finish(tephra::worker::generate(request)) : 2;

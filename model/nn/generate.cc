@@ -48,6 +48,8 @@ Result<UnitTensors> load_unit(const sharding::UnitSpec& unit, const TensorSource
   for (const auto& spec : unit.tensors) {
     at::Tensor values = at::empty(spec.shape, at::kFloat);
     TEPHRA_RETURN_IF_ERROR(source.read_float32(spec.name, 0, values.numel(), values.mutable_data_ptr<float>()));
+    if (!values.isfinite().all().item<bool>())
+      return Status(Code::kCorruption, "tensor " + spec.name + " holds values that are not finite (NaN or infinity)");
     out.push_back(values.to(type));
   }
   return out;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numbers>
 
+#include "model/nn/thin_linear.h"
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
 
@@ -27,9 +28,9 @@ struct Qkv {
 
 Qkv project(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& c) {
   at::Tensor x = rms_norm(h_BTD, p[kInputNorm], c.rms_norm_eps);
-  return {rotate(split_heads(at::linear(x, p[kQ]), c.num_heads, c.head_dim), rotary),
-          rotate(split_heads(at::linear(x, p[kK]), c.num_kv_heads, c.head_dim), rotary),
-          split_heads(at::linear(x, p[kV]), c.num_kv_heads, c.head_dim)};
+  return {rotate(split_heads(thin_linear(x, p[kQ]), c.num_heads, c.head_dim), rotary),
+          rotate(split_heads(thin_linear(x, p[kK]), c.num_kv_heads, c.head_dim), rotary),
+          split_heads(thin_linear(x, p[kV]), c.num_kv_heads, c.head_dim)};
 }
 
 // Each key-value head serves N / G query heads that follow one another.
@@ -48,9 +49,9 @@ at::Tensor attend_causal(const Qkv& qkv, const LlamaConfig& c) {
 
 // Output projection with the residual, then the MLP (SwiGLU, Shazeer 2020) with its own.
 at::Tensor finish_block(Parameters p, const at::Tensor& h_BTD, const at::Tensor& attended_BTD, const LlamaConfig& c) {
-  at::Tensor h = h_BTD + at::linear(attended_BTD, p[kO]);
+  at::Tensor h = h_BTD + thin_linear(attended_BTD, p[kO]);
   at::Tensor x = rms_norm(h, p[kPostNorm], c.rms_norm_eps);
-  return h + at::linear(at::silu(at::linear(x, p[kGate])) * at::linear(x, p[kUp]), p[kDown]);
+  return h + thin_linear(at::silu(thin_linear(x, p[kGate])) * thin_linear(x, p[kUp]), p[kDown]);
 }
 
 at::Tensor join_heads(const at::Tensor& x_BNTH) {
@@ -117,7 +118,7 @@ at::Tensor llama_block_decode(Parameters p, const at::Tensor& h_B1D, const Rotar
 }
 
 at::Tensor llama_logits(Parameters p, const at::Tensor& x_ND, const LlamaConfig& config) {
-  return at::linear(rms_norm(x_ND, p[kFinalNorm], config.rms_norm_eps), p[kLmHead]);
+  return thin_linear(rms_norm(x_ND, p[kFinalNorm], config.rms_norm_eps), p[kLmHead]);
 }
 
 namespace {

@@ -1,6 +1,8 @@
 #include "model/spec/connector_file.h"
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "base/env.h"
 
@@ -20,6 +22,24 @@ bool is_pickle(const std::string& name) {
   return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
 }
 
+// The original LLaVA keeps the connector in one of the language model's files.
+Result<std::string> only_with_connector(const std::vector<std::string>& files, const std::string& folder) {
+  std::string found;
+  for (const std::string& path : files) {
+    TEPHRA_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::open(path));
+    const bool holds = std::any_of(file->tensors().begin(), file->tensors().end(), [](const TensorInfo& info) {
+      return canonical_name(info.name).starts_with("multi_modal_projector.");
+    });
+    if (!holds) continue;
+    if (!found.empty())
+      return Status(Code::kInvalidArgument,
+                    folder + " holds parts of a connector in " + found + " and in " + path + "; name the one to take");
+    found = path;
+  }
+  if (found.empty()) return Status(Code::kNotFound, "no .safetensors file in " + folder + " holds a connector");
+  return found;
+}
+
 }  // namespace
 
 Result<std::string> find_connector_file(const std::string& path) {
@@ -31,14 +51,11 @@ Result<std::string> find_connector_file(const std::string& path) {
   if (!names.ok())
     return Status(Code::kInvalidArgument,
                   path + " is neither a .safetensors file nor a folder with one; name the connector's file");
-  std::string found;
-  for (const std::string& name : *names) {
-    if (!ends_with(name, ".safetensors")) continue;
-    if (!found.empty())
-      return Status(Code::kInvalidArgument, path + " holds several .safetensors files; name the connector's one");
-    found = path + "/" + name;
-  }
-  if (!found.empty()) return found;
+  std::vector<std::string> files;
+  for (const std::string& name : *names)
+    if (ends_with(name, ".safetensors")) files.push_back(path + "/" + name);
+  if (files.size() == 1) return files.front();
+  if (!files.empty()) return only_with_connector(files, path);
   for (const std::string& name : *names)
     if (is_pickle(name)) return pickle_refused(path + "/" + name);
   return Status(Code::kNotFound, path + " holds no .safetensors file; name the connector's file");

@@ -11,7 +11,7 @@
 
 namespace tephra::model {
 
-// The .safetensors file that `path` (file or folder) means. A .bin or .pt, or a folder with only those, is refused with
+// The .safetensors file that `path` (file or folder) means; of several in a folder, the one that holds a connector. A .bin or .pt, or a folder with only those, is refused with
 // kUnsupported.
 Result<std::string> find_connector_file(const std::string& path);
 

@@ -194,8 +194,20 @@ struct Exported {
   std::string name;       // in the file
   std::string canonical;  // in the source
   Shape shape;
-  enum class From { kSource, kInitial, kIdentity, kZero } from = From::kSource;
+  // kPadded: the source's rows, and behind them copies of its first row.
+  enum class From { kSource, kPadded, kInitial, kIdentity, kZero } from = From::kSource;
 };
+
+Status read_padded(const TensorSource& source, const std::string& name, int64_t begin, int64_t count, float* out) {
+  const Shape& shape = source.find(name)->shape;
+  const int64_t held = std::clamp<int64_t>(numel(shape) - begin, 0, count);
+  TEPHRA_RETURN_IF_ERROR(source.read_float32(name, begin, held, out));
+  if (held == count) return ok_status();
+  std::vector<float> row(static_cast<size_t>(shape[1]));
+  TEPHRA_RETURN_IF_ERROR(source.read_float32(name, 0, shape[1], row.data()));
+  for (int64_t i = held; i < count; ++i) out[i] = row[static_cast<size_t>((begin + i) % shape[1])];
+  return ok_status();
+}
 
 Status read_exported(const Exported& e, const TensorSource& source, DType dtype, int64_t begin, int64_t count,
                      std::byte* out) {
@@ -205,6 +217,9 @@ Status read_exported(const Exported& e, const TensorSource& source, DType dtype,
   switch (e.from) {
     case Exported::From::kSource:
       TEPHRA_RETURN_IF_ERROR(source.read_float32(e.canonical, begin, count, values.data()));
+      break;
+    case Exported::From::kPadded:
+      TEPHRA_RETURN_IF_ERROR(read_padded(source, e.canonical, begin, count, values.data()));
       break;
     case Exported::From::kInitial: init_tensor(e.canonical, e.shape, 0, begin, count, values.data()); break;
     case Exported::From::kIdentity:
@@ -222,10 +237,12 @@ Status write_weights(Env& env, const std::string& folder, std::vector<Exported> 
   std::vector<TensorInfo> infos;
   std::map<std::string, const Exported*> by_name;
   for (Exported& e : list) {
-    if (e.from == Exported::From::kSource) {
+    if (e.from == Exported::From::kSource || e.from == Exported::From::kPadded) {
       const TensorInfo* info = source.find(e.canonical);
       if (info == nullptr) return {Code::kNotFound, "export to " + folder + ": the model lacks tensor " + e.canonical};
-      if (info->shape != e.shape)
+      Shape stored = info->shape;
+      if (e.from == Exported::From::kPadded && !stored.empty()) stored[0] = e.shape[0];
+      if (stored != e.shape)
         return {Code::kInvalidArgument, "export to " + folder + ": tensor " + e.canonical + " has shape " +
                                             to_string(info->shape) + ", and the configuration gives " +
                                             to_string(e.shape)};
@@ -250,14 +267,8 @@ std::vector<Exported> export_list(const std::vector<sharding::UnitSpec>& units, 
   return list;
 }
 
-}  // namespace
-
-Status export_llava(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
-                    const ExportOptions& options) {
-  TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
-  TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
-  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
-  ModelConfig whole = config;
+// Every tensor of the model: of vision layers that it does not reach, too, which are initialised where the source lacks them.
+std::vector<Exported> whole_list(ModelConfig whole, const ModelConfig& config, const TensorSource& source) {
   whole.vision_layer = -1;
   std::vector<Exported> list = export_list(make_units(whole, {}), "");
   for (const char* part : {"weight", "bias"}) {
@@ -271,6 +282,25 @@ Status export_llava(Env& env, const std::string& folder, const ModelConfig& conf
         (e.name.starts_with(layers) && std::stoll(e.name.substr(layers.size())) >= config.vision_layers_used());
     if (later && source.find(e.canonical) == nullptr) e.from = Exported::From::kInitial;
   }
+  return list;
+}
+
+}  // namespace
+
+Status export_llava(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
+                    const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
+  TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
+  // transformers looks the image token up in the embedding before it puts the image's features there, so it needs a row. The
+  // head's row for it is that of token 0 (LLaMA's <unk>): it is never more probable than that one.
+  ModelConfig written = config;
+  written.text.vocab_size = std::max(config.text.vocab_size, config.image_token_index + 1);
+  std::vector<Exported> list = whole_list(written, config, source);
+  for (Exported& e : list)
+    if (written.text.vocab_size > config.text.vocab_size &&
+        (e.name == "language_model.model.embed_tokens.weight" || e.name == "language_model.lm_head.weight"))
+      e.from = Exported::From::kPadded;
   if (config.connector.kind == "linear") {
     const int64_t width = config.text.hidden_size;
     list.push_back({"multi_modal_projector.linear_2.weight", "", {width, width}, Exported::From::kIdentity});
@@ -288,7 +318,51 @@ Status export_llava(Env& env, const std::string& folder, const ModelConfig& conf
                   {"vision_feature_select_strategy", config.drop_class_token ? "default" : "full"}}));
   TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
   if (!options.tokenizer_folder.empty()) TEPHRA_RETURN_IF_ERROR(add_image_token(env, folder, config.image_token_index));
-  return write_json(env, folder + "/config.json", llava_json(config, dtype));  // last: a folder with it is whole
+  return write_json(env, folder + "/config.json", llava_json(written, dtype));  // last: a folder with it is whole
+}
+
+Status export_original(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
+                       const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(check_config(config, "export to " + folder));
+  TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
+  const std::string tower = folder + "/vision_tower";
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(tower));
+  std::vector<Exported> vision, language;
+  for (Exported& e : whole_list(config, config, source)) {
+    if (e.name.starts_with("vision_tower.")) {
+      e.name.erase(0, std::string_view("vision_tower.").size());
+      vision.push_back(std::move(e));
+      continue;
+    }
+    if (e.name.starts_with("language_model.")) e.name.erase(0, std::string_view("language_model.").size());
+    const bool alone = config.connector.kind == "linear";
+    for (const auto& [ours, theirs] :
+         {std::pair{"multi_modal_projector.linear_1.", alone ? "model.mm_projector." : "model.mm_projector.0."},
+          std::pair{"multi_modal_projector.linear_2.", "model.mm_projector.2."}})
+      if (e.name.starts_with(ours)) e.name = theirs + e.name.substr(std::string_view(ours).size());
+    language.push_back(std::move(e));
+  }
+  TEPHRA_RETURN_IF_ERROR(write_weights(env, tower, std::move(vision), source, options));
+  TEPHRA_RETURN_IF_ERROR(write_preprocessor(env, tower, options, config.vision.image_size));
+  Json tower_json = vision_json(config.vision, 512);
+  tower_json["architectures"] = {"CLIPVisionModel"};
+  tower_json["torch_dtype"] = dtype;
+  TEPHRA_RETURN_IF_ERROR(write_json(env, tower + "/config.json", tower_json));
+  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(language), source, options));
+  TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/generation_config.json", generation_json(config.text)));
+  TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
+  Json json = llama_json(config.text, dtype);
+  json["architectures"] = {"LlavaLlamaForCausalLM"};
+  json["model_type"] = "llava_llama";
+  json["mm_hidden_size"] = config.vision.hidden_size;
+  json["mm_projector_type"] = config.connector.kind;
+  json["mm_use_im_patch_token"] = false;
+  json["mm_use_im_start_end"] = false;
+  json["mm_vision_select_feature"] = config.drop_class_token ? "patch" : "cls_patch";
+  json["mm_vision_select_layer"] = config.vision_layer;
+  json["mm_vision_tower"] = "vision_tower";
+  json["use_mm_proj"] = true;
+  return write_json(env, folder + "/config.json", json);
 }
 
 Status export_llama(Env& env, const std::string& folder, const LlamaConfig& config, const TensorSource& source,

@@ -71,20 +71,12 @@ Status refuse_unsupported_llama(JsonReader& json) {
     return Status(Code::kUnsupported, json.error(key, what).message());
   };
   std::string type = "llama", act = "silu";
-  bool tied = false, attention_bias = false, mlp_bias = false;
-  json.get("model_type", type)
-      .get("hidden_act", act)
-      .get("tie_word_embeddings", tied)
-      .get("attention_bias", attention_bias)
-      .get("mlp_bias", mlp_bias);
+  bool attention_bias = false, mlp_bias = false;
+  json.get("model_type", type).get("hidden_act", act).get("attention_bias", attention_bias).get("mlp_bias", mlp_bias);
   TEPHRA_RETURN_IF_ERROR(json.status());
   if (type != "llama" && type != "llava_llama" && type != "llava")
     return unsupported("model_type", "is '" + type + "'; the language model is LLaMA here");
   if (act != "silu") return unsupported("hidden_act", "is '" + act + "'; LLaMA's is silu here");
-  if (tied)
-    return unsupported("tie_word_embeddings",
-                       "is true; models whose head shares the embedding's weights are not supported yet, "
-                       "so save the model with its own lm_head.weight");
   if (attention_bias || mlp_bias)
     return unsupported(attention_bias ? "attention_bias" : "mlp_bias",
                        "is true; projections with a bias are not supported");
@@ -133,7 +125,8 @@ Result<LlamaConfig> read_llama(JsonReader json) {
       .get("max_position_embeddings", config.max_position_embeddings)
       .get("bos_token_id", config.bos_token_id)
       .get("eos_token_id", config.eos_token_id)
-      .get("pad_token_id", config.pad_token_id);
+      .get("pad_token_id", config.pad_token_id)
+      .get("tie_word_embeddings", config.tied_head);
   TEPHRA_RETURN_IF_ERROR(read_rope(json, config));
   config.num_kv_heads = config.num_heads;
   json.get("num_key_value_heads", config.num_kv_heads);
@@ -154,14 +147,13 @@ Result<ModelConfig> load_llava(const std::string& folder) {
   std::string type, strategy = "default", act = "gelu";
   int64_t layer = -2;
   ModelConfig config;
-  bool tied = false, bias = true;
+  bool bias = true;
   json.get("model_type", type)
       .get("vision_feature_select_strategy", strategy)
       .get("projector_hidden_act", act)
       .get("vision_feature_layer", layer)
       .get("image_token_id", config.image_token_index)
       .get("image_token_index", config.image_token_index)
-      .get("tie_word_embeddings", tied)
       .get("multimodal_projector_bias", bias);
   TEPHRA_RETURN_IF_ERROR(json.status());
   if (type != "llava")
@@ -175,11 +167,6 @@ Result<ModelConfig> load_llava(const std::string& folder) {
                   json.error("vision_feature_layer", "lists several layers; one is supported").message());
   if (strategy != "default" && strategy != "full")
     return json.error("vision_feature_select_strategy", "is '" + strategy + "', not 'default' or 'full'");
-  if (tied)
-    return Status(Code::kUnsupported, json.error("tie_word_embeddings",
-                                                 "is true; models whose head shares the embedding's weights "
-                                                 "are not supported yet")
-                                          .message());
   if (!bias)
     return Status(Code::kUnsupported,
                   json.error("multimodal_projector_bias", "is false; connectors have a bias here").message());
@@ -187,7 +174,7 @@ Result<ModelConfig> load_llava(const std::string& folder) {
   config.drop_class_token = strategy == "default";
   TEPHRA_ASSIGN_OR_RETURN(config.vision, read_vision(json.child("vision_config")));
   TEPHRA_ASSIGN_OR_RETURN(config.text, read_llama(json.child("text_config")));
-  json.get("pad_token_id", config.text.pad_token_id);
+  json.get("pad_token_id", config.text.pad_token_id).get("tie_word_embeddings", config.text.tied_head);
   TEPHRA_RETURN_IF_ERROR(json.status());
   // transformers' connector always has two projections; a linear one is exported with the activation "linear" (the
   // identity) and an identity matrix as its second (model_folder.cc, export_llava), which gives the same numbers.

@@ -43,6 +43,13 @@ class FolderSource : public TensorSource {
     return ok_status();
   }
 
+  // `name` reads what `existing` does.
+  void alias(const std::string& name, const std::string& existing) {
+    const TensorInfo info = *find(existing);
+    places_[name] = places_.at(existing);
+    tensors_.push_back({name, info.dtype, info.shape});
+  }
+
   void remove(const std::string& name) {
     places_.erase(name);
     std::erase_if(tensors_, [&](const TensorInfo& info) { return info.name == name; });
@@ -177,6 +184,14 @@ Status drop_identity_projection(FolderSource& source, const std::string& folder)
   return ok_status();
 }
 
+// Files of a language model whose head shares the embedding's weights hold these once.
+void alias_tied_head(FolderSource& source, const LlamaConfig& config) {
+  const char* head = "language_model.lm_head.weight";
+  const char* embedding = "language_model.model.embed_tokens.weight";
+  if (config.tied_head && source.find(head) == nullptr && source.find(embedding) != nullptr)
+    source.alias(head, embedding);
+}
+
 bool keep_all(const std::string&) { return true; }
 bool keep_llava(const std::string& name) { return !contrastive_only(name); }
 bool keep_connector(const std::string& name) { return name.starts_with("multi_modal_projector."); }
@@ -198,6 +213,9 @@ Result<std::unique_ptr<TensorSource>> open_model(const ModelPaths& paths) {
     TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.model, keep_llava));
     source->sort();
     TEPHRA_RETURN_IF_ERROR(drop_identity_projection(*source, paths.model));
+    const auto config = load_model_config(paths);  // its own errors are for who loads it
+    if (config.ok()) alias_tied_head(*source, config->text);
+    source->sort();
     return std::unique_ptr<TensorSource>(std::move(source));
   }
   if (!paths.vision.empty()) TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.vision, keep_vision));
@@ -205,7 +223,12 @@ Result<std::unique_ptr<TensorSource>> open_model(const ModelPaths& paths) {
     TEPHRA_ASSIGN_OR_RETURN(std::string path, find_connector_file(paths.connector));
     TEPHRA_RETURN_IF_ERROR(source->add_file(path, keep_connector));
   }
-  if (!paths.llm.empty()) TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.llm, keep_llm));
+  if (!paths.llm.empty()) {
+    TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.llm, keep_llm));
+    source->sort();
+    const auto config = load_llama_config(paths.llm);
+    if (config.ok()) alias_tied_head(*source, *config);
+  }
   source->sort();
   return std::unique_ptr<TensorSource>(std::move(source));
 }

@@ -53,10 +53,15 @@ struct ExportOptions {
 
 // Writes a folder that transformers loads as LlavaForConditionalGeneration: config.json, generation_config.json,
 // preprocessor_config.json, tokenizer files, sharded safetensors with their index. The folder is made; files in it are
-// replaced. Vision tensors that the source lacks because the model does not reach them are initialised, so that every
+// replaced. The vocabulary is padded where the image token lies behind it. Vision tensors that the source lacks because the model does not reach them are initialised, so that every
 // key is present.
 Status export_llava(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
                     const ExportOptions& options);
+// Writes the original LLaVA's layout: the language model with the connector among its tensors (model.mm_projector.*) in
+// `folder`, its config.json of model_type llava_llama, and the vision tower, a CLIPVisionModel, in `folder`/vision_tower, which
+// mm_vision_tower names. open_model() reads it as {vision: folder/vision_tower, connector: folder, llm: folder}.
+Status export_original(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
+                       const ExportOptions& options);
 // A LlamaForCausalLM folder, from canonical language_model.* tensors.
 Status export_llama(Env& env, const std::string& folder, const LlamaConfig& config, const TensorSource& source,
                     const ExportOptions& options);

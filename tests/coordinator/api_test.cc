@@ -6,13 +6,16 @@
 
 #include <nlohmann/json.hpp>
 
-#include "http_client.h"
 #include "tests/base/temp_dir.h"
+#include "tests/cluster/http/http_client.h"
 #include "victim.h"
 
 namespace tephra::coordinator {
 namespace {
 
+using cluster::Reply;
+using cluster::request;
+using cluster::Socket;
 using nlohmann::json;
 
 constexpr const char* kToken = "correct horse";

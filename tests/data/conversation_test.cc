@@ -41,6 +41,28 @@ TEST(Conversation, ReadsAnArrayAndJsonLinesAlike) {
   EXPECT_TRUE(parse_conversations("", "f")->empty());
 }
 
+TEST(Conversation, ReadsShareGptAndAlpaca) {
+  auto samples = parse_conversations(R"([
+    {"id": "s", "conversations": [{"from": "user", "value": "q"}, {"from": "chatgpt", "value": "a"}]},
+    {"instruction": "Add.", "input": "1 2", "output": "3"}, {"instruction": "Hi", "input": "", "output": "Ho"},
+    {"instruction": "Hi", "output": "Ho"}])",
+                                     "f.json");
+  ASSERT_TRUE(samples.ok()) << samples.status().to_string();
+  ASSERT_EQ(samples->size(), 4u);
+  std::vector<std::string> said;
+  for (const Sample& sample : *samples) {
+    ASSERT_EQ(sample.turns.size(), 2u);
+    EXPECT_EQ(sample.turns[0].from, "human");
+    EXPECT_EQ(sample.turns[1].from, "gpt");
+    EXPECT_TRUE(sample.image.empty());
+    said.push_back(sample.turns[0].value + "|" + sample.turns[1].value);
+  }
+  EXPECT_EQ(said, (std::vector<std::string>{"q|a", "Add.\n1 2|3", "Hi|Ho", "Hi|Ho"}));
+  EXPECT_TRUE(has(failure_of(R"([{"instruction": "Hi"}])"), "output: must be a string"));
+  EXPECT_TRUE(has(failure_of(R"([{"instruction": 3, "output": ""}])"), "instruction: must be a string"));
+  EXPECT_TRUE(has(failure_of(R"([{"instruction": "Hi", "input": 3, "output": ""}])"), "input: must be a string"));
+}
+
 TEST(Conversation, FailuresNameFileSampleAndField) {
   const std::string good = R"({"id": "a", "conversations": [{"from": "human", "value": "q"}]})";
   std::string message =

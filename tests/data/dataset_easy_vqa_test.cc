@@ -52,6 +52,27 @@ TEST_F(EasyVqa, APictureIsOneConversationOfItsQuestions) {
                                          "what color is the shape? -> blue", "is there a red shape? -> no"}));
 }
 
+TEST_F(EasyVqa, CaptionsSayWhatAnswersTell) {
+  write("easy/train/questions.json", R"([["what is the blue shape?", "circle", 3], ["is there a red shape?", "no", 3],
+      ["what color is the shape?", "red", 4], ["is there not a circle?", "yes", 4], ["is a rectangle present?", "yes", 5],
+      ["is no blue shape present?", "no", 5], ["what shape is present?", "rectangle", 12], ["what color is the rectangle?", "blue", 12],
+      ["is there a circle?", "no", 13]])");
+  for (const char* picture : {"4", "5", "13"})
+    write(std::string("easy/train/images/") + picture + ".png", png_text(gradient(8, 8)));
+  ASSERT_TRUE(make("a").ok());
+  const auto samples = load_conversations(root_ + "/a/captions.json");
+  ASSERT_TRUE(samples.ok()) << samples.status().to_string();
+  std::map<std::string, std::string> said;
+  for (const Sample& sample : *samples) {
+    EXPECT_EQ(sample.turns.size(), 2u);
+    said[sample.image] = sample.turns[1].value;
+  }
+  EXPECT_EQ(said, (std::map<std::string, std::string>{{"train/images/3.png", "A blue circle."},
+                                                      {"train/images/4.png", "A red shape."},
+                                                      {"train/images/5.png", "A rectangle."},
+                                                      {"train/images/12.png", "A blue rectangle."}}));
+}
+
 TEST_F(EasyVqa, ManyQuestionsAreDividedEvenly) {
   ASSERT_TRUE(make("a", 3).ok());
   const auto samples = load_conversations(root_ + "/a/train.json");

@@ -106,5 +106,44 @@ TEST(Template, RefusesWhatATemplateDoesNotTake) {
   EXPECT_EQ(stop_text("plain"), "\n");
 }
 
+// By hand from LLaMA 3's chat format.
+TEST(Template, Llama3SupervisesAnswersAndTheirEnd) {
+  const auto tokenizer = Tokenizer::load(TEPHRA_SOURCE_DIR "/tests/data/byte_level");
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().to_string();
+  Sample sample;
+  sample.id = "s";
+  sample.image = "x.png";
+  sample.turns = {{"human", "<image>\nWhat is it? "}, {"gpt", "a red circle"}, {"human", "Where?"}, {"gpt", "East."}};
+  const auto encoded = encode_sample(sample, **tokenizer, "llava_llama_3", 4096);
+  ASSERT_TRUE(encoded.ok()) << encoded.status().to_string();
+  ASSERT_EQ(encoded->ids.size(), encoded->labels.size());
+  EXPECT_EQ(encoded->images, 1);
+  const std::string system =
+      "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nYou are a helpful language and vision assistant. You are able to "
+      "understand the visual content that the user provides, and assist the user with a variety of tasks using natural "
+      "language.<|eot_id|>";
+  const std::string user = "<|start_header_id|>user<|end_header_id|>\n\n",
+                    assistant = "<|start_header_id|>assistant<|end_header_id|>\n\n";
+  std::string text, supervised;
+  for (size_t i = 0; i < encoded->ids.size(); ++i) {
+    const int32_t id = encoded->ids[i];
+    text += id == kImageToken ? "<image>" : (*tokenizer)->decode(std::vector<int32_t>{id}, false);
+    if (encoded->labels[i] == kIgnoreLabel) continue;
+    EXPECT_EQ(encoded->labels[i], id);
+    supervised += (*tokenizer)->decode(std::vector<int32_t>{id}, false);
+  }
+  EXPECT_EQ(text, system + user + "<image>\nWhat is it?<|eot_id|>" + assistant + "a red circle<|eot_id|>" + user +
+                      "Where?<|eot_id|>" + assistant + "East.<|eot_id|>");
+  EXPECT_EQ(supervised, "a red circle<|eot_id|>East.<|eot_id|>");
+  const auto prompt = render_prompt("llava_llama_3", {{"human", "Hi"}}, true);
+  ASSERT_TRUE(prompt.ok());
+  EXPECT_EQ("<|begin_of_text|>" + *prompt, system + user + "Hi<|eot_id|>" + assistant);
+  EXPECT_EQ(stop_ids("llava_llama_3", **tokenizer), (Ids{(*tokenizer)->eos_id(), (*tokenizer)->id_of("<|eot_id|>")}));
+
+  const auto other = Tokenizer::load(TEPHRA_SOURCE_DIR "/recipes/base/new-language");
+  EXPECT_NE(encode_sample(sample, **other, "llava_llama_3", 64).status().message().find("no token <|eot_id|>"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace tephra::data

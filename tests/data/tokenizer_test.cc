@@ -45,6 +45,71 @@ std::unique_ptr<Tokenizer> load_or_fail(const std::string& dir) {
   return tokenizer.ok() ? std::move(*tokenizer) : nullptr;
 }
 
+// cases.json: what Hugging Face's tokenizers make of this tokenizer.json (tests/data/byte_level/make.py).
+TEST(Tokenizer, ByteLevelBpeEncodesAndDecodesAsTokenizersDoes) {
+  const std::string dir = TEPHRA_SOURCE_DIR "/tests/data/byte_level";
+  const auto tokenizer = load_or_fail(dir);
+  ASSERT_TRUE(tokenizer);
+  const auto cases = nlohmann::json::parse(*read_file(Env::posix(), dir + "/cases.json"));
+  ASSERT_GT(cases.size(), 100u);
+  for (const auto& c : cases) {
+    const Ids ids = c["ids"];
+    if (c.contains("text")) {
+      const std::string text = c["text"];
+      EXPECT_EQ(tokenizer->encode(text), ids) << text;
+    }
+    EXPECT_EQ(tokenizer->decode(ids, false), c["decoded"].get<std::string>()) << c;
+    EXPECT_EQ(tokenizer->decode(ids, true), c["skipped"].get<std::string>()) << c;
+  }
+  EXPECT_EQ(tokenizer->piece(tokenizer->bos_id()), "<|begin_of_text|>");
+  EXPECT_EQ(tokenizer->encode_with_bos("")[0], tokenizer->bos_id());
+  EXPECT_EQ(tokenizer->unk_id(), -1);
+  EXPECT_EQ(tokenizer->vocab_size(), 361);
+}
+
+TEST(Tokenizer, NamesWhatATokenizerJsonLacks) {
+  const auto json =
+      nlohmann::json::parse(*read_file(Env::posix(), TEPHRA_SOURCE_DIR "/tests/data/byte_level/tokenizer.json"));
+  const auto refuse = [&](const char* pointer, const nlohmann::json& value, const std::string& words) {
+    TempDir dir;
+    nlohmann::json changed = json;
+    changed[nlohmann::json::json_pointer(pointer)] = value;
+    dir.write("tokenizer.json", changed.dump());
+    dir.write("tokenizer_config.json", R"({"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"})");
+    const Status status = Tokenizer::load(dir.path()).status();
+    EXPECT_NE(status.message().find("tokenizer.json: " + words), std::string::npos) << status.to_string();
+  };
+  refuse("/model/type", "WordPiece", "model is not byte-level BPE");
+  refuse("/model/vocab", 3, "model.vocab is not an object");
+  refuse("/model/vocab/a", -1, "model.vocab: the id of 'a'");
+  refuse("/model/merges/0", "q q q", "model.merges[0]");
+  refuse("/normalizer", {{"type", "NFC"}}, "normalizer is not null");
+  refuse("/pre_tokenizer", {{"type", "Whitespace"}}, "pre_tokenizer has a step");
+  refuse("/pre_tokenizer/pretokenizers/0/pattern/Regex", "(", "pre_tokenizer's expression is not understood");
+  refuse("/added_tokens/0", {{"id", "x"}}, "added_tokens holds");
+}
+
+TEST(Utf8, InvalidBytesAreReplacedByTheLongestBeginning) {
+  EXPECT_EQ(replace_invalid_utf8("a\xC3\xA9"), "a\xC3\xA9");
+  EXPECT_EQ(replace_invalid_utf8("\xF0\x9F\x90z"), std::string(kReplacement) + "z");
+  EXPECT_EQ(replace_invalid_utf8("\xFF\xFE"), std::string(kReplacement) + std::string(kReplacement));
+  EXPECT_EQ(replace_invalid_utf8("\xED\xA0\x80"),
+            std::string(kReplacement) + std::string(kReplacement) + std::string(kReplacement));
+  EXPECT_EQ(replace_invalid_utf8("\xE2\x82"), std::string(kReplacement));
+}
+
+TEST(Tokenizer, AVocabularyThatIsTooSmallIsNamed) {
+  TempDir dir;
+  dir.write("tokenizer.model", tiny_model({"a", "b"}));
+  const auto tokenizer = load_or_fail(dir.path());
+  ASSERT_TRUE(tokenizer);
+  EXPECT_EQ(tokenizer->model_size(), 261);
+  EXPECT_TRUE(check_vocabulary(*tokenizer, 261, "x").ok());
+  const Status status = check_vocabulary(*tokenizer, 260, "some/llm");
+  EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_EQ(status.message().find("some/llm: tokenizer.model has 261 pieces"), 0u) << status.message();
+}
+
 TEST(Tokenizer, EncodesAsSentencePieceAndTransformersDo) {
   TEPHRA_REQUIRE_REFERENCE(dir);
   const auto rows = read_reference(dir + "/tokenizer.json")["encode"];

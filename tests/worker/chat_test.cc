@@ -9,38 +9,15 @@
 #include <sstream>
 
 #include "data/utf8.h"
-#include "tests/base/temp_dir.h"
-#include "tests/model/spec/tiny.h"
+#include "tests/worker/tiny_chat.h"
 
 namespace tephra::worker {
 namespace {
 
 using ::testing::HasSubstr;
 
-// A model that says nothing of sense, but the same thing each time.
-class ChatTest : public ::testing::Test {
+class ChatTest : public TinyChatTest {
  protected:
-  void SetUp() override {
-    model::ModelConfig config = model::tiny_model();
-    config.text.vocab_size = 900, config.text.max_position_embeddings = 512, config.image_token_index = 900;
-    const Status status =
-        model::export_llava(Env::posix(), folder(), config, *model::tiny_weights(model::make_units(config, {})),
-                            {.tokenizer_folder = TEPHRA_SOURCE_DIR "/recipes/base/new-language"});
-    ASSERT_TRUE(status.ok()) << status.to_string();
-    const auto png = data::encode_png({8, 8, std::vector<uint8_t>(192, 90)});
-    ASSERT_TRUE(png.ok());
-    const std::string_view bytes(reinterpret_cast<const char*>(png->data()), png->size());
-    ASSERT_TRUE(write_file_atomic(Env::posix(), picture(), bytes).ok());
-  }
-  std::string folder() const { return dir_.path() + "/model"; }
-  std::string picture() const { return dir_.path() + "/gray.png"; }
-  InferenceModel named() const {
-    InferenceModel from;
-    from.paths.model = folder();
-    from.threads = 1;
-    return from;
-  }
-
   // The reply to these questions (a picture with the first one), each asked after the ones before it.
   std::string expected(const std::vector<std::string>& questions, bool image, int64_t tokens = 6) {
     auto loaded = load_model(named());
@@ -75,7 +52,6 @@ class ChatTest : public ::testing::Test {
     return all;
   }
 
-  TempDir dir_;
   std::ostringstream out_, err_;
 };
 
@@ -152,8 +128,8 @@ TEST_F(ChatTest, StopTextsAndTagsAreChecked) {
 TEST_F(ChatTest, AnUnknownDtypeIsNamed) {
   InferenceModel from = named();
   from.dtype = "int8";
-  EXPECT_THAT(load_model(from).status().message(), HasSubstr("'int8' is not F32, BF16 or F16"));
-  from.dtype = "BF16";
+  EXPECT_THAT(load_model(from).status().message(), HasSubstr("'int8': there are float32, float16 and bfloat16"));
+  from.dtype = "bfloat16";
   EXPECT_TRUE(load_model(from).ok());
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "base/random.h"
 #include "sharding/exec/aten.h"
@@ -140,6 +141,30 @@ TEST_F(GeneratorTest, RunsInBfloat16AndAsALanguageModelAlone) {
   ASSERT_TRUE(text.ok()) << text.status().to_string();
   EXPECT_EQ((*text)[0].ids, generate({&prompts_[1], 1}, options)[0].ids);
   EXPECT_FALSE((*lm)->generate({&prompts_[0], 1}, options).ok());
+}
+
+TEST_F(GeneratorTest, NamesATensorThatIsNotFinite) {
+  class Broken : public TensorSource {
+   public:
+    explicit Broken(const TensorSource& base) : base_(base) {}
+    const std::vector<TensorInfo>& tensors() const override { return base_.tensors(); }
+    Status read_float32(const std::string& name, int64_t begin, int64_t count, float* out) const override {
+      Status status = base_.read_float32(name, begin, count, out);
+      if (name.ends_with("layers.1.mlp.up_proj.weight")) out[count / 2] = std::numeric_limits<float>::quiet_NaN();
+      return status;
+    }
+    Status read_bytes(const std::string& name, int64_t begin, int64_t count, std::byte* out) const override {
+      return base_.read_bytes(name, begin, count, out);
+    }
+
+   private:
+    const TensorSource& base_;
+  };
+  const auto made = Generator::create(config_, Broken(*weights_));
+  EXPECT_EQ(made.status().code(), Code::kCorruption);
+  EXPECT_THAT(
+      made.status().message(),
+      ::testing::HasSubstr("language_model.model.layers.1.mlp.up_proj.weight holds values that are not finite"));
 }
 
 TEST_F(GeneratorTest, NamesAMissingTensor) {

@@ -7,7 +7,9 @@
 
 #include <cstdlib>
 #include <fstream>
+#include <set>
 
+#include "model/spec/connector_file.h"
 #include "model/spec/safetensors.h"
 #include "tests/base/temp_dir.h"
 #include "tests/model/spec/tiny.h"
@@ -47,12 +49,60 @@ TEST_P(ExportKinds, LlavaRoundTripKeepsBytesAndConfig) {
   ASSERT_TRUE(status.ok()) << status.to_string();
   auto opened = open_model({.model = dir.path() + "/out"});
   ASSERT_TRUE(opened.ok()) << opened.status().to_string();
-  for (const TensorInfo& info : weights->tensors())
-    EXPECT_EQ(values(*weights, info.name), values(**opened, info.name)) << info.name;
+  // The image token, 40, gets a row of its own behind the 40 of the vocabulary: that of token 0.
+  for (const TensorInfo& info : weights->tensors()) {
+    std::vector<float> expected = values(*weights, info.name);
+    if (info.name.ends_with("embed_tokens.weight") || info.name.ends_with("lm_head.weight"))
+      for (int64_t i = 0; i < config.text.hidden_size; ++i) expected.push_back(expected[static_cast<size_t>(i)]);
+    EXPECT_EQ(expected, values(**opened, info.name)) << info.name;
+  }
+  ModelConfig padded = config;
+  padded.text.vocab_size = 41;
   auto loaded = load_model_config({.model = dir.path() + "/out"});
   ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  EXPECT_EQ(*loaded, padded);
+  EXPECT_EQ(to_string(check_against_units(**opened, make_units(padded, {}), "out")), "");
+}
+
+TEST_P(ExportKinds, TheOriginalLayoutRoundTrips) {
+  TempDir dir;
+  ModelConfig config = tiny_model(GetParam());
+  config.vision_layer = -1;  // all of the tower, so that nothing is initialised
+  const auto weights = tiny_weights(make_units(config, {}));
+  const Status status = export_original(Env::posix(), dir.path(), config, *weights, {});
+  ASSERT_TRUE(status.ok()) << status.to_string();
+  const ModelPaths paths{.vision = dir.path() + "/vision_tower", .connector = dir.path(), .llm = dir.path()};
+  const auto opened = open_model(paths);
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  for (const TensorInfo& info : weights->tensors())
+    EXPECT_EQ(values(*weights, info.name), values(**opened, info.name)) << info.name;
+  const auto loaded = load_model_config(paths);
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
   EXPECT_EQ(*loaded, config);
-  EXPECT_EQ(to_string(check_against_units(**opened, make_units(config, {}), "out")), "");
+  const auto file = SafetensorsFile::open(dir.path() + "/model.safetensors");
+  ASSERT_TRUE(file.ok());
+  std::set<std::string> names;
+  for (const TensorInfo& info : (*file)->tensors()) names.insert(info.name);
+  EXPECT_TRUE(names.contains("lm_head.weight") && names.contains("model.layers.1.self_attn.q_proj.weight"));
+  EXPECT_TRUE(
+      names.contains(config.connector.kind == "linear" ? "model.mm_projector.weight" : "model.mm_projector.2.bias"));
+}
+
+TEST(ModelFolder, TheConnectorIsFoundAmongSeveralFiles) {
+  TempDir dir;
+  const auto write = [&](const std::string& file, const std::string& tensor) {
+    const auto zeros = [](const TensorInfo&, int64_t, int64_t count, std::byte* out) {
+      std::fill_n(out, count * 4, std::byte{0});
+      return ok_status();
+    };
+    ASSERT_TRUE(
+        write_safetensors(Env::posix(), dir.path() + "/" + file, {{tensor, DType::kFloat32, {16, 8}}}, {}, zeros).ok());
+  };
+  write("model-00001-of-00002.safetensors", "model.embed_tokens.weight");
+  write("model-00002-of-00002.safetensors", "model.mm_projector.weight");
+  EXPECT_EQ(*find_connector_file(dir.path()), dir.path() + "/model-00002-of-00002.safetensors");
+  write("model-00001-of-00002.safetensors", "mm_projector.weight");
+  EXPECT_THAT(find_connector_file(dir.path()).status().message(), HasSubstr("name the one to take"));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ExportKinds, ::testing::Values("linear", "mlp2x_gelu"));
@@ -189,8 +239,6 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"kind", R"({"model_type":"llama"})", "model_type is 'llama', not 'llava'"},
         BadConfig{"text", R"({"model_type":"llava","text_config":{"hidden_size":"big"}})",
                   "text_config.hidden_size is \"big\", not a whole number"},
-        BadConfig{"tied", R"({"model_type":"llava","text_config":{"tie_word_embeddings":true}})",
-                  "text_config.tie_word_embeddings is true"},
         BadConfig{"heads", R"({"model_type":"llava","text_config":{"num_attention_heads":30,"num_key_value_heads":4}})",
                   "num_key_value_heads"},
         BadConfig{"act", R"({"model_type":"llava","vision_config":{"hidden_act":"relu"}})", "hidden_act is 'relu'"},
@@ -248,6 +296,42 @@ TEST(ModelConfig, RopeScalingIsReadAsEitherVersionWritesItAndSurvivesAnExport) {
     ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
     EXPECT_EQ(*loaded, config);
   }
+}
+
+TEST(ModelFolder, ATiedHeadReadsTheEmbedding) {
+  TempDir dir;
+  LlamaConfig config = tiny_llama();
+  const auto weights = tiny_weights(make_lm_units(config, {}));
+  ASSERT_TRUE(export_llama(Env::posix(), dir.path() + "/all", config, *weights, {}).ok());
+  // The same without lm_head, as a tied model is saved.
+  auto file = SafetensorsFile::open(dir.path() + "/all/model.safetensors");
+  ASSERT_TRUE(file.ok());
+  std::vector<TensorInfo> kept;
+  for (const TensorInfo& info : (*file)->tensors())
+    if (info.name != "lm_head.weight") kept.push_back(info);
+  ASSERT_EQ(kept.size() + 1, (*file)->tensors().size());
+  ASSERT_TRUE(Env::posix().make_directories(dir.path() + "/tied").ok());
+  const auto bytes = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) {
+    const auto stored = (*file)->bytes(info.name);
+    std::copy_n(stored->begin() + begin * 4, count * 4, out);
+    return ok_status();
+  };
+  ASSERT_TRUE(
+      write_sharded_safetensors(Env::posix(), dir.path() + "/tied", kept, 1 << 20, {{"format", "pt"}}, bytes).ok());
+  std::string json = *read_file(Env::posix(), dir.path() + "/all/config.json");
+  const std::string untied = "\"tie_word_embeddings\": false";
+  ASSERT_NE(json.find(untied), std::string::npos);
+  write_text(dir.path() + "/tied/config.json",
+             json.replace(json.find(untied), untied.size(), "\"tie_word_embeddings\": true"));
+
+  auto opened = open_model({.llm = dir.path() + "/tied"});
+  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+  EXPECT_EQ(values(**opened, "language_model.lm_head.weight"),
+            values(**opened, "language_model.model.embed_tokens.weight"));
+  auto loaded = load_llama_config(dir.path() + "/tied");
+  ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+  EXPECT_TRUE(loaded->tied_head);
+  EXPECT_EQ(to_string(check_against_units(**opened, make_lm_units(*loaded, {}), "tied")), "");
 }
 
 TEST(InitTensor, IsAFunctionOfSeedNameAndElementAlone) {

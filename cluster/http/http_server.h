@@ -14,7 +14,7 @@
 
 #include "base/status.h"
 
-namespace tephra::coordinator {
+namespace tephra::cluster {
 
 struct HttpRequest {
   std::string method;                          // "GET"
@@ -74,4 +74,4 @@ bool is_loopback(const std::string& address);
 // Compares in a time that depends on the lengths only.
 bool equal_constant_time(const std::string& a, const std::string& b);
 
-}  // namespace tephra::coordinator
+}  // namespace tephra::cluster

@@ -1,14 +1,14 @@
 // What is proved: limits, time-outs, broken requests and streams of the HTTP server, over real sockets.
-#include "coordinator/http_server.h"
+#include "cluster/http/http_server.h"
 
 #include <gtest/gtest.h>
 
 #include <future>
 
-#include "coordinator/http_text.h"
-#include "http_client.h"
+#include "cluster/http/http_text.h"
+#include "tests/cluster/http/http_client.h"
 
-namespace tephra::coordinator {
+namespace tephra::cluster {
 namespace {
 
 HttpResponse echo(const HttpRequest& request) {
@@ -164,4 +164,4 @@ TEST(HttpText, KnowsLoopback) {
 }
 
 }  // namespace
-}  // namespace tephra::coordinator
+}  // namespace tephra::cluster

@@ -1,4 +1,4 @@
-#include "coordinator/http_server.h"
+#include "cluster/http/http_server.h"
 
 #include <algorithm>
 #include <utility>  // first: Boost 1.74 uses std::exchange without it
@@ -15,10 +15,10 @@
 #include <thread>
 
 #include "base/log.h"
-#include "coordinator/http_text.h"
-#include "coordinator/threads.h"
+#include "base/threads.h"
+#include "cluster/http/http_text.h"
 
-namespace tephra::coordinator {
+namespace tephra::cluster {
 namespace {
 
 namespace asio = boost::asio;
@@ -410,4 +410,4 @@ Result<std::unique_ptr<HttpServer>> HttpServer::start(const std::string& address
   }
 }
 
-}  // namespace tephra::coordinator
+}  // namespace tephra::cluster

@@ -1,6 +1,6 @@
-#include "coordinator/threads.h"
+#include "base/threads.h"
 
-namespace tephra::coordinator {
+namespace tephra {
 
 Dispatcher::Dispatcher() : thread_([this] { loop(); }) {}
 
@@ -174,4 +174,4 @@ void Lane::run(const std::shared_ptr<State>& state) {
   }
 }
 
-}  // namespace tephra::coordinator
+}  // namespace tephra

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-namespace tephra::coordinator {
+namespace tephra {
 
 class Dispatcher {
  public:
@@ -86,4 +86,4 @@ class Lane {
   std::shared_ptr<State> state_;
 };
 
-}  // namespace tephra::coordinator
+}  // namespace tephra

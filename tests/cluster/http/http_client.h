@@ -11,7 +11,7 @@
 #include <cstdlib>
 #include <string>
 
-namespace tephra::coordinator {
+namespace tephra::cluster {
 
 class Socket {
  public:
@@ -76,4 +76,4 @@ inline Reply request(int port, const std::string& method, const std::string& tar
   return reply;
 }
 
-}  // namespace tephra::coordinator
+}  // namespace tephra::cluster

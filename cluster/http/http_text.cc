@@ -1,8 +1,10 @@
-#include "coordinator/http_text.h"
+#include "cluster/http/http_text.h"
 
 #include <arpa/inet.h>
 
-namespace tephra::coordinator {
+#include <charconv>
+
+namespace tephra::cluster {
 namespace {
 
 int hex_digit(char c) {
@@ -55,19 +57,16 @@ bool split_target(const std::string& target, HttpRequest* request) {
   return true;
 }
 
-std::string html_escape(std::string_view text) {
-  std::string out;
-  for (char c : text) {
-    switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
-    }
+Result<Address> parse_address(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  uint16_t port = 0;
+  const char* end = text.data() + text.size();
+  if (colon != std::string::npos && colon > 0) {
+    const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, port);
+    if (error == std::errc() && stop == end) return Address{text.substr(0, colon), port};
   }
-  return out;
+  return Status(Code::kInvalidArgument,
+                "'" + text + "' is no address; it looks like 127.0.0.1:7070 (port 0: a free one)");
 }
 
 bool is_loopback(const std::string& address) {
@@ -77,6 +76,20 @@ bool is_loopback(const std::string& address) {
   return inet_pton(AF_INET6, address.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+bool has_bearer_token(const HttpRequest& request, const std::string& token) {
+  const auto given = request.headers.find("authorization");
+  return given != request.headers.end() && given->second.starts_with("Bearer ") &&
+         equal_constant_time(given->second.substr(7), token);
+}
+
+bool is_local_name(const HttpRequest& request) {
+  const auto host = request.headers.find("host");
+  if (host == request.headers.end()) return true;
+  const std::string& whole = host->second;
+  const std::string name = whole.substr(0, whole.rfind(':'));
+  return name == "localhost" || name == "[::1]" || is_loopback(name) || is_loopback(whole);
+}
+
 bool equal_constant_time(const std::string& a, const std::string& b) {
   unsigned char difference = a.size() == b.size() ? 0 : 1;
   for (size_t i = 0; i < a.size() && !b.empty(); ++i)
@@ -84,4 +97,4 @@ bool equal_constant_time(const std::string& a, const std::string& b) {
   return difference == 0;
 }
 
-}  // namespace tephra::coordinator
+}  // namespace tephra::cluster
