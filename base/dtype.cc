@@ -33,6 +33,16 @@ uint16_t bfloat16_bits(float value) {
   if ((bits & 0x7fffffff) > 0x7f800000) return static_cast<uint16_t>((bits >> 16) | 0x40);  // NaN stays NaN
   return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
+// NaN and infinity have every bit of the exponent set.
+template <typename Bits>
+int64_t first_with_exponent(const std::byte* src, int64_t count, Bits exponent) {
+  for (int64_t i = 0; i < count; ++i) {
+    Bits bits;
+    std::memcpy(&bits, src + i * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
+    if ((bits & exponent) == exponent) return i;
+  }
+  return -1;
+}
 }  // namespace
 
 int64_t size_bytes(DType dtype) { return row(dtype).bytes; }
@@ -83,6 +93,16 @@ Status convert_to_float32(const std::byte* src, DType dtype, int64_t count, floa
       }
       return ok_status();
     default: return {Code::kUnsupported, "cannot read " + std::string(dtype_name(dtype)) + " as float32"};
+  }
+}
+
+int64_t first_not_finite(const std::byte* src, DType dtype, int64_t count) {
+  switch (dtype) {
+    case DType::kFloat32: return first_with_exponent<uint32_t>(src, count, 0x7f800000u);
+    case DType::kFloat16: return first_with_exponent<uint16_t>(src, count, 0x7c00u);
+    case DType::kBFloat16: return first_with_exponent<uint16_t>(src, count, 0x7f80u);
+    case DType::kFloat64: return first_with_exponent<uint64_t>(src, count, 0x7ff0000000000000u);
+    default: return -1;
   }
 }
 

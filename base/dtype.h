@@ -36,6 +36,8 @@ std::string to_string(const Shape& shape);  // "[2, 3]"
 
 // Converts `count` elements of F32, F16, BF16 or F64 at `src` (any alignment) to float32. kUnsupported for integer types.
 Status convert_to_float32(const std::byte* src, DType dtype, int64_t count, float* dst);
+// Index of the first element that is NaN or infinite; -1 when there is none, as among integers.
+int64_t first_not_finite(const std::byte* src, DType dtype, int64_t count);
 // The other direction, F32, F16 or BF16, rounding to nearest even.
 Status convert_from_float32(const float* src, int64_t count, DType dtype, std::byte* dst);
 

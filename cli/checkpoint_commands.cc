@@ -6,6 +6,7 @@
 
 #include "cli/app.h"
 #include "cli/text.h"
+#include "model/spec/lora.h"
 #include "model/spec/model_folder.h"
 #include "model/spec/units.h"
 #include "recipes/recipe.h"
@@ -16,7 +17,7 @@ namespace {
 using nlohmann::json;
 
 struct Options {
-  std::string store = "tephra-store", name, job, out, dtype = "float32", layout = "llava-hf";
+  std::string store = "tephra-store", name, job, out, dtype = "float32", layout = "llava-hf", lora = "merged";
   bool json = false;
 };
 
@@ -147,6 +148,8 @@ Status export_checkpoint(const Options& o) {
   TEPHRA_ASSIGN_OR_RETURN(const DType dtype, parse_float_dtype(o.dtype));
   if (o.layout != "llava-hf" && o.layout != "original")
     return {Code::kInvalidArgument, "--layout " + o.layout + ": there are llava-hf and original"};
+  if (o.lora != "merged" && o.lora != "separate")
+    return {Code::kInvalidArgument, "--lora " + o.lora + ": there are merged and separate"};
   TEPHRA_ASSIGN_OR_RETURN(auto store, open_store(o));
   TEPHRA_ASSIGN_OR_RETURN(std::string name, store->resolve(o.name));
   TEPHRA_ASSIGN_OR_RETURN(auto reader, store->reader(name));
@@ -156,6 +159,15 @@ Status export_checkpoint(const Options& o) {
   auto kept = manifest.handover.find("model_files");
   if (stage == nullptr || kept == manifest.handover.end())
     return {Code::kUnsupported, name + " does not say how it was made, so it cannot be exported"};
+  const auto lora = model::lora_config(stage->lora);
+  const bool separate = o.lora == "separate";
+  if (separate && !lora)
+    return {Code::kInvalidArgument, name + " was trained without lora, so it has no adapters; leave --lora away"};
+  std::unique_ptr<TensorSource> merged;
+  if (lora && !separate) {
+    TEPHRA_ASSIGN_OR_RETURN(merged, model::merged_lora(*reader, *lora));
+  }
+  const TensorSource& source = merged ? *merged : *reader;
   const std::string files = o.store + "/models/" + kept->second;
   model::ExportOptions options;
   options.dtype = dtype;
@@ -167,7 +179,9 @@ Status export_checkpoint(const Options& o) {
   if (stage->kind == "language_model") {
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_llama_config(files + "/language"));
     options.tokenizer_folder = files + "/language";
-    return model::export_llama(Env::posix(), o.out, config, *reader, options);
+    options.base_model = recipe.model.language;
+    return separate ? model::export_llama_adapters(Env::posix(), o.out, config, *lora, source, options)
+                    : model::export_llama(Env::posix(), o.out, config, source, options);
   }
   model::ModelPaths paths;
   model::PartsOptions parts;
@@ -180,8 +194,14 @@ Status export_checkpoint(const Options& o) {
     parts.vision_layer = static_cast<int>(recipe.model.vision_layer);
   }
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(paths, parts));
-  return o.layout == "original" ? model::export_original(Env::posix(), o.out, config, *reader, options)
-                                : model::export_llava(Env::posix(), o.out, config, *reader, options);
+  const bool original = o.layout == "original";
+  if (separate) {
+    options.base_model = original ? recipe.model.language : recipe.model.llava;
+    return original ? model::export_original_adapters(Env::posix(), o.out, config, *lora, source, options)
+                    : model::export_llava_adapters(Env::posix(), o.out, config, *lora, source, options);
+  }
+  return original ? model::export_original(Env::posix(), o.out, config, source, options)
+                  : model::export_llava(Env::posix(), o.out, config, source, options);
 }
 
 int run_export(const Options& o) {
@@ -221,6 +241,11 @@ void add_checkpoints(Verbs& verbs) {
   ex->add_option("--out", o->out, "folder to write")->required();
   ex->add_option("--layout", o->layout,
                  "llava-hf (transformers), or original (liuhaotian/llava-*, with CLIP in vision_tower/)")
+      ->capture_default_str();
+  ex->add_option(
+        "--lora", o->lora,
+        "of a stage with lora: merged into the weights, or separate, a small folder with adapters and connector "
+        "that PEFT loads")
       ->capture_default_str();
   ex->add_option("--dtype", o->dtype, "float32, float16 or bfloat16")->capture_default_str();
 }

@@ -35,6 +35,9 @@ void add_data_check(Verbs& verbs, CLI::App* data) {
   verb->add_option("--tokenizer", o->tokenizer, "folder with tokenizer.model")->required();
   verb->add_option("--template", o->validate.template_name, "conversation template")->capture_default_str();
   verb->add_option("--max-length", o->validate.max_length, "tokens a sample is cut to")->capture_default_str();
+  verb->add_option("--image-tokens", o->validate.image_tokens,
+                   "tokens a picture becomes in the model (576 in LLaVA 1.5)")
+      ->capture_default_str();
   verb->add_flag("--json", o->json, "one JSON document");
   verb->footer("Example:\n  tephra data check train.json --images pictures/ --tokenizer llama-7b/");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return data_check(*o); }; });

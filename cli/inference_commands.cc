@@ -48,14 +48,15 @@ void add_inference(Verbs& verbs) {
   add_passed_on(verbs, "generate", "One reply to one prompt, as JSON {\"text\", \"token_ids\"}",
                 std::string(kModelOptions) +
                     "  --prompt TEXT           what is asked (required)\n"
-                    "  --image FILE            JPEG or PNG\n"
+                    "  --image FILE            JPEG or PNG; may be given several times: for the <image> in the prompt\n"
+                    "                          in their order, or before it when it has none\n"
                     "  --max-new-tokens N      (default 128)\n"
                     "  --stop TEXT             ends the reply; may be given several times\n" +
                     kSamplingOptions,
                 "tephra generate --model DIR --image cat.png --prompt 'What is this?' --max-new-tokens 32");
   add_passed_on(verbs, "chat", "A conversation with a model in the terminal; Ctrl-C stops a reply",
                 std::string(kModelOptions) +
-                    "  --image FILE            JPEG or PNG, shown with the first question\n"
+                    "  --image FILE            JPEG or PNG, shown with the first question; may be given several times\n"
                     "  --max-new-tokens N      of each reply (default 512)\n" +
                     kSamplingOptions,
                 "tephra chat --model DIR --image cat.png");

@@ -35,7 +35,7 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
     plan.units = model::make_clip_units(config, model::kClipGroups);
   } else if (stage.kind == "language_model") {
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_llama_config(recipe.model.language));
-    plan.units = model::make_lm_units(config, train);
+    plan.units = model::make_lm_units(config, train, model::lora_config(stage.lora));
   } else {
     model::ModelPaths paths;
     model::PartsOptions parts;
@@ -47,7 +47,7 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
       parts.vision_layer = static_cast<int>(recipe.model.vision_layer);
     }
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(paths, parts));
-    plan.units = model::make_units(config, train);
+    plan.units = model::make_units(config, train, model::lora_config(stage.lora));
   }
   plan.policy.world_size = static_cast<int>(recipe.gang.ranks);
   plan.policy.micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks);

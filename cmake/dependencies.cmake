@@ -37,4 +37,10 @@ endif()
 add_library(torch INTERFACE)
 target_compile_options(torch INTERFACE "SHELL:-idirafter ${TORCH_DIR}/include" "SHELL:-idirafter ${TORCH_DIR}/include/torch/csrc/api/include")
 target_link_libraries(torch INTERFACE -Wl,--no-as-needed ${TORCH_DIR}/lib/libtorch_cpu.so ${TORCH_DIR}/lib/libc10.so -Wl,--as-needed)
+# at::parallel_for is a template that runs on one thread alone where it is compiled without OpenMP. The runtime is LibTorch's own, so that
+# there is one set of threads. Thread sanitizer does not know that runtime's barriers and would report every loop.
+if(NOT TEPHRA_SANITIZE STREQUAL "thread")
+  target_compile_options(torch INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fopenmp>)
+  target_link_libraries(torch INTERFACE ${TORCH_DIR}/lib/libgomp.so.1)
+endif()
 target_link_options(torch INTERFACE -Wl,-rpath-link,${TEPHRA_DEPS_DIR}/nvidia/cu13/lib)

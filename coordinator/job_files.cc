@@ -177,17 +177,19 @@ Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const P
 Status JobFiles::write_report(const recipes::Recipe& recipe, const JobState& state, const PreparedJob& prepared,
                               const storage::Store& store, int64_t now_unix_ms) const {
   eval::ReportInput input;
-  input.title = recipe.report.title.empty() ? recipe.name : recipe.report.title;
+  input.title = recipe.report.title.empty() ? state.recipe_name : recipe.report.title;
   input.job = state.id;
   input.created = iso_time(now_unix_ms);
   input.recipe = state.recipe_json;
+  input.ended_early = state.ended_early();
   const Curves curves = read_curves(metrics_path());
   std::string build;
   for (size_t i = 0; i < state.plan.size(); ++i) {
     if (state.stages[i].checkpoint.empty()) continue;
     eval::StageReport stage;
     stage.name = state.plan[i].name;
-    stage.kind = recipe.stages[i].kind;
+    // A recipe that this build does not read is empty here.
+    if (const recipes::StageRecipe* known = recipe.find_stage(stage.name)) stage.kind = known->kind;
     stage.checkpoint = state.stages[i].checkpoint;
     stage.world_size = state.world;
     stage.attempts = state.attempt;
@@ -203,8 +205,13 @@ Status JobFiles::write_report(const recipes::Recipe& recipe, const JobState& sta
       build = manifest->build;
       input.handover.assign(manifest->handover.begin(), manifest->handover.end());
     }
+    if (!state.stages[i].complete)
+      stage.notes.push_back("not finished; its last checkpoint is of step " + std::to_string(state.stages[i].step));
     for (const std::string& bench : state.plan[i].benches) {
-      if (!state.stages[i].bench_done.at(bench)) continue;
+      if (!state.stages[i].bench_done.at(bench)) {
+        stage.notes.push_back("bench " + bench + " was not finished");
+        continue;
+      }
       Result<std::string> text = read_file(Env::posix(), result_path(stage.name, bench));
       if (!text.ok()) return text.status();
       TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::from_json(*text));

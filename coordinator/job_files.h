@@ -50,6 +50,7 @@ class JobFiles {
   // Scores the bench's answers and writes the result file; returns its text.
   Result<eval::BenchResult> score(const recipes::Recipe& recipe, const PreparedJob& prepared, const std::string& stage,
                                   const std::string& bench) const;
+  // Of every stage that has a checkpoint, whether or not the stage, or the job, came to its end.
   Status write_report(const recipes::Recipe& recipe, const JobState& state, const PreparedJob& prepared,
                       const storage::Store& store, int64_t now_unix_ms) const;
 

@@ -173,9 +173,7 @@ void JobRunner::tell(const JobState& before, const Event& event) {
   if (now.phase == before.phase && now.gang == before.gang && now.stage == before.stage) return;
   std::string message = describe(event);
   if (now.phase != before.phase) message = std::string(phase_name(now.phase)) + " (" + message + ")";
-  if (now.phase == Phase::kFailed) message = "failed: " + now.reason;
-  if (now.phase == Phase::kCancelled)
-    message = "cancelled" + (now.cancel_reason.empty() ? "" : ": " + now.cancel_reason);
+  if (is_final(now.phase) && now.phase != Phase::kDone) message = now.ended_early();
   services_.publish(make_event(JobEvent::Kind::kState, std::move(message)));
 }
 
@@ -385,7 +383,7 @@ void JobRunner::act(const WriteReport& action) {
         self->report_written_ = true;
         self->services_.publish(
             self->make_event(JobEvent::Kind::kReport, "report written: " + self->files_.report_path()));
-      } else if (!final) {
+      } else {
         JobEvent event =
             self->make_event(JobEvent::Kind::kLog, "the report could not be written: " + written.message());
         event.level = log::Level::kWarning;
@@ -472,6 +470,7 @@ void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
   if (const recipes::StageRecipe* stage = recipe_.find_stage(shard.stage)) {
     request.handover["template"] = stage->template_name;
     request.handover["image_aspect"] = stage->image_aspect;
+    if (stage->lora) request.handover["lora"] = recipes::to_string(*stage->lora);
   }
   shards_.erase({shard.stage, shard.step});
   const Result<CheckpointMetadata> metadata = parse_metadata(request.metadata_json);

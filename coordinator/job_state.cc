@@ -45,10 +45,8 @@ class Machine {
   void on(const Prepared& event) {
     if (now().phase != Phase::kPreparing) return;
     if (!event.status.ok()) {
-      change().reason = event.status.message();
-      change().retry = event.status.retry_class();
-      finish(Phase::kFailed);
-      return;
+      fail(event.status.message(), event.status.retry_class());
+      return end_early();
     }
     change().prepared_json = event.prepared_json;
     change().phase = Phase::kTraining;
@@ -104,10 +102,7 @@ class Machine {
       if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
         return stop_and_fail(reason, event.status.retry_class());
       if (now().gang != GangPhase::kEnding) return;  // between attempts: the next one asks and scores again
-      change().failing = true;
-      change().reason = reason;
-      change().retry = event.status.retry_class();
-      return;
+      return fail(reason, event.status.retry_class());
     }
     change().stages[stage].bench_done[event.bench] = true;
     change().restarts_used = 0;
@@ -132,7 +127,7 @@ class Machine {
         return;
       case GangPhase::kEnding: return;
       case GangPhase::kNone:
-      case GangPhase::kBackoff: finish(Phase::kCancelled);
+      case GangPhase::kBackoff: end_early();
     }
   }
 
@@ -141,8 +136,7 @@ class Machine {
     if (now().gang != GangPhase::kEnding) lose("the gang ended", RetryClass::kNewAttempt);
     change().gang = GangPhase::kNone;
     change().gang_record = {};
-    if (now().cancel_requested) return finish(Phase::kCancelled);
-    if (now().failing) return finish(Phase::kFailed);
+    if (now().cancel_requested || now().failing) return end_early();
     if (now().phase == Phase::kReporting) return act(WriteReport{true});
     change().retrying = false;
     if (!settle()) return act(WriteReport{true});
@@ -154,10 +148,9 @@ class Machine {
 
   void on(const ReportWritten& event) {
     if (now().phase != Phase::kReporting || now().gang != GangPhase::kNone) return;
-    if (event.status.ok()) return finish(Phase::kDone);
-    change().reason = "report: " + event.status.message();
-    change().retry = event.status.retry_class();
-    finish(Phase::kFailed);
+    const bool early = now().cancel_requested || now().failing;  // what was wrong before counts, not the report
+    if (!event.status.ok() && !early) fail("report: " + event.status.message(), event.status.retry_class());
+    finish();
   }
 
   void on(const BackoffElapsed& event) {
@@ -172,8 +165,7 @@ class Machine {
     s.gang_record = {};
     s.work = Work::kNone;
     s.work_bench.clear();
-    if (s.cancel_requested) return finish(Phase::kCancelled);
-    if (s.failing) return finish(Phase::kFailed);
+    if (s.cancel_requested || s.failing) return end_early();
     s.retrying = false;
     if (s.phase == Phase::kPreparing) return act(Prepare{});
     if (s.phase == Phase::kReporting) return act(WriteReport{true});
@@ -204,8 +196,24 @@ class Machine {
     return -1;
   }
 
-  void finish(Phase phase) {
-    change().phase = phase;
+  void fail(const std::string& reason, RetryClass retry) {
+    change().failing = true;
+    change().reason = reason;
+    change().retry = retry;
+  }
+
+  // No gang is left. What was trained is reported first, so that a job never ends with checkpoints that no report tells of.
+  void end_early() {
+    const auto& stages = now().stages;
+    if (std::all_of(stages.begin(), stages.end(), [](const StageState& s) { return s.checkpoint.empty(); }))
+      return finish();
+    change().phase = Phase::kReporting;
+    change().gang = GangPhase::kNone;
+    act(WriteReport{true});
+  }
+
+  void finish() {
+    change().phase = now().cancel_requested ? Phase::kCancelled : now().failing ? Phase::kFailed : Phase::kDone;
     change().gang = GangPhase::kNone;
     change().work = Work::kNone;
     change().work_bench.clear();
@@ -230,9 +238,7 @@ class Machine {
 
   void stop_and_fail(const std::string& reason, RetryClass retry) {
     end_gang();
-    change().failing = true;
-    change().reason = reason;
-    change().retry = retry;
+    fail(reason, retry);
     act(StopGang{reason});
   }
 
@@ -315,6 +321,11 @@ std::string_view gang_phase_name(GangPhase phase) {
     case GangPhase::kBackoff: return "backoff";
   }
   return "?";
+}
+
+std::string JobState::ended_early() const {
+  if (cancel_requested) return "cancelled" + (cancel_reason.empty() ? "" : ": " + cancel_reason);
+  return failing ? "failed: " + reason : "";
 }
 
 std::string JobState::next_bench() const {

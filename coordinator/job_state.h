@@ -3,6 +3,9 @@
 //
 //   queued -> preparing -> [ training -> evaluating ] for each stage -> reporting -> done | failed | cancelled
 //
+// A job that fails or is cancelled goes to reporting from wherever it is once it has a checkpoint, and ends at once
+// before that.
+//
 // Beside the phase stands the gang's own small machine (GangPhase). Only one attempt is ever live: a new one is
 // launched only from kNone, and kNone is reached only by GangEnded, which the coordinator reports when no process of
 // the gang is left. An attempt's number fences it: events of another attempt than the state's, or of a gang that is
@@ -87,7 +90,7 @@ struct JobState {
   int restarts_total = 0;
   GangRecord gang_record;
   bool cancel_requested = false;
-  bool failing = false;                       // the job fails once the gang has ended
+  bool failing = false;                       // the job fails once the gang has ended and the report is written
   bool retrying = false;                      // a new attempt follows once the gang has ended
   std::string reason;                         // of the failure, or of the last restart
   RetryClass retry = RetryClass::kPermanent;  // of `reason`
@@ -96,6 +99,8 @@ struct JobState {
   int64_t started_unix_ms = 0;   // 0: not yet
   int64_t finished_unix_ms = 0;  // 0: not yet
 
+  // "cancelled: why" or "failed: why" of a job that ends, or has ended, with work undone; empty for any other.
+  std::string ended_early() const;
   // The first bench of the present stage that is not done; empty: all are.
   std::string next_bench() const;
   // The checkpoint that the present stage (re)starts from; empty: the job's base model. `resume`: it is a mid-stage one

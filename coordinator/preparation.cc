@@ -144,11 +144,12 @@ class Preparation {
       TEPHRA_ASSIGN_OR_RETURN(config_, model::load_model_config(paths(), options));
       image_tokens_ = static_cast<int>(config_.tokens_per_image());
       for (const recipes::StageRecipe& stage : recipe_.stages)
-        if (config_.text.tied_head && std::find(stage.train.begin(), stage.train.end(), "llm") != stage.train.end())
+        if (config_.text.tied_head && !stage.lora &&
+            std::find(stage.train.begin(), stage.train.end(), "llm") != stage.train.end())
           return {Code::kUnsupported,
                   "stage '" + stage.name + "' trains llm, and " + (model.llava.empty() ? model.language : model.llava) +
                       " ties its head to its embedding (tie_word_embeddings), which cannot be trained; save the model "
-                      "with its own lm_head.weight, or train the connector alone"};
+                      "with its own lm_head.weight, give the stage lora, or train the connector alone"};
       out_.handover["connector"] = config_.connector.kind;
       out_.handover["vision_layer"] = std::to_string(config_.vision_layer);
     }
@@ -158,8 +159,8 @@ class Preparation {
       out_.handover["vision_config"] = hash_text(text).hex();
     }
     const std::string language = model.llava.empty() ? model.language : model.llava;
-    if (!language.empty() && (Env::posix().exists(language + "/tokenizer.model") ||
-                              Env::posix().exists(language + "/tokenizer.json"))) {
+    if (!language.empty() &&
+        (Env::posix().exists(language + "/tokenizer.model") || Env::posix().exists(language + "/tokenizer.json"))) {
       TEPHRA_ASSIGN_OR_RETURN(tokenizer_, data::Tokenizer::load(language));
       if (has_stage("train", false))
         TEPHRA_RETURN_IF_ERROR(data::check_vocabulary(*tokenizer_, config_.text.vocab_size, language));
@@ -236,7 +237,8 @@ class Preparation {
     for (const recipes::StageRecipe& stage : recipe_.stages) {
       if (stage.kind != "train") continue;
       double elements = 0;
-      for (const sharding::UnitSpec& unit : model::make_units(config_, {stage.train.begin(), stage.train.end()}))
+      for (const sharding::UnitSpec& unit :
+           model::make_units(config_, {stage.train.begin(), stage.train.end()}, model::lora_config(stage.lora)))
         if (unit.trainable)
           for (const sharding::TensorSpec& tensor : unit.tensors) elements += static_cast<double>(numel(tensor.shape));
       const auto samples = samples_.find(stage.name);

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,9 +17,9 @@
 namespace tephra::data {
 
 struct EncodedSample {
-  std::vector<int32_t> ids;                  // with BOS, cut to the dataset's max_length; at most one kImageToken
-  std::vector<int32_t> labels;               // same length, not shifted
-  std::optional<std::vector<float>> pixels;  // [3, image_size, image_size]; none for a text-only sample
+  std::vector<int32_t> ids;                // with BOS, cut to the dataset's max_length
+  std::vector<int32_t> labels;             // same length, not shifted
+  std::vector<std::vector<float>> pixels;  // one [3, image_size, image_size] per kImageToken in ids
   std::string id;
   uint64_t position = 0;  // of the run's order; set by Loader, the index from Dataset::get
   std::string warning;    // Encoded::warning
@@ -45,9 +44,10 @@ class Dataset {
 
   uint64_t size() const;
   const Sample& sample(uint64_t index) const;
-  // Encodes, decodes and preprocesses one sample; index < size(). Errors name the sample's id.
+  // Encodes, decodes and preprocesses one sample; index < size(). A picture whose tag is cut off is not read. Errors name
+  // the sample's id.
   Result<EncodedSample> get(uint64_t index) const;
-  // The same without the picture.
+  // The same without the pictures.
   Result<EncodedSample> get_text(uint64_t index) const;
 
  private:

@@ -13,6 +13,9 @@ namespace {
 
 using Json = nlohmann::json;
 
+// The largest id, four times what the largest vocabularies have: a wrong one must not cost memory by the gigabyte.
+constexpr uint64_t kLargestId = 1 << 20;
+
 // GPT-2's expression, which the pre-tokenizer ByteLevel stands for.
 constexpr const char* kGpt2Words = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
@@ -92,7 +95,8 @@ struct ByteLevelBpe::Words {
     int number = 0;
     PCRE2_SIZE at = 0;
     pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(expression.data()), expression.size(),
-                                     PCRE2_UTF | PCRE2_UCP, &number, &at, nullptr);
+                                     // \C would cut characters in two.
+                                     PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &number, &at, nullptr);
     if (code == nullptr) {
       PCRE2_UCHAR words[256] = {};
       pcre2_get_error_message(number, words, sizeof words);
@@ -143,8 +147,8 @@ Status ByteLevelBpe::read_model(const Json& model, const std::string& name) {
   if (!vocabulary.is_object() || !merges.is_array())
     return {Code::kCorruption, name + ": model.vocab is not an object or model.merges not a list"};
   for (const auto& [piece, id] : vocabulary.items()) {
-    if (!id.is_number_unsigned() || id.get<uint64_t>() > 1 << 24)
-      return {Code::kCorruption, name + ": model.vocab: the id of '" + piece + "' is no number from 0 to 2^24"};
+    if (!id.is_number_unsigned() || id.get<uint64_t>() > kLargestId)
+      return {Code::kCorruption, name + ": model.vocab: the id of '" + piece + "' is no number from 0 to 2^20"};
     const auto at = id.get<size_t>();
     if (pieces_.size() <= at) {
       pieces_.resize(at + 1);
@@ -181,9 +185,14 @@ Status ByteLevelBpe::read_model(const Json& model, const std::string& name) {
 
 Status ByteLevelBpe::read_words(const Json& file, const std::string& name) {
   const Json& outer = field(file, "pre_tokenizer");
-  Json steps = field(outer, "type") == "Sequence" ? field(outer, "pretokenizers") : Json::array({outer});
+  std::vector<const Json*> steps = {&outer};
+  if (field(outer, "type") == "Sequence") {
+    steps.clear();
+    for (const Json& step : field(outer, "pretokenizers")) steps.push_back(&step);
+  }
   bool byte_level = false;
-  for (const Json& step : steps) {
+  for (const Json* each : steps) {
+    const Json& step = *each;
     if (field(step, "type") == "ByteLevel") {
       byte_level = true;
       words_->space_in_front = field(step, "add_prefix_space") == true;

@@ -116,7 +116,7 @@ class SampleReader {
       return failure("", std::string("not valid JSON: ") + error.what());
     }
     TEPHRA_RETURN_IF_ERROR(read_id(json));
-    TEPHRA_RETURN_IF_ERROR(read_image(json));
+    TEPHRA_RETURN_IF_ERROR(read_images(json));
     TEPHRA_RETURN_IF_ERROR(read_turns(json));
     return std::move(sample_);
   }
@@ -143,13 +143,20 @@ class SampleReader {
     return ok_status();
   }
 
-  Status read_image(const Json& json) {
+  // One path, or a list of them.
+  Status read_images(const Json& json) {
     auto it = json.find("image");
     if (it == json.end() || it->is_null()) return ok_status();
-    if (!it->is_string())
-      return failure("image", "must be one path as a string; several images in a sample are not read");
-    sample_.image = it->get<std::string>();
-    if (sample_.image.empty()) return failure("image", "is empty; leave the key out of a text-only sample");
+    const auto add = [&](const Json& path, const std::string& field) {
+      if (!path.is_string()) return failure(field, "must be a path as a string, or a list of such paths");
+      sample_.images.push_back(path.get<std::string>());
+      if (sample_.images.back().empty()) return failure(field, "is empty; leave the key out of a text-only sample");
+      return ok_status();
+    };
+    if (!it->is_array()) return add(*it, "image");
+    if (it->empty()) return failure("image", "is an empty list; leave the key out of a text-only sample");
+    for (const Json& path : *it)
+      TEPHRA_RETURN_IF_ERROR(add(path, "image[" + std::to_string(sample_.images.size()) + "]"));
     return ok_status();
   }
 
@@ -168,7 +175,9 @@ class SampleReader {
         return failure(field + ".from", "must be \"human\" or \"gpt\"" +
                                             (from == turn.end() ? ", and is missing" : ", not " + from->dump()));
       }
-      if (value == turn.end() || !value->is_string()) return failure(field + ".value", "must be a string");
+      if (value == turn.end() || !value->is_string())
+        return failure(field + ".value",
+                       std::string("must be a string") + (value == turn.end() ? ", and is missing" : ""));
       sample_.turns.push_back({std::string(role), value->get<std::string>()});
     }
     return ok_status();

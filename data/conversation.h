@@ -1,7 +1,8 @@
 // Conversations in LLaVA's JSON layout: an array (or JSON lines) of
 //   {"id": "000017", "image": "a/b.jpg", "conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value":
 //   "..."}]}
-// `image` is absent for a text-only sample. Two layouts of text-only data are read too: ShareGPT's, which is the same with
+// `image` is absent for a text-only sample, and a list of paths for one with several pictures, whose <image> tags stand for
+// them in order. Two layouts of text-only data are read too: ShareGPT's, which is the same with
 // roles user, assistant, chatgpt, bard and bing besides, and Alpaca's,
 //   {"instruction": "...", "input": "...", "output": "..."}
 // whose input may be absent or empty and else stands behind the instruction, after a line break.
@@ -29,8 +30,8 @@ struct Exchange {
 };
 
 struct Sample {
-  std::string id;     // as in the file; a number is written out; "#N" (N: index) where the file has none
-  std::string image;  // path relative to the image root; empty: text only
+  std::string id;                   // as in the file; a number is written out; "#N" (N: index) where the file has none
+  std::vector<std::string> images;  // paths relative to the image root; empty: text only
   std::vector<Turn> turns;
   int line = 0;  // 1-based line of the file where the sample starts; 0: not from a file
 };

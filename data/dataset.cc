@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <mutex>
 #include <unordered_map>
 
@@ -64,25 +65,25 @@ Result<EncodedSample> Dataset::get_text(uint64_t index) const {
   const Sample& s = sample(index);
   const DatasetOptions& o = state_->options;
   TEPHRA_ASSIGN_OR_RETURN(Encoded encoded, encode_sample(s, *state_->tokenizer, o.template_name, o.max_length));
-  const int images = encoded.images;
-  finish_encoding(encoded, state_->tokenizer->unk_id(), o.max_length);
-  if (images > 1 || (images == 0) != s.image.empty()) {
+  if (static_cast<size_t>(encoded.images) != s.images.size()) {
     return Status(Code::kInvalidArgument, o.conversations_path + ": sample '" + s.id + "' has " +
-                                              std::to_string(images) + " <image> tags and " +
-                                              (s.image.empty() ? "no image" : "an image") +
-                                              "; a sample has one of each or none");
+                                              std::to_string(encoded.images) + " <image> tags and " +
+                                              std::to_string(s.images.size()) +
+                                              " images; there must be one tag for each image");
   }
-  return EncodedSample{std::move(encoded.ids),    std::move(encoded.labels), std::nullopt, s.id, index,
-                       std::move(encoded.warning)};
+  finish_encoding(encoded, state_->tokenizer->unk_id(), o.max_length);
+  return EncodedSample{std::move(encoded.ids), std::move(encoded.labels), {}, s.id, index, std::move(encoded.warning)};
 }
 
 Result<EncodedSample> Dataset::get(uint64_t index) const {
   TEPHRA_ASSIGN_OR_RETURN(EncodedSample out, get_text(index));
   const Sample& s = sample(index);
-  if (s.image.empty()) return out;
-  auto pixels = state_->pixels(s.image);
-  if (!pixels.ok()) return pixels.status().with_context("sample '" + s.id + "'");
-  out.pixels = **pixels;
+  const auto shown = static_cast<size_t>(std::count(out.ids.begin(), out.ids.end(), kImageToken));
+  for (size_t i = 0; i < shown; ++i) {
+    auto pixels = state_->pixels(s.images[i]);
+    if (!pixels.ok()) return pixels.status().with_context("sample '" + s.id + "'");
+    out.pixels.push_back(**pixels);
+  }
   return out;
 }
 

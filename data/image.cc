@@ -19,9 +19,10 @@ Status damaged(const std::string& name, const std::string& what) {
 
 Status check_size(int64_t width, int64_t height, const std::string& name) {
   if (width < 1 || height < 1) return damaged(name, "it has no pixels");
-  if (width > kMaxImagePixels / height) {
+  if (std::max(width, height) > kMaxImageSide || width > kMaxImagePixels / height) {
     return Status(Code::kUnsupported, "image " + name + " is " + std::to_string(width) + "x" + std::to_string(height) +
-                                          ", more than 256 megapixels; make it smaller");
+                                          ", and at most " + std::to_string(kMaxImagePixels) + " pixels and " +
+                                          std::to_string(kMaxImageSide) + " in a side are taken; make it smaller");
   }
   return ok_status();
 }
@@ -137,13 +138,21 @@ class PngReader {
     TEPHRA_RETURN_IF_ERROR(check_size(width, height, name_));
     width_ = static_cast<int>(width);
     height_ = static_cast<int>(height);
-    const size_t row_bytes = static_cast<size_t>(width) * (alpha ? 4 : 3);
+    const size_t row_bytes = static_cast<size_t>(width) * (wide_gray_ ? 2 : alpha ? 4 : 3);
     if (png_get_rowbytes(png_, info_) != row_bytes) return damaged(name_, "an unknown kind of PNG");
     std::vector<uint8_t> samples(row_bytes * height);
     rows_.resize(height);
     for (int64_t y = 0; y < height; ++y) rows_[y] = samples.data() + row_bytes * y;
     if (!read_rows()) return damaged(name_, input_.error);
-    return samples;
+    return wide_gray_ ? clipped_gray(samples) : std::move(samples);
+  }
+
+  // Gray of 16 bits, most significant byte first, as Pillow's convert('RGB') takes it: what passes 255 is 255.
+  static std::vector<uint8_t> clipped_gray(const std::vector<uint8_t>& samples) {
+    std::vector<uint8_t> rgb;
+    rgb.reserve(samples.size() / 2 * 3);
+    for (size_t i = 0; i < samples.size(); i += 2) rgb.insert(rgb.end(), 3, samples[i] > 0 ? 255 : samples[i + 1]);
+    return rgb;
   }
 
   // These two hold no object with a destructor: libpng leaves them by longjmp.
@@ -154,14 +163,16 @@ class PngReader {
     png_read_info(png_, info_);
     png_set_palette_to_rgb(png_);
     png_set_expand_gray_1_2_4_to_8(png_);
-    png_set_strip_16(png_);
+    wide_gray_ =
+        !alpha && png_get_bit_depth(png_, info_) == 16 && png_get_color_type(png_, info_) == PNG_COLOR_TYPE_GRAY;
+    if (!wide_gray_) png_set_strip_16(png_);
     if (alpha) {
       png_set_tRNS_to_alpha(png_);
       png_set_add_alpha(png_, 0xff, PNG_FILLER_AFTER);  // where there is none
     } else {
       png_set_strip_alpha(png_);
     }
-    png_set_gray_to_rgb(png_);
+    if (!wide_gray_) png_set_gray_to_rgb(png_);
     png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     return true;
@@ -177,6 +188,7 @@ class PngReader {
   PngInput input_;
   const std::string& name_;
   int width_ = 0, height_ = 0;
+  bool wide_gray_ = false;
   png_structp png_ = nullptr;
   png_infop info_ = nullptr;
   std::vector<png_bytep> rows_;
@@ -184,7 +196,7 @@ class PngReader {
 
 std::string other_format(std::string_view head) {
   if (head.starts_with("GIF8")) return "GIF";
-  if (head.starts_with("RIFF") && head.substr(8, 4) == "WEBP") return "WebP";
+  if (head.starts_with("RIFF") && head.find("WEBP") == 8) return "WebP";
   if (head.starts_with("BM")) return "BMP";
   if (head.starts_with("II*") || head.starts_with("MM")) return "TIFF";
   return "";

@@ -62,29 +62,25 @@ class ConfigReader {
   const std::string& path_;
 };
 
-// LLaVA's expand2square.
-Image pad_to_square(const Image& image, const PreprocessOptions& options) {
-  if (image.width == image.height) return image;
+// LLaVA's expand2square, or the picture as it is.
+Canvas canvas_for(const Image& image, const PreprocessOptions& options) {
+  if (options.aspect == Aspect::kSquare) return {image, image.width, image.height, 0, 0, {}};
   const int edge = std::max(image.width, image.height);
-  Image out{edge, edge, std::vector<uint8_t>(size_t{3} * edge * edge)};
-  for (size_t i = 0; i < out.rgb.size(); ++i) out.rgb[i] = static_cast<uint8_t>(options.mean_exact[i % 3] * 255);
-  const int left = (edge - image.width) / 2;
-  const int top = (edge - image.height) / 2;
-  for (int y = 0; y < image.height; ++y) {
-    const uint8_t* row = image.rgb.data() + size_t{3} * image.width * y;
-    std::copy(row, row + size_t{3} * image.width,
-              out.rgb.data() + size_t{3} * (static_cast<size_t>(top + y) * edge + left));
-  }
-  return out;
+  Canvas canvas{image, edge, edge, (edge - image.width) / 2, (edge - image.height) / 2, {}};
+  for (size_t c = 0; c < 3; ++c) canvas.fill[c] = static_cast<uint8_t>(options.mean_exact[c] * 255);
+  return canvas;
 }
 
-Image resize_shorter_edge(const Image& image, int edge) {
-  const bool tall = image.width <= image.height;
-  const int shorter = tall ? image.width : image.height;
-  const int longer = tall ? image.height : image.width;
+// The shorter edge to `shortest_edge`, of that the centre.
+Image resize_and_crop(const Canvas& canvas, const PreprocessOptions& options) {
+  const bool tall = canvas.width <= canvas.height;
+  const int shorter = tall ? canvas.width : canvas.height;
+  const int longer = tall ? canvas.height : canvas.width;
+  const int edge = options.shortest_edge, size = options.image_size;
   // The longer edge is truncated. Python: int(size * long / short), a double division.
   const int scaled = std::max(1, static_cast<int>(static_cast<double>(static_cast<int64_t>(edge) * longer) / shorter));
-  return tall ? resize_bicubic(image, edge, scaled) : resize_bicubic(image, scaled, edge);
+  const int width = tall ? edge : scaled, height = tall ? scaled : edge;
+  return resize_bicubic(canvas, width, height, {(width - size) / 2, (height - size) / 2, size, size});
 }
 
 }  // namespace
@@ -149,23 +145,16 @@ Result<Aspect> parse_aspect(const std::string& name) {
 }
 
 std::vector<float> preprocess(const Image& image, const PreprocessOptions& options) {
-  const Image resized = options.aspect == Aspect::kPad
-                            ? resize_shorter_edge(pad_to_square(image, options), options.shortest_edge)
-                            : resize_shorter_edge(image, options.shortest_edge);
-  const int size = options.image_size;
-  const int top = (resized.height - size) / 2;
-  const int left = (resized.width - size) / 2;
-  std::vector<float> out(size_t{3} * size * size);
-  for (int c = 0; c < 3; ++c) {
+  const Image shown = resize_and_crop(canvas_for(image, options), options);
+  const size_t pixels = shown.rgb.size() / 3;
+  std::vector<float> out(3 * pixels);
+  for (size_t c = 0; c < 3; ++c) {
     // 256 values are all there are. Rescaled in double and normalised in float, as transformers does.
     float table[256];
     for (int v = 0; v < 256; ++v)
       table[v] = (static_cast<float>(v * options.rescale) - options.mean[c]) / options.std[c];
-    float* target = out.data() + static_cast<size_t>(c) * size * size;
-    for (int y = 0; y < size; ++y) {
-      const uint8_t* row = resized.rgb.data() + size_t{3} * (static_cast<size_t>(top + y) * resized.width + left) + c;
-      for (int x = 0; x < size; ++x) *target++ = table[row[size_t{3} * x]];
-    }
+    float* target = out.data() + c * pixels;
+    for (size_t i = 0; i < pixels; ++i) target[i] = table[shown.rgb[3 * i + c]];
   }
   return out;
 }

@@ -171,13 +171,16 @@ Result<std::vector<Message>> alternate(const std::vector<Turn>& turns, size_t fi
 
 // --- training
 
-// The original's preprocess_multimodal: a sentence with tags gets one, in front, on a line of its own.
-std::vector<Turn> move_tags(const std::vector<Turn>& turns, const Template& t) {
-  std::vector<Turn> moved = turns;
+// The original's preprocess_multimodal: a sentence with tags gets one, in front, on a line of its own. With several
+// images each tag means one of them, so they stay.
+std::vector<Turn> move_tags(const Sample& sample, const Template& t) {
+  std::vector<Turn> moved = sample.turns;
   for (Turn& turn : moved) {
     if (turn.value.find(kImageTag) == std::string::npos) continue;
-    std::string rest = replace_all(turn.value, kImageTag, "");
-    turn.value = strip(std::string(kImageTag) + "\n" + std::string(strip(rest)));
+    if (sample.images.size() == 1) {
+      std::string rest = replace_all(turn.value, kImageTag, "");
+      turn.value = strip(std::string(kImageTag) + "\n" + std::string(strip(rest)));
+    }
     if (t.image_in_tags) turn.value = replace_all(turn.value, kImageTag, "<Image><image></Image>");
   }
   return moved;
@@ -202,8 +205,8 @@ class SampleEncoder {
         template_(t),
         tokenizer_(tokenizer),
         max_length_(max_length),
-        has_image_(!sample.image.empty()) {
-    turns_ = has_image_ ? move_tags(sample.turns, t) : sample.turns;
+        has_image_(!sample.images.empty()) {
+    turns_ = has_image_ ? move_tags(sample, t) : sample.turns;
   }
 
   Result<Encoded> encode() {
@@ -248,9 +251,11 @@ class SampleEncoder {
                         "': template plain takes an image and two turns, the first with <image>; use another "
                         "template, or leave the sample out");
     }
-    out_.ids = tokens(std::string(kImageTag) + turns_[1].value + std::string(template_.separator));
+    std::string tags;
+    for (size_t i = 0; i < sample_.images.size(); ++i) tags += kImageTag;
+    out_.ids = tokens(tags + turns_[1].value + std::string(template_.separator));
     out_.labels = out_.ids;
-    mask(0, count(kImageTag));
+    mask(0, count(tags));
     return ok_status();
   }
 
@@ -396,7 +401,7 @@ void finish_encoding(Encoded& encoded, int32_t unk_id, int model_max_length) {
   for (size_t i = 0; i < size; ++i) {
     if (encoded.ids[i] == unk_id) continue;
     encoded.ids[kept] = encoded.ids[i];
-    encoded.labels[kept++] = encoded.labels[i];
+    encoded.labels[kept++] = encoded.ids[i] == kImageToken ? kIgnoreLabel : encoded.labels[i];
   }
   encoded.ids.resize(kept);
   encoded.labels.resize(kept);

@@ -46,15 +46,17 @@ struct Encoded {
   std::string warning;          // non-empty: the whole sample is masked, and why
 };
 
-// Ids and labels of a training sample. As in the original, a sample with an image is not cut here, one without is cut
+// Ids and labels of a training sample. Of a sample with one image, a sentence with tags gets one tag in front, on a line of
+// its own, as in the original; with several images the tags stay where they stand. As in the original, a sample with an image is not cut here, one without is cut
 // to `model_max_length` tokens (finish_encoding cuts the rest). Labels are not shifted. kInvalidArgument: an unknown
-// template; roles that do not alternate; for `plain` a sample without exactly two turns and an image.
+// template; roles that do not alternate; for `plain` a sample without exactly two turns and an image
+// (the caption follows all its images).
 Result<Encoded> encode_sample(const Sample& sample, const Tokenizer& tokenizer, std::string_view template_name,
                               int model_max_length);
 
 // What the original's collator does next: the sequence is cut to `model_max_length` tokens, the image counting as one;
-// then tokens equal to `unk_id` vanish, since padding has that id there. (The model cuts again once the image is
-// expanded.)
+// then tokens equal to `unk_id` vanish, since padding has that id there, and images lose their labels. (The model cuts again
+// once the image is expanded.)
 void finish_encoding(Encoded& encoded, int32_t unk_id, int model_max_length);
 // Labels that still count once each image has become `image_tokens` tokens and the sequence is cut to model_max_length.
 int supervised_after_expansion(const Encoded& encoded, int image_tokens, int model_max_length);

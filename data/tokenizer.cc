@@ -141,10 +141,12 @@ Result<std::vector<AddedToken>> added_tokens(const Loading& files) {
 Status read_added(const Json& file, const std::string& path, std::vector<AddedToken>& tokens,
                   std::set<int32_t>& special) {
   if (!file.contains("added_tokens") || !file["added_tokens"].is_array()) return ok_status();
-  for (const Json& token : file["added_tokens"]) {
+  const Json& list = file["added_tokens"];
+  for (size_t i = 0; i < list.size(); ++i) {
+    const Json& token = list[i];
     if (content_of(token).empty() || !token.contains("id") || !token["id"].is_number_unsigned() ||
         token["id"].get<uint64_t>() > 1 << 24)
-      return {Code::kCorruption, path + ": added_tokens holds " + token.dump().substr(0, 80) + ", which is no token"};
+      return {Code::kCorruption, path + ": added_tokens[" + std::to_string(i) + "] is no token with a text and an id"};
     if (flag(token, "single_word"))
       return {Code::kUnsupported, path + ": added token " + content_of(token) + " has single_word, which is not read"};
     const auto id = token["id"].get<int32_t>();

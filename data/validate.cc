@@ -40,14 +40,18 @@ struct SampleFinding {
 void check_text(const ValidateOptions& options, const Tokenizer& tokenizer, const Sample& sample,
                 SampleFinding& finding) {
   const int tags = count_image_tags(sample);
-  if (sample.image.empty() && tags > 0) {
+  const int images = static_cast<int>(sample.images.size());
+  if (images == 0 && tags > 0) {
     finding.errors.emplace_back("has " + std::to_string(tags) + " <image> in its text and no image",
                                 "add the image key, or take the tag out");
     return;
   }
-  if (!sample.image.empty() && tags != 1) {
-    finding.errors.emplace_back("has an image and " + std::to_string(tags) + " <image> in its text",
-                                "put <image> once, in the question that asks about the picture");
+  if (tags != images) {
+    finding.errors.emplace_back(
+        "has " + (images == 1 ? "an image" : std::to_string(images) + " images") + " and " + std::to_string(tags) +
+            " <image> in its text",
+        images == 1 ? "put <image> once, in the question that asks about the picture"
+                    : "put one <image> for each picture, in their order, in the questions that ask about them");
     return;
   }
   auto encoded = encode_sample(sample, tokenizer, options.template_name, options.max_length);
@@ -55,8 +59,8 @@ void check_text(const ValidateOptions& options, const Tokenizer& tokenizer, cons
     finding.errors.emplace_back(encoded.status().message(), "");
     return;
   }
-  if (!sample.image.empty() && encoded->images != 1) {
-    finding.errors.emplace_back("loses its <image>, which stands in a turn before the first human one",
+  if (encoded->images != images) {
+    finding.errors.emplace_back("loses an <image>, which stands in a turn that the template leaves out",
                                 "move it to the first question");
     return;
   }
@@ -65,7 +69,7 @@ void check_text(const ValidateOptions& options, const Tokenizer& tokenizer, cons
   };
   finding.full_length = expanded(*encoded);
   // A text-only sample comes back already cut: ask once more without the limit for its true length.
-  if (sample.image.empty() && encoded->ids.size() == static_cast<size_t>(options.max_length)) {
+  if (images == 0 && encoded->ids.size() == static_cast<size_t>(options.max_length)) {
     auto whole = encode_sample(sample, tokenizer, options.template_name, 1 << 30);
     if (whole.ok()) finding.full_length = whole->ids.size();
   }
@@ -107,7 +111,7 @@ Result<ValidationReport> validate_dataset(const ValidateOptions& options, const 
 
   std::map<std::string, ImageFinding> images;
   for (const Sample& s : samples) {
-    if (!s.image.empty()) images[s.image];
+    for (const std::string& image : s.images) images[image];
   }
   std::vector<std::pair<const std::string, ImageFinding>*> image_list;
   for (auto& entry : images) image_list.push_back(&entry);
@@ -127,14 +131,16 @@ Result<ValidationReport> validate_dataset(const ValidateOptions& options, const 
   for (size_t i = 0; i < samples.size(); ++i) {
     const Sample& s = samples[i];
     SampleFinding& f = findings[i];
-    ++(s.image.empty() ? report.text_only : report.with_image);
+    ++(s.images.empty() ? report.text_only : report.with_image);
     report.tokens += f.tokens;
     report.supervised_tokens += f.supervised;
     report.longest_tokens = std::max(report.longest_tokens, f.full_length);
     report.truncated += f.full_length > static_cast<uint64_t>(options.max_length);
-    if (!s.image.empty() && !images[s.image].status.ok()) {
-      add(report.errors, report.errors_total,
-          make_diagnostic(options, s, i, "image", images[s.image].status.message(), ""));
+    for (size_t k = 0; k < s.images.size(); ++k) {
+      const Status& status = images[s.images[k]].status;
+      const std::string part = s.images.size() == 1 ? "image" : "image[" + std::to_string(k) + "]";
+      if (!status.ok())
+        add(report.errors, report.errors_total, make_diagnostic(options, s, i, part, status.message(), ""));
     }
     for (auto& [message, hint] : f.errors) {
       add(report.errors, report.errors_total, make_diagnostic(options, s, i, "", std::move(message), std::move(hint)));

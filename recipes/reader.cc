@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <optional>
 
 #include "recipes/number_text.h"
 #include "recipes/schema.h"
@@ -46,6 +47,12 @@ class Reader {
     if (node == nullptr) return;
     note(name, *node);
     read_struct(*node, inner(name), member);
+  }
+
+  template <class S>
+  void group(const char* name, std::optional<S>& member, const char* about) {
+    if (map_.find(name) != nullptr) return group(name, member.emplace(), about);
+    known_.push_back(name);
   }
 
   template <class S>

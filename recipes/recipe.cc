@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/env.h"
+#include "recipes/number_text.h"
 #include "recipes/reader.h"
 #include "recipes/schema.h"
 
@@ -51,6 +52,10 @@ class Writer {
     object[name] = written(member);
   }
   template <class S>
+  void group(const char* name, std::optional<S>& member, const char*) {
+    if (member) object[name] = written(*member);
+  }
+  template <class S>
   void list(const char* name, std::vector<S>& members, const char*) {
     object[name] = nlohmann::ordered_json::array();
     for (auto& member : members) object[name].push_back(written(member));
@@ -81,6 +86,12 @@ class Writer {
 };
 
 }  // namespace
+
+std::string to_string(const LoraRecipe& lora) {
+  std::string text = "rank " + std::to_string(lora.rank) + ", alpha " + number_text(lora.alpha) + ", targets ";
+  for (const std::string& target : lora.targets) text += (&target == &lora.targets.front() ? "" : ", ") + target;
+  return text;
+}
 
 std::string DatasetRecipe::option(const std::string& key, const std::string& fallback) const {
   const auto found = options.find(key);

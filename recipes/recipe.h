@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,17 @@ struct ShardingRecipe {
   std::string recompute = "none";     // none | all: decoder blocks whose activations are recomputed in backward
 };
 
+// Low-rank adapters beside the language model's projections, trained in its place (Hu et al. 2021).
+struct LoraRecipe {
+  int64_t rank = 0;
+  double alpha = 0;  // an adapter's product counts alpha / rank; 0: 2 * rank, filled in by load_recipe
+  // Empty: all of lora_target_names(), filled in by load_recipe, which also puts them in that order.
+  std::vector<std::string> targets;
+  double dropout = 0;  // only 0
+  bool operator==(const LoraRecipe&) const = default;
+};
+std::string to_string(const LoraRecipe& lora);  // "rank 8, alpha 16, targets q_proj, v_proj"
+
 struct CheckpointRecipe {
   int64_t every_steps = 50;  // optimizer steps; 0: only at the stage's end
 };
@@ -87,6 +99,7 @@ struct StageRecipe {
   std::string kind = "train";                      // train | contrastive | language_model
   std::vector<std::string> train = {"connector"};  // groups that learn: vision, connector, llm
   std::string init;                                // "base", or a stage's name; "previous" is resolved by load_recipe
+  std::optional<LoraRecipe> lora;                  // the language model learns through adapters only
   std::string template_name = "v1";                // key `template`
   std::vector<DataUse> data;
   int64_t max_length = 2048;            // tokens, the picture's included
@@ -159,7 +172,7 @@ LoadResult load_recipe(const std::string& path, const std::vector<std::string>& 
 LoadResult parse_recipe(const std::string& text, const std::string& file,
                         const std::vector<std::string>& overrides = {});
 
-// Canonical: all fields present, keys in the schema's order, two-space indents, shortest digits that read back as the
+// Canonical: all fields present (a stage's lora only where it has one), keys in the schema's order, two-space indents, shortest digits that read back as the
 // same double. Equal recipes give equal bytes.
 std::string to_json(const Recipe& recipe);
 // The inverse of to_json, with the checks of load_recipe. kInvalidArgument with all diagnostics in the message.

@@ -18,6 +18,16 @@ std::string joined(const std::vector<std::string>& names) {
   return out.empty() ? "none" : out;
 }
 
+// With every default filled in.
+LoraRecipe resolved(LoraRecipe lora) {
+  if (lora.alpha == 0) lora.alpha = 2.0 * static_cast<double>(lora.rank);
+  std::vector<std::string> targets;
+  for (const std::string& name : lora_target_names())
+    if (lora.targets.empty() || contains(lora.targets, name)) targets.push_back(name);
+  lora.targets = std::move(targets);
+  return lora;
+}
+
 class Rules {
  public:
   Rules(const Recipe& recipe, const Places& places, std::vector<Diagnostic>* diagnostics)
@@ -75,6 +85,7 @@ class Rules {
     const std::string path = "stages[" + std::to_string(index) + "]";
     check_stage_names(index, path);
     check_groups(stage, path);
+    check_lora(stage, init_stage(index), path);
     check_data(stage, path);
     check_batches(stage, path);
     if ((stage.epochs > 0) == (stage.steps > 0))
@@ -128,6 +139,41 @@ class Rules {
     if (stage.kind == "language_model" && stage.train != std::vector<std::string>{"llm"})
       report(path + ".train", "a stage of " + path + ".kind language_model trains the language model",
              "write train: [llm]");
+  }
+
+  // The earlier stage whose weights stages[index] starts from; nullptr: the base, or a name that is wrong.
+  const StageRecipe* init_stage(size_t index) const {
+    const std::string& init = recipe_.stages[index].init;
+    if (init.empty() || init == "previous") return index == 0 ? nullptr : &recipe_.stages[index - 1];
+    for (size_t i = 0; i < index; ++i)
+      if (recipe_.stages[i].name == init) return &recipe_.stages[i];
+    return nullptr;
+  }
+
+  void check_lora(const StageRecipe& stage, const StageRecipe* from, const std::string& path) {
+    const std::string here = path + ".lora";
+    const bool goes_on = from != nullptr && from->lora.has_value();
+    if (stage.lora.has_value()) {
+      const LoraRecipe& lora = *stage.lora;
+      if (stage.kind == "contrastive")
+        report(here, "a stage of " + path + ".kind contrastive has no language model", "take it away");
+      else if (!goes_on && !contains(stage.train, "llm"))
+        report(here, "given, but " + path + ".train has no llm", "take it away, or train llm");
+      if (lora.dropout != 0)
+        report(here + ".dropout", "adapters are trained without dropout only", "write dropout: 0, or take it away");
+      if (lora.targets.empty() && places_.contains(here + ".targets"))
+        report(here + ".targets", "names no projection", "take it away: then all get adapters");
+      if (std::set<std::string>(lora.targets.begin(), lora.targets.end()).size() != lora.targets.size())
+        report(here + ".targets", "a projection is named twice", "name each once");
+    }
+    // What such a checkpoint holds is the frozen weights and the adapters, not their sum.
+    if (!goes_on) return;
+    const std::string theirs = to_string(resolved(*from->lora));
+    const std::string ours = stage.lora.has_value() ? to_string(resolved(*stage.lora)) : "none";
+    if (ours != theirs)
+      report(
+          here, "the stage starts from '" + from->name + "', whose lora is " + theirs + "; this one's is " + ours,
+          "give both the same, or export '" + from->name + "' and start another job from that, where they are merged");
   }
 
   void check_data(const StageRecipe& stage, const std::string& path) {
@@ -252,6 +298,7 @@ void resolve(Recipe* recipe, const Places& places) {
   for (size_t i = 0; i < recipe->stages.size(); ++i) {
     StageRecipe& stage = recipe->stages[i];
     if (stage.init.empty() || stage.init == "previous") stage.init = i == 0 ? "base" : recipe->stages[i - 1].name;
+    if (stage.lora) stage.lora = resolved(*stage.lora);
     for (auto& use : stage.data)
       if (use.part.empty()) use.part = dataset_parts(recipe->find_dataset(use.dataset)->kind).front();
     if (!places.contains("stages[" + std::to_string(i) + "].evaluate"))

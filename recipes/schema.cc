@@ -168,6 +168,11 @@ class Rows {
     nested(prefix + name + ".", member);
   }
   template <class S>
+  void group(const char* name, std::optional<S>&, const char*) {
+    S member;
+    nested(prefix + name + ".", member);
+  }
+  template <class S>
   void list(const char* name, std::vector<S>&, const char*) {
     S element;
     nested(prefix + name + "[].", element);
@@ -232,6 +237,12 @@ const std::vector<std::string>& template_names() {
   static const std::vector<std::string> names = {"plain",        "v0",       "v0_mmtag", "llava_v0", "v1",
                                                  "vicuna_v1",    "v1_mmtag", "llava_v1", "llama_2",  "llava_llama_2",
                                                  "llava_llama_3"};
+  return names;
+}
+
+const std::vector<std::string>& lora_target_names() {
+  static const std::vector<std::string> names = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                 "gate_proj", "up_proj", "down_proj"};
   return names;
 }
 

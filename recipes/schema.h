@@ -3,7 +3,7 @@
 //
 // describe(visitor, struct) calls, in the order of the reference:
 //   visitor.field(name, member, Field{...})            a scalar or list of scalars
-//   visitor.group(name, member, about)                 a nested struct
+//   visitor.group(name, member, about)                 a nested struct; std::optional: one that may be absent
 //   visitor.list(name, vector, about)                  a list of structs, "stages[]"
 //   visitor.named(name, vector, about)                 a mapping from names to structs, "benches.<name>"
 //   visitor.options(kind, map)                         the rest of a dataset's keys, by dataset_options(kind)
@@ -52,6 +52,8 @@ const std::vector<std::string>& dataset_parts(const std::string& kind);
 const std::vector<std::string>& dataset_splits(const std::string& kind);
 
 const std::vector<std::string>& template_names();
+// The projections of a decoder block, in the order of its tensors.
+const std::vector<std::string>& lora_target_names();
 
 template <class V>
 void describe(V& v, ConnectorRecipe& c) {
@@ -147,6 +149,19 @@ void describe(V& v, ShardingRecipe& s) {
 }
 
 template <class V>
+void describe(V& v, LoraRecipe& l) {
+  v.field("rank", l.rank, Field{.about = "rank of the adapters that learn in place of the language model's own weights", .low = 1, .high = 65536, .required = true});
+  v.field(
+      "alpha", l.alpha,
+      Field{.about = "an adapter's product is multiplied with alpha / rank", .low = 0, .high = 1e9, .above_low = true, .absent = "2 x rank"});
+  v.field("targets", l.targets,
+          Field{.about = "projections of each decoder block that get an adapter",
+                .allowed = lora_target_names(),
+                .absent = "all"});
+  v.field("dropout", l.dropout, Field{.about = "of the adapters' input; only 0 is supported", .low = 0, .high = 1});
+}
+
+template <class V>
 void describe(V& v, CheckpointRecipe& c) {
   v.field("every_steps", c.every_steps,
           Field{.about = "optimizer steps between checkpoints; 0: only at the stage's end",
@@ -168,6 +183,7 @@ void describe(V& v, StageRecipe& s) {
   v.field("init", s.init,
           Field{.about = "weights to start from: base, previous or an earlier stage's name",
                 .absent = "previous (first stage: base)"});
+  v.group("lora", s.lora, "adapters in place of the language model's own weights");
   v.field("template", s.template_name, Field{.about = "how a conversation becomes text", .allowed = template_names()});
   v.list("data", s.data, "what it trains on, shuffled together");
   v.field("max_length", s.max_length,

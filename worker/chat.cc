@@ -28,7 +28,7 @@ class InterruptHandler {
 };
 
 constexpr const char* kHelp =
-    "/image FILE  show a picture with the next question\n"
+    "/image FILE  show one more picture with the next question\n"
     "/reset       forget the conversation\n"
     "/quit        leave; Ctrl-C stops a reply\n";
 
@@ -43,8 +43,7 @@ class Chat {
       err_ << "tephra: " << image.status().message() << std::endl;
       return;
     }
-    next_image_.clear();
-    next_image_.push_back(std::move(*image));
+    next_images_.push_back(std::move(*image));
     err_ << "(" << file << " goes with the next question)" << std::endl;
   }
 
@@ -56,6 +55,7 @@ class Chat {
     } else if (text == "/reset") {
       request_.turns.clear();
       request_.images.clear();
+      next_images_.clear();
       err_ << "(a new conversation)" << std::endl;
     } else if (text.starts_with("/image ")) {
       show(text.substr(7));
@@ -71,8 +71,8 @@ class Chat {
  private:
   void ask(const std::string& question) {
     ChatRequest request = request_;
-    request.turns.push_back({"human", (next_image_.empty() ? "" : "<image>\n") + question});
-    request.images.insert(request.images.end(), next_image_.begin(), next_image_.end());
+    request.turns.push_back({"human", with_tags(question, next_images_.size())});
+    request.images.insert(request.images.end(), next_images_.begin(), next_images_.end());
     request.max_new_tokens = options_.max_new_tokens;
     request.sampling = options_.sampling;
     request.on_text = [&](std::string_view piece) {
@@ -91,7 +91,7 @@ class Chat {
     interrupted = 0;
     request.turns.push_back({"gpt", answer->text});
     request_ = std::move(request);
-    next_image_.clear();
+    next_images_.clear();
   }
 
   const ChatOptions& options_;
@@ -99,7 +99,7 @@ class Chat {
   std::ostream& out_;
   std::ostream& err_;
   ChatRequest request_;  // the conversation so far
-  std::vector<data::Image> next_image_;
+  std::vector<data::Image> next_images_;
 };
 
 }  // namespace
@@ -110,7 +110,7 @@ Status chat(const ChatOptions& options, std::istream& in, std::ostream& out, std
   const InterruptHandler handler;
   Chat session(options, std::move(model), out, err);
   if (options.prompts) err << "Ask, or /help. Ctrl-C stops a reply, and here ends the chat." << std::endl;
-  if (!options.image.empty()) session.show(options.image);
+  for (const std::string& file : options.images) session.show(file);
   for (std::string text;;) {
     if (options.prompts) err << "> " << std::flush;
     if (!std::getline(in, text) || !session.line(text)) break;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <iosfwd>
 #include <string>
+#include <vector>
 
 #include "worker/chat_model.h"
 
@@ -11,15 +12,15 @@ namespace tephra::worker {
 
 struct ChatOptions {
   InferenceModel model;
-  std::string image;  // shown with the first question; "" none
+  std::vector<std::string> images;  // files, shown with the first question
   int64_t max_new_tokens = 512;
   model::Sampling sampling;
   bool prompts = true;  // "> " before a question; off when questions come from a pipe
 };
 
 // Reads questions from `in`, one a line, and writes each reply to `out` as it grows; commands and errors go to `err`.
-//   /image FILE  shows a picture with the next question     /reset  forgets the conversation
-//   /help        lists these                                /quit   ends, as the end of `in` does
+//   /image FILE  shows one more picture with the next question     /reset  forgets the conversation
+//   /help        lists these                                       /quit   ends, as the end of `in` does
 // SIGINT ends the reply that is being written, and with none the chat. The signal is handled while this runs. A question that
 // fails (a picture that does not decode, a context that is full) is reported, and the conversation stays as it was.
 Status chat(const ChatOptions& options, std::istream& in, std::ostream& out, std::ostream& err);

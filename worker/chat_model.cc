@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/memory.h"
 #include "data/template.h"
 #include "data/utf8.h"
 #include "model/spec/model_folder.h"
@@ -24,6 +25,7 @@ Status check_images(const ChatRequest& request) {
 }  // namespace
 
 Result<LoadedModel> load_model(const InferenceModel& from) {
+  keep_freed_memory();
   if (from.threads > 0) at::set_num_threads(from.threads);
   const bool whole = !from.paths.model.empty();
   LoadedModel out;
@@ -38,6 +40,13 @@ Result<LoadedModel> load_model(const InferenceModel& from) {
   TEPHRA_ASSIGN_OR_RETURN(out.preprocess.aspect, data::parse_aspect(from.image_aspect));
   out.template_name = from.template_name;
   return out;
+}
+
+std::string with_tags(const std::string& text, size_t images) {
+  std::string out;
+  if (text.find(data::kImageTag) == std::string::npos)
+    for (size_t i = 0; i < images; ++i) out += std::string(data::kImageTag) + "\n";
+  return out + text;
 }
 
 Result<ChatReply> reply(const LoadedModel& model, const ChatRequest& request) {

@@ -54,6 +54,9 @@ struct LoadedModel {
 // Errors name the file and what to do (model_config.h, model_folder.h, tokenizer.h, preprocess.h).
 Result<LoadedModel> load_model(const InferenceModel& from);
 
+// `text` as a human turn that shows `images` pictures: tags in it stand for them; without any, they go in front.
+std::string with_tags(const std::string& text, size_t images);
+
 // kInvalidArgument: turns that do not alternate, tags without images or the reverse, a sampling value out of range, a
 // prompt that fills the context.
 Result<ChatReply> reply(const LoadedModel& model, const ChatRequest& request);

@@ -7,6 +7,7 @@
 
 #include "eval/run/bench_runner.h"
 #include "model/nn/generate.h"
+#include "model/spec/lora.h"
 #include "worker/stage_model.h"
 
 namespace tephra::worker {
@@ -38,7 +39,11 @@ Status evaluate_bench(const TaskContext& context) {
   TEPHRA_ASSIGN_OR_RETURN(auto tokenizer, data::Tokenizer::load(source.tokenizer_dir));
   TEPHRA_ASSIGN_OR_RETURN(auto preprocess, data::load_preprocess(source.image_dir));
   TEPHRA_ASSIGN_OR_RETURN(preprocess.aspect, data::parse_aspect(context.stage().image_aspect));
-  TEPHRA_ASSIGN_OR_RETURN(auto generator, model::Generator::create(config, *context.checkpoint));
+  std::unique_ptr<TensorSource> merged;
+  if (const auto lora = model::lora_config(context.stage().lora)) {
+    TEPHRA_ASSIGN_OR_RETURN(merged, model::merged_lora(*context.checkpoint, *lora));
+  }
+  TEPHRA_ASSIGN_OR_RETURN(auto generator, model::Generator::create(config, merged ? *merged : *context.checkpoint));
   TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(eval::bench_spec(*bench), dataset->second));
 
   eval::RunOptions options;

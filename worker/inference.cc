@@ -26,7 +26,7 @@ Result<std::string> score(const ScoreOptions& options) {
     model::TokenizedSample sample;
     sample.ids = std::move(encoded.ids);
     sample.labels = std::move(encoded.labels);
-    if (encoded.pixels) sample.images.push_back(encoded.pixels->data());
+    for (const std::vector<float>& image : encoded.pixels) sample.images.push_back(image.data());
     auto scored = m.generator->score({&sample, 1}, options.max_length);
     if (!scored.ok()) return scored.status().with_context("sample '" + encoded.id + "'");
     out.push_back({{"id", encoded.id}, {"loss", scored->front().loss}, {"tokens", scored->front().tokens}});
@@ -37,9 +37,9 @@ Result<std::string> score(const ScoreOptions& options) {
 Result<std::string> generate(const GenerateRequest& request) {
   TEPHRA_ASSIGN_OR_RETURN(const LoadedModel m, load_model(request.model));
   ChatRequest asked;
-  asked.turns = {{"human", (request.image.empty() ? "" : "<image>\n") + request.prompt}};
-  if (!request.image.empty()) {
-    TEPHRA_ASSIGN_OR_RETURN(asked.images.emplace_back(), data::load_image(request.image));
+  asked.turns = {{"human", with_tags(request.prompt, request.images.size())}};
+  for (const std::string& file : request.images) {
+    TEPHRA_ASSIGN_OR_RETURN(asked.images.emplace_back(), data::load_image(file));
   }
   asked.max_new_tokens = request.max_new_tokens;
   asked.sampling = request.sampling;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "worker/chat_model.h"
@@ -19,7 +20,8 @@ Result<std::string> score(const ScoreOptions& options);
 
 struct GenerateRequest {
   InferenceModel model;
-  std::string prompt, image;
+  std::string prompt;               // its <image> tags stand for the images; without any they go in front of it
+  std::vector<std::string> images;  // files
   int64_t max_new_tokens = 128;
   model::Sampling sampling;
   std::vector<std::string> stop;

@@ -81,7 +81,8 @@ int main(int argc, char** argv) {
   auto* generate_verb = app.add_subcommand("generate", "one reply to one prompt");
   add_model(generate_verb, &request.model);
   generate_verb->add_option("--prompt", request.prompt)->required();
-  generate_verb->add_option("--image", request.image, "JPEG or PNG");
+  generate_verb->add_option("--image", request.images,
+                            "JPEG or PNG; may be given several times, for the prompt's <image> in order");
   generate_verb->add_option("--max-new-tokens", request.max_new_tokens);
   generate_verb->add_option("--stop", request.stop, "text that ends the reply; may be given several times");
   add_sampling(generate_verb, &request.sampling);
@@ -89,7 +90,8 @@ int main(int argc, char** argv) {
   tephra::worker::ChatOptions chat;
   auto* chat_verb = app.add_subcommand("chat", "a conversation in the terminal");
   add_model(chat_verb, &chat.model);
-  chat_verb->add_option("--image", chat.image, "JPEG or PNG, shown with the first question");
+  chat_verb->add_option("--image", chat.images,
+                        "JPEG or PNG, shown with the first question; may be given several times");
   chat_verb->add_option("--max-new-tokens", chat.max_new_tokens);
   add_sampling(chat_verb, &chat.sampling);
 

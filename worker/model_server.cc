@@ -5,10 +5,10 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <mutex>
 
 #include "base/env.h"
 #include "base/random.h"
+#include "base/threads.h"
 #include "cluster/http/http_server.h"
 #include "cluster/http/http_text.h"
 #include "data/utf8.h"
@@ -17,6 +17,7 @@
 namespace tephra::worker {
 namespace {
 
+using cluster::HttpReply;
 using cluster::HttpRequest;
 using cluster::HttpResponse;
 using cluster::HttpStream;
@@ -60,6 +61,7 @@ class Server final : public ModelServer {
   void stop() override {
     stopping_ = true;
     if (server_) server_->stop();
+    model_thread_.stop();
   }
 
  private:
@@ -69,7 +71,7 @@ class Server final : public ModelServer {
   }
 
   HttpResponse handle(const HttpRequest& request) {
-    if (request.path == "/healthz") return {200, "text/plain", "ok\n", {}, {}};
+    if (request.path == "/healthz") return {200, "text/plain", "ok\n", {}, {}, {}};
     if (options_.api_key.empty() && !cluster::is_local_name(request))
       return answer(error_json("permission_error",
                                "this server has no key, so it answers only requests that are addressed to localhost"),
@@ -94,28 +96,47 @@ class Server final : public ModelServer {
                       {{{"id", name_}, {"object", "model"}, {"created", started_}, {"owned_by", "tephra"}}})}});
   }
 
+  // The replies are made on the model's own thread, in the order in which they were asked for.
   HttpResponse complete(const HttpRequest& request) {
     auto parsed = parse_completion(request.body, options_.default_max_tokens);
     if (!parsed.ok()) return failure(parsed.status());
-    const CompletionIdentity identity = next_identity();
-    if (!parsed->stream) {
-      auto made = reply_to(parsed->chat, [this](std::string_view) { return !stopping_.load(); });
-      return made.ok() ? answer(completion_json(identity, *made)) : failure(made.status());
-    }
     HttpResponse response;
+    const auto asked = std::make_shared<CompletionRequest>(std::move(*parsed));
+    const CompletionIdentity identity = next_identity();
+    if (!asked->stream) {
+      response.later = [this, asked, identity](std::shared_ptr<HttpReply> out) {
+        queue(*out, [this, asked, identity, out](const std::atomic<bool>& gone) {
+          auto made = reply_to(*asked, [&](std::string_view) { return !gone && !stopping_; });
+          out->send(made.ok() ? answer(completion_json(identity, *made)) : failure(made.status()));
+        });
+      };
+      return response;
+    }
     response.content_type = "text/event-stream";
     response.headers["Cache-Control"] = "no-cache";
-    response.stream = [this, asked = std::move(*parsed), identity](std::shared_ptr<HttpStream> out) {
-      write_stream(asked, identity, *out);
-      out->close();
+    response.stream = [this, asked, identity](std::shared_ptr<HttpStream> out) {
+      queue(*out, [this, asked, identity, out](const std::atomic<bool>&) {
+        write_stream(*asked, identity, *out);
+        out->close();
+      });
     };
     return response;
+  }
+
+  // Runs work(gone) in its turn, unless the client has gone by then.
+  template <typename Client, typename Work>
+  void queue(Client& client, Work work) {
+    const auto gone = std::make_shared<std::atomic<bool>>(false);
+    client.on_closed([gone] { *gone = true; });
+    model_thread_.post([this, gone, work = std::move(work)] {
+      if (!*gone && !stopping_) work(*gone);
+    });
   }
 
   void write_stream(const CompletionRequest& asked, const CompletionIdentity& identity, HttpStream& out) {
     out.write(server_sent(first_chunk(identity)));
     bool begun = false;  // white space in front of the reply is no part of it
-    auto made = reply_to(asked.chat, [&](std::string_view piece) {
+    auto made = reply_to(asked, [&](std::string_view piece) {
       if (!begun) piece = data::strip_left(piece);
       if (piece.empty()) return !stopping_.load();
       begun = true;
@@ -130,9 +151,9 @@ class Server final : public ModelServer {
     out.write("data: [DONE]\n\n");
   }
 
-  Result<ChatReply> reply_to(ChatRequest request, std::function<bool(std::string_view)> on_text) {
+  Result<ChatReply> reply_to(const CompletionRequest& asked, std::function<bool(std::string_view)> on_text) {
+    ChatRequest request = asked.chat;
     request.on_text = std::move(on_text);
-    const std::lock_guard lock(one_at_a_time_);
     return reply(model_, request);
   }
 
@@ -147,10 +168,10 @@ class Server final : public ModelServer {
   LoadedModel model_;
   const int64_t started_;
   std::string name_;
-  std::mutex one_at_a_time_;  // of the model
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> count_{0};
-  std::unique_ptr<cluster::HttpServer> server_;  // last: its threads use all else
+  BlockingPool model_thread_{1};
+  std::unique_ptr<cluster::HttpServer> server_;  // its threads use all else
 };
 
 }  // namespace

@@ -24,7 +24,8 @@ struct ModelServerOptions {
 
 class ModelServer {
  public:
-  // Loads the model, then listens. Requests are answered one after another. kUnavailable: the port is in use.
+  // Loads the model, then listens. Replies are made one after another in the order of the requests; a
+  // client that leaves ends its own. kUnavailable: the port is in use.
   // kInvalidArgument: an address that others can reach, without a key.
   static Result<std::unique_ptr<ModelServer>> start(const ModelServerOptions& options);
   virtual ~ModelServer() = default;  // stop()

@@ -29,7 +29,7 @@ class Conversations : public SampleSource {
     sample.ids = std::move(encoded.ids);
     sample.labels = std::move(encoded.labels);
     sample.id = std::move(encoded.id);
-    if (encoded.pixels) sample.pixels = std::move(*encoded.pixels);
+    sample.pixels = std::move(encoded.pixels);
     return sample;
   }
 
@@ -52,16 +52,17 @@ class CaptionedPictures : public SampleSource {
 
   Result<TrainingSample> get(int64_t index) const override {
     const data::Sample& from = samples_[index];
-    if (from.image.empty() || from.turns.empty())
-      return Status(Code::kInvalidArgument,
-                    "sample '" + from.id + "' has no picture or no caption; contrastive training needs both");
+    if (from.images.size() != 1 || from.turns.empty())
+      return Status(Code::kInvalidArgument, "sample '" + from.id + "' has " + std::to_string(from.images.size()) +
+                                                " pictures and " + std::to_string(from.turns.size()) +
+                                                " turns; contrastive training needs one picture and its caption");
     TrainingSample sample;
     sample.id = from.id;
     sample.ids = tokenizer_->encode_with_bos(from.turns.back().value);
     sample.ids.push_back(tokenizer_->eos_id());
-    auto image = data::load_image(images_ + "/" + from.image);
+    auto image = data::load_image(images_ + "/" + from.images.front());
     if (!image.ok()) return image.status().with_context("sample '" + from.id + "'");
-    sample.pixels = data::preprocess(*image, preprocess_);
+    sample.pixels = {data::preprocess(*image, preprocess_)};
     return sample;
   }
 

@@ -16,7 +16,7 @@ namespace tephra::worker {
 struct TrainingSample {
   std::vector<int32_t> ids;
   std::vector<int32_t> labels;
-  std::vector<float> pixels;  // 3 * S * S, or empty
+  std::vector<std::vector<float>> pixels;  // 3 * S * S for each image
   std::string id;
   uint64_t position = 0;
 };

@@ -14,7 +14,7 @@ model::TokenizedSample view(const TrainingSample& sample) {
   out.ids = sample.ids;
   out.labels = sample.labels;
   out.position = sample.position;
-  if (!sample.pixels.empty()) out.images.push_back(sample.pixels.data());
+  for (const std::vector<float>& image : sample.pixels) out.images.push_back(image.data());
   return out;
 }
 
@@ -37,8 +37,9 @@ Result<StageModel> build_llava(const TaskContext& context) {
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(source.paths, source.parts));
   const recipes::StageRecipe& stage = context.stage();
   StageModel m;
-  m.units = model::make_units(config, groups(stage));
-  m.modules = model::make_modules(config);
+  const auto lora = model::lora_config(stage.lora);
+  m.units = model::make_units(config, groups(stage), lora);
+  m.modules = model::make_modules(config, lora);
   TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(source.tokenizer_dir));
   TEPHRA_ASSIGN_OR_RETURN(m.preprocess, data::load_preprocess(source.image_dir));
   TEPHRA_ASSIGN_OR_RETURN(m.preprocess.aspect, data::parse_aspect(stage.image_aspect));
@@ -54,8 +55,9 @@ Result<StageModel> build_language_model(const TaskContext& context) {
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_llama_config(dir));
   const recipes::StageRecipe& stage = context.stage();
   StageModel m;
-  m.units = model::make_lm_units(config, groups(stage));
-  m.modules = model::make_lm_modules(config);
+  const auto lora = model::lora_config(stage.lora);
+  m.units = model::make_lm_units(config, groups(stage), lora);
+  m.modules = model::make_lm_modules(config, lora);
   TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(dir));
   m.make_batch = [config, max_length = stage.max_length](const std::vector<TrainingSample>& samples) {
     auto tokenized = views(samples);
@@ -75,7 +77,7 @@ Result<StageModel> build_clip(const TaskContext& context) {
   m.make_batch = [config](const std::vector<TrainingSample>& samples) {
     std::vector<model::ClipSample> pairs;
     for (const TrainingSample& s : samples) {
-      pairs.push_back({s.ids, s.pixels.data(), s.position});
+      pairs.push_back({s.ids, s.pixels.front().data(), s.position});
       // The text tower's own marks: it is read out at the end mark, which need not be the language model's.
       pairs.back().ids.front() = static_cast<int32_t>(config.text.bos_token_id);
       pairs.back().ids.back() = static_cast<int32_t>(config.text.eos_token_id);

@@ -90,7 +90,7 @@ class StageTrainer {
     adam.clip_norm = stage_.optimizer.clip_norm;
     if (context_.checkpoint) {
       auto problems = model::check_against_units(*context_.checkpoint, model_.units,
-                                                 context_.checkpoint->manifest().name(), {"connector"});
+                                                 context_.checkpoint->manifest().name(), {"connector", "lora"});
       if (!problems.empty()) return {Code::kMismatch, RetryClass::kPermanent, to_string(problems)};
     }
     std::vector<Shape> shapes;

@@ -39,6 +39,35 @@ struct Shared {
 
 class Connection;
 
+// Tells once that a client has gone.
+class Ending {
+ public:
+  void on_end(std::function<void()> callback) {
+    {
+      std::lock_guard lock(mutex_);
+      if (!ended_) {
+        callback_ = std::move(callback);
+        return;
+      }
+    }
+    callback();
+  }
+  void end() {
+    std::function<void()> callback;
+    {
+      std::lock_guard lock(mutex_);
+      ended_ = true;
+      callback = std::exchange(callback_, nullptr);
+    }
+    if (callback) callback();
+  }
+
+ private:
+  std::mutex mutex_;
+  bool ended_ = false;
+  std::function<void()> callback_;
+};
+
 // The stream of one response. `connection_` is touched on the io thread only.
 class Stream final : public HttpStream, public std::enable_shared_from_this<Stream> {
  public:
@@ -46,7 +75,7 @@ class Stream final : public HttpStream, public std::enable_shared_from_this<Stre
       : shared_(shared), timer_(shared.io), connection_(std::move(connection)) {}
   bool write(const std::string& bytes) override;
   void close() override;
-  void on_closed(std::function<void()> callback) override;
+  void on_closed(std::function<void()> callback) override { ending_.on_end(std::move(callback)); }
   void repeat(std::chrono::milliseconds interval, std::function<bool()> work) override;
 
   // From the connection, on the io thread.
@@ -65,7 +94,22 @@ class Stream final : public HttpStream, public std::enable_shared_from_this<Stre
   bool closing_ = false;
   bool ended_ = false;
   bool overflowed_ = false;
-  std::function<void()> callback_;
+  Ending ending_;
+};
+
+// A response that is made later. `connection_` is touched on the io thread only.
+class Reply final : public HttpReply, public std::enable_shared_from_this<Reply> {
+ public:
+  Reply(Shared& shared, std::shared_ptr<Connection> connection) : shared_(shared), connection_(std::move(connection)) {}
+  void send(HttpResponse response) override;
+  void on_closed(std::function<void()> callback) override { ending_.on_end(std::move(callback)); }
+
+  void ended();  // from the connection, on the io thread
+
+ private:
+  Shared& shared_;
+  std::shared_ptr<Connection> connection_;
+  Ending ending_;
 };
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -78,11 +122,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void read();
   void pump();  // more may be waiting in the response's stream
   void drop();
+  void reply(HttpResponse response);  // what was to be made later
 
  private:
   void received(error_code error);
   void reject(unsigned status, const std::string& message);
   void answer(HttpResponse response);
+  void answer_later(std::function<void(std::shared_ptr<HttpReply>)> make);
   void start_stream(HttpResponse response);
   void watch();
   void end_stream();
@@ -95,6 +141,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::optional<http::response<http::empty_body>> head_;
   std::optional<http::response_serializer<http::empty_body>> head_writer_;
   std::shared_ptr<Stream> out_;
+  std::shared_ptr<Reply> awaited_;
   std::string chunk_;
   bool keep_alive_ = false;
   bool writing_ = false;
@@ -133,17 +180,6 @@ void Stream::close() {
   });
 }
 
-void Stream::on_closed(std::function<void()> callback) {
-  {
-    std::lock_guard lock(mutex_);
-    if (!ended_) {
-      callback_ = std::move(callback);
-      return;
-    }
-  }
-  callback();
-}
-
 void Stream::repeat(std::chrono::milliseconds interval, std::function<bool()> work) {
   auto self = shared_from_this();
   asio::post(shared_.io, [self, interval, work = std::move(work)]() mutable { self->tick(interval, std::move(work)); });
@@ -166,13 +202,11 @@ void Stream::tick(std::chrono::milliseconds interval, std::function<bool()> work
 void Stream::ended() {
   connection_ = nullptr;
   timer_.cancel();
-  std::function<void()> callback;
   {
     std::lock_guard lock(mutex_);
     ended_ = true;
-    callback = std::exchange(callback_, nullptr);
   }
-  if (callback) callback();
+  ending_.end();
 }
 
 std::string Stream::take() {
@@ -183,6 +217,19 @@ std::string Stream::take() {
 bool Stream::closing() {
   std::lock_guard lock(mutex_);
   return closing_;
+}
+
+void Reply::send(HttpResponse response) {
+  auto self = shared_from_this();
+  asio::post(shared_.io, [self, response = std::move(response)]() mutable {
+    const auto connection = std::exchange(self->connection_, nullptr);
+    if (connection != nullptr) connection->reply(std::move(response));
+  });
+}
+
+void Reply::ended() {
+  connection_ = nullptr;
+  ending_.end();
 }
 
 void Connection::read() {
@@ -231,6 +278,7 @@ void Connection::reject(unsigned status, const std::string& message) {
 }
 
 void Connection::answer(HttpResponse response) {
+  if (response.later) return answer_later(std::move(response.later));
   if (response.stream) return start_stream(std::move(response));
   response_ = {};
   response_.version(11);
@@ -248,6 +296,23 @@ void Connection::answer(HttpResponse response) {
     if (error || !self->keep_alive_) return self->drop();
     self->read();
   });
+}
+
+void Connection::answer_later(std::function<void(std::shared_ptr<HttpReply>)> make) {
+  awaited_ = std::make_shared<Reply>(shared_, shared_from_this());
+  // A client that goes away makes the socket readable with nothing to read; what it sends ahead of the answer stays where it is.
+  auto self = shared_from_this();
+  stream_.socket().async_wait(tcp::socket::wait_read, [self, waiting = awaited_](error_code error) {
+    if (error || self->awaited_ != waiting) return;
+    if (self->stream_.socket().available(error) == 0 || error) self->drop();
+  });
+  shared_.pool->post([make = std::move(make), reply = awaited_] { make(reply); });
+}
+
+void Connection::reply(HttpResponse response) {
+  awaited_ = nullptr;
+  stream_.socket().cancel();
+  answer(std::move(response));
 }
 
 void Connection::start_stream(HttpResponse response) {
@@ -311,6 +376,7 @@ void Connection::drop() {
   stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
   stream_.close();
   if (const auto out = std::exchange(out_, nullptr)) out->ended();
+  if (const auto awaited = std::exchange(awaited_, nullptr)) awaited->ended();
 }
 
 class Server final : public HttpServer {

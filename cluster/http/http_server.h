@@ -39,6 +39,15 @@ class HttpStream {
   virtual void repeat(std::chrono::milliseconds interval, std::function<bool()> work) = 0;
 };
 
+// Where a response goes that is made later. Any thread. Copies share it.
+class HttpReply {
+ public:
+  virtual ~HttpReply() = default;
+  virtual void send(struct HttpResponse response) = 0;  // once; not one that is made later itself
+  // As HttpStream's.
+  virtual void on_closed(std::function<void()> callback) = 0;
+};
+
 struct HttpResponse {
   int status = 200;
   std::string content_type = "application/json";
@@ -46,6 +55,8 @@ struct HttpResponse {
   std::map<std::string, std::string> headers;
   // When set, `body` is sent first, then what the function writes, chunked, until close(). Called on a handler thread.
   std::function<void(std::shared_ptr<HttpStream>)> stream;
+  // When set, all else is unused: called on a handler thread, and the client waits for what is sent then.
+  std::function<void(std::shared_ptr<HttpReply>)> later;
 };
 
 using HttpHandler = std::function<HttpResponse(const HttpRequest&)>;

@@ -41,6 +41,15 @@ Result<QuestionSet> scienceqa_questions(const BenchSpec& spec, const data::Prepa
   return set;
 }
 
+// Full path of the picture that a sample is about; "" for none.
+Result<std::string> picture_of(const data::Sample& sample, const data::DatasetPart& part) {
+  if (sample.images.empty()) return std::string();
+  if (sample.images.size() == 1) return part.images + "/" + sample.images.front();
+  return Status(Code::kUnsupported, part.conversations + ": sample '" + sample.id + "' has " +
+                                        std::to_string(sample.images.size()) +
+                                        " pictures, and a benchmark asks about one at most; leave the sample out");
+}
+
 // Every assistant turn of a held-out conversation is a question; what was said before it, in the reference's words, is the context.
 Result<QuestionSet> instruct_questions(const BenchSpec& spec, const data::PreparedDataset& dataset) {
   TEPHRA_ASSIGN_OR_RETURN(auto part, dataset.part(spec.part));
@@ -52,7 +61,7 @@ Result<QuestionSet> instruct_questions(const BenchSpec& spec, const data::Prepar
       Question q;
       q.id = sample.id + "." + std::to_string(t / 2);
       q.turns.assign(sample.turns.begin(), sample.turns.begin() + static_cast<ptrdiff_t>(t));
-      if (!sample.image.empty()) q.image = part.images + "/" + sample.image;
+      TEPHRA_ASSIGN_OR_RETURN(q.image, picture_of(sample, part));
       q.reference = sample.turns[t].value;
       q.category = sample.id.substr(0, sample.id.find_first_of("-_0123456789"));
       set.questions.push_back(std::move(q));
@@ -80,7 +89,7 @@ Result<QuestionSet> vqa_questions(const data::PreparedDataset& dataset, const st
     Question q;
     q.id = sample.id;
     q.turns = {sample.turns[0]};
-    if (!sample.image.empty()) q.image = part.images + "/" + sample.image;
+    TEPHRA_ASSIGN_OR_RETURN(q.image, picture_of(sample, part));
     q.reference = sample.turns[1].value;
     q.category = vqa_category(question_text(q));
     set.questions.push_back(std::move(q));

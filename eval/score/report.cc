@@ -154,11 +154,9 @@ Json pairs_json(const KeyValues& pairs) {
 }
 
 std::string render_json(const ReportInput& input, const ReportView& view) {
-  Json out = {{"title", input.title},
-              {"job", input.job},
-              {"created", input.created},
-              {"summary", view.summary},
-              {"warnings", view.warnings}};
+  Json out = {{"title", input.title},     {"job", input.job},
+              {"created", input.created}, {"ended_early", input.ended_early},
+              {"summary", view.summary},  {"warnings", view.warnings}};
   out["tables"] = {table_json(view.headline), table_json(view.stages)};
   out["findings"] = Json::object();
   for (const auto& bench : view.benches) {

@@ -49,7 +49,8 @@ using KeyValues = std::vector<std::pair<std::string, std::string>>;
 struct ReportInput {
   std::string title;
   std::string job;
-  std::string created;  // ISO 8601, given by the caller (the report reads no clock)
+  std::string created;      // ISO 8601, given by the caller (the report reads no clock)
+  std::string ended_early;  // "failed: why", "cancelled: why"; empty: the job did all that its recipe says
   std::vector<StageReport> stages;
   std::string recipe;     // text as resolved
   KeyValues lineage;      // checkpoint -> parent, hashes

@@ -426,6 +426,8 @@ ReportView make_report_view(const ReportInput& input) {
   const auto benches = bench_rows(input.stages);
   ReportView view;
   view.summary = summary_of(input, benches);
+  if (!input.ended_early.empty())
+    view.warnings.push_back("The job did not finish; this is what it had done. It " + input.ended_early);
   view.headline = headline_table(input, benches);
   view.ranges = range_pictures(input, benches);
   view.stages = stage_table(input);

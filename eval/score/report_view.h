@@ -74,7 +74,7 @@ struct ReportView {
   std::vector<ReportRanges> ranges;
   ReportTable stages;
   std::vector<ReportBench> benches;
-  std::vector<std::string> warnings;  // results that should not be compared
+  std::vector<std::string> warnings;  // a job that ended early; results that should not be compared
 };
 
 // Reads the examples' pictures; otherwise pure.

@@ -47,7 +47,8 @@ Status check_sample(size_t index, const TokenizedSample& s, const Limits& limits
     return bad(index, s, "it has an <image>, and the model has no vision tower");
   for (size_t i = 0; i < s.ids.size(); ++i) {
     const bool id_ok = s.ids[i] == kImageToken || (s.ids[i] >= 0 && s.ids[i] < limits.vocab_size);
-    const bool label_ok = s.labels[i] == kIgnoreLabel || (s.labels[i] >= 0 && s.labels[i] < limits.vocab_size);
+    const bool label_ok =
+        s.labels[i] == kIgnoreLabel || s.ids[i] == kImageToken || (s.labels[i] >= 0 && s.labels[i] < limits.vocab_size);
     if (!id_ok || !label_ok)
       return bad(index, s,
                  "token id " + std::to_string(id_ok ? s.labels[i] : s.ids[i]) +

@@ -9,6 +9,7 @@
 
 #include "model/nn/connector.h"
 #include "model/nn/llama.h"
+#include "model/nn/thin_decode.h"
 #include "model/spec/model_folder.h"
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
@@ -35,12 +36,10 @@ auto guarded(const char* what, F f) -> decltype(f()) {
   }
 }
 
-using UnitTensors = std::vector<at::Tensor>;
-
 struct Weights {
   std::vector<UnitTensors> vision;  // embed, then the blocks
-  UnitTensors connector, embed, head;
-  std::vector<UnitTensors> blocks;
+  UnitTensors connector;
+  LlamaWeights llm;
 };
 
 Result<UnitTensors> load_unit(const sharding::UnitSpec& unit, const TensorSource& source, at::ScalarType type) {
@@ -72,11 +71,11 @@ Result<Weights> load_weights(const std::vector<sharding::UnitSpec>& units, const
     else if (unit.group == "connector")
       weights.connector = std::move(tensors);
     else if (unit.name == "llm.embed")
-      weights.embed = std::move(tensors);
+      weights.llm.embed = std::move(tensors);
     else if (unit.name == "llm.head")
-      weights.head = std::move(tensors);
+      weights.llm.head = std::move(tensors);
     else
-      weights.blocks.push_back(std::move(tensors));
+      weights.llm.blocks.push_back(std::move(tensors));
   }
   return weights;
 }
@@ -104,8 +103,9 @@ class FullModel : public Generator {
   at::Tensor image_tokens_once(std::span<const TokenizedSample> samples, LlavaBatch& batch) const;
   Status decode(std::span<const Prompt> prompts, const LlavaBatch& batch, const at::Tensor& h_BTD,
                 const GenerateOptions& options, std::vector<Generation>& out) const;
-  at::Tensor prefill(const LlavaBatch& batch, at::Tensor h_BTD, std::vector<LayerCache>& caches) const;
-  at::Tensor decode_step(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions, int64_t capacity,
+  at::Tensor prefill(const LlavaBatch& batch, at::Tensor h_BTD, const Rotary& tables,
+                     std::vector<LayerCache>& caches) const;
+  at::Tensor decode_step(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions, const Rotary& tables,
                          std::vector<LayerCache>& caches) const;
 
   ModelConfig config_;
@@ -122,7 +122,7 @@ at::Tensor FullModel::vision_features(const at::Tensor& pixels_ICHW) const {
 }
 
 at::Tensor FullModel::embed(const LlavaBatch& batch, const at::Tensor& image_tokens) const {
-  at::Tensor h = at::embedding(weights_.embed[0], batch.ids_BT);
+  at::Tensor h = at::embedding(weights_.llm.embed[0], batch.ids_BT);
   if (!image_tokens.defined()) return h;
   const int64_t width = h.size(-1);
   at::Tensor rows = image_tokens.reshape({-1, width}).index_select(0, batch.image_sources);
@@ -142,7 +142,7 @@ at::Tensor FullModel::embed(const LlavaBatch& batch, Trace* trace) const {
 
 at::Tensor FullModel::run_blocks(at::Tensor h_BTD) const {
   Rotary tables = rotary(at::arange(h_BTD.size(1), at::kLong));
-  for (const UnitTensors& p : weights_.blocks) h_BTD = llama_block(p, h_BTD, tables, config_.text);
+  for (const UnitTensors& p : weights_.llm.blocks) h_BTD = llama_block(p, h_BTD, tables, config_.text);
   return h_BTD;
 }
 
@@ -151,7 +151,7 @@ Result<std::vector<SampleScore>> FullModel::score(std::span<const TokenizedSampl
     c10::InferenceMode inference;
     TEPHRA_ASSIGN_OR_RETURN(LlavaBatch batch, batch_of(samples, max_length));
     at::Tensor losses =
-        llama_losses(weights_.head, run_blocks(embed(batch)), batch.target_rows, batch.targets, config_.text);
+        llama_losses(weights_.llm.head, run_blocks(embed(batch)), batch.target_rows, batch.targets, config_.text);
     std::vector<SampleScore> out(samples.size());
     const float* loss = losses.const_data_ptr<float>();
     const int64_t* sample = batch.target_sample.const_data_ptr<int64_t>();
@@ -171,7 +171,7 @@ Result<Generator::Trace> FullModel::trace(const TokenizedSample& sample) {
     TEPHRA_ASSIGN_OR_RETURN(LlavaBatch batch, batch_of({&sample, 1}, config_.text.max_position_embeddings));
     Trace out;
     at::Tensor h = run_blocks(embed(batch, &out));
-    out.logits = llama_logits(weights_.head, h.squeeze(0), config_.text).to(at::kFloat);
+    out.logits = llama_logits(weights_.llm.head, h.squeeze(0), config_.text).to(at::kFloat);
     return out;
   });
 }
@@ -201,23 +201,27 @@ at::Tensor FullModel::image_tokens_once(std::span<const TokenizedSample> samples
 }
 
 // Fills the caches with the prompts and returns the logits after each row's last token: [B, V] float32.
-at::Tensor FullModel::prefill(const LlavaBatch& batch, at::Tensor h_BTD, std::vector<LayerCache>& caches) const {
+at::Tensor FullModel::prefill(const LlavaBatch& batch, at::Tensor h_BTD, const Rotary& tables,
+                              std::vector<LayerCache>& caches) const {
   const int64_t rows = h_BTD.size(0), length = h_BTD.size(1);
-  Rotary tables = rotary(at::arange(length, at::kLong));
+  const Rotary first = {tables.cos.narrow(0, 0, length), tables.sin.narrow(0, 0, length)};
   for (size_t i = 0; i < caches.size(); ++i)
-    h_BTD = llama_block_prefill(weights_.blocks[i], h_BTD, tables, config_.text, caches[i]);
+    h_BTD = llama_block_prefill(weights_.llm.blocks[i], h_BTD, first, config_.text, caches[i]);
   at::Tensor last = at::empty({rows}, at::kLong);
   for (int64_t r = 0; r < rows; ++r)
     last.mutable_data_ptr<int64_t>()[r] = r * length + batch.lengths[static_cast<size_t>(r)] - 1;
   at::Tensor x = h_BTD.reshape({rows * length, -1}).index_select(0, last);
-  return llama_logits(weights_.head, x, config_.text).to(at::kFloat).contiguous();
+  return llama_logits(weights_.llm.head, x, config_.text).to(at::kFloat).contiguous();
 }
 
 // One token a row, at the row's own position, which is also its place in the cache: what right padding left there is
 // overwritten before it becomes visible.
 at::Tensor FullModel::decode_step(const std::vector<int64_t>& ids, const std::vector<int64_t>& positions,
-                                  int64_t capacity, std::vector<LayerCache>& caches) const {
+                                  const Rotary& tables, std::vector<LayerCache>& caches) const {
   const int64_t rows = static_cast<int64_t>(ids.size()), groups = config_.text.num_kv_heads;
+  if (fits_thin_decode(weights_.llm, config_.text, rows))
+    return thin_decode(weights_.llm, config_.text, tables, ids, positions, caches);
+  const int64_t capacity = tables.cos.size(0);
   at::Tensor id = at::empty({rows, 1}, at::kLong), position = at::empty({rows, 1, 1}, at::kLong),
              slots = at::empty({rows * groups}, at::kLong);
   std::copy(ids.begin(), ids.end(), id.mutable_data_ptr<int64_t>());
@@ -228,11 +232,14 @@ at::Tensor FullModel::decode_step(const std::vector<int64_t>& ids, const std::ve
           (r * groups + g) * capacity + positions[static_cast<size_t>(r)];
   const int64_t used = *std::max_element(positions.begin(), positions.end()) + 1;
   at::Tensor visible = at::arange(used, at::kLong).view({1, 1, 1, used}).le(position.unsqueeze(-1));
-  Rotary tables = rotary(position);  // [B, 1, 1, H]
-  at::Tensor h = at::embedding(weights_.embed[0], id);
+  const auto own = [&](const at::Tensor& table) {
+    return table.index_select(0, position.flatten()).view({rows, 1, 1, -1});
+  };
+  const Rotary rotary = {own(tables.cos), own(tables.sin)};
+  at::Tensor h = at::embedding(weights_.llm.embed[0], id);
   for (size_t i = 0; i < caches.size(); ++i)
-    h = llama_block_decode(weights_.blocks[i], h, tables, config_.text, caches[i], slots, visible, used);
-  return llama_logits(weights_.head, h.squeeze(1), config_.text).to(at::kFloat).contiguous();
+    h = llama_block_decode(weights_.llm.blocks[i], h, rotary, config_.text, caches[i], slots, visible, used);
+  return llama_logits(weights_.llm.head, h.squeeze(1), config_.text).to(at::kFloat).contiguous();
 }
 
 Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batch, const at::Tensor& h_BTD,
@@ -240,12 +247,13 @@ Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batc
   const int64_t rows = h_BTD.size(0), limit = config_.text.max_position_embeddings, vocab = config_.text.vocab_size;
   const int64_t capacity = std::min(limit, h_BTD.size(1) + options.max_new_tokens);
   std::vector<LayerCache> caches;
-  for (size_t i = 0; i < weights_.blocks.size(); ++i) {
+  for (size_t i = 0; i < weights_.llm.blocks.size(); ++i) {
     const std::vector<int64_t> shape = {rows, config_.text.num_kv_heads, capacity, config_.text.head_dim};
     // Zeros: masked places are multiplied by a weight of zero, and whatever the allocator left there might be NaN.
     caches.push_back({at::zeros(shape, h_BTD.options()), at::zeros(shape, h_BTD.options())});
   }
-  at::Tensor logits = prefill(batch, h_BTD, caches);
+  const Rotary tables = rotary(at::arange(capacity, at::kLong));
+  at::Tensor logits = prefill(batch, h_BTD, tables, caches);
   std::vector<int64_t> ids(static_cast<size_t>(rows), 0), positions = batch.lengths;  // of each row's next token
   std::vector<bool> done(static_cast<size_t>(rows), false);
   std::vector<std::vector<int32_t>> seen;
@@ -269,7 +277,7 @@ Status FullModel::decode(std::span<const Prompt> prompts, const LlavaBatch& batc
     if (all_done || step + 1 == options.max_new_tokens) break;
     // Finished rows keep their last place and run along; their logits are not looked at.
     for (size_t r = 0; r < prompts.size(); ++r) positions[r] = std::min(positions[r], capacity - 1);
-    logits = decode_step(ids, positions, capacity, caches);
+    logits = decode_step(ids, positions, tables, caches);
     for (size_t r = 0; r < prompts.size(); ++r)
       if (!done[r]) ++positions[r];
   }

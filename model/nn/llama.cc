@@ -4,7 +4,6 @@
 #include <numbers>
 
 #include "model/nn/thin_linear.h"
-#include "model/spec/units.h"
 #include "sharding/exec/aten.h"
 
 namespace tephra::model {
@@ -26,11 +25,25 @@ struct Qkv {
   at::Tensor q_BNTH, k_BGTH, v_BGTH;
 };
 
-Qkv project(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& c) {
+// A block's projections with their adapters.
+struct Projections {
+  Parameters p;
+  const Adapters& adapters;
+
+  at::Tensor operator()(LlamaBlockTensor place, const at::Tensor& x) const {
+    at::Tensor y = thin_linear(x, p[place]);
+    const auto& [a, b] = adapters.at[place];
+    return a.defined() ? y + thin_linear(thin_linear(x, a) * adapters.scale, b) : y;
+  }
+};
+
+Qkv project(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& c,
+            const Adapters& adapters = {}) {
+  const Projections linear{p, adapters};
   at::Tensor x = rms_norm(h_BTD, p[kInputNorm], c.rms_norm_eps);
-  return {rotate(split_heads(thin_linear(x, p[kQ]), c.num_heads, c.head_dim), rotary),
-          rotate(split_heads(thin_linear(x, p[kK]), c.num_kv_heads, c.head_dim), rotary),
-          split_heads(thin_linear(x, p[kV]), c.num_kv_heads, c.head_dim)};
+  return {rotate(split_heads(linear(kQ, x), c.num_heads, c.head_dim), rotary),
+          rotate(split_heads(linear(kK, x), c.num_kv_heads, c.head_dim), rotary),
+          split_heads(linear(kV, x), c.num_kv_heads, c.head_dim)};
 }
 
 // Each key-value head serves N / G query heads that follow one another.
@@ -48,10 +61,12 @@ at::Tensor attend_causal(const Qkv& qkv, const LlamaConfig& c) {
 }
 
 // Output projection with the residual, then the MLP (SwiGLU, Shazeer 2020) with its own.
-at::Tensor finish_block(Parameters p, const at::Tensor& h_BTD, const at::Tensor& attended_BTD, const LlamaConfig& c) {
-  at::Tensor h = h_BTD + thin_linear(attended_BTD, p[kO]);
+at::Tensor finish_block(Parameters p, const at::Tensor& h_BTD, const at::Tensor& attended_BTD, const LlamaConfig& c,
+                        const Adapters& adapters = {}) {
+  const Projections linear{p, adapters};
+  at::Tensor h = h_BTD + linear(kO, attended_BTD);
   at::Tensor x = rms_norm(h, p[kPostNorm], c.rms_norm_eps);
-  return h + thin_linear(at::silu(thin_linear(x, p[kGate])) * thin_linear(x, p[kUp]), p[kDown]);
+  return h + linear(kDown, at::silu(linear(kGate, x)) * linear(kUp, x));
 }
 
 at::Tensor join_heads(const at::Tensor& x_BNTH) {
@@ -90,8 +105,10 @@ Rotary rotary_tables(const at::Tensor& positions, const LlamaConfig& config) {
   return {angles.cos(), angles.sin()};
 }
 
-at::Tensor llama_block(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& config) {
-  return finish_block(p, h_BTD, join_heads(attend_causal(project(p, h_BTD, rotary, config), config)), config);
+at::Tensor llama_block(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& config,
+                       const Adapters& adapters) {
+  const at::Tensor attended = join_heads(attend_causal(project(p, h_BTD, rotary, config, adapters), config));
+  return finish_block(p, h_BTD, attended, config, adapters);
 }
 
 at::Tensor llama_block_prefill(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& config,

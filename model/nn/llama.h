@@ -3,7 +3,10 @@
 // unit's tensors.
 #pragma once
 
+#include <array>
+
 #include "model/nn/clip.h"
+#include "model/spec/units.h"
 
 namespace tephra::model {
 
@@ -17,8 +20,19 @@ struct Rotary {
 };
 Rotary rotary_tables(const at::Tensor& positions, const LlamaConfig& config);
 
+// Low-rank adapters of a block (Hu et al. 2021), R their rank: the projection at place i of LlamaBlockTensor gives
+// W x + scale * B (A x). Undefined where there is none.
+struct Adapters {
+  struct Pair {
+    at::Tensor a_RI, b_OR;
+  };
+  std::array<Pair, kDown + 1> at{};
+  double scale = 0;
+};
+
 // Causal over rows that all start at position 0; right padding is harmless. rotary: of positions 0 .. T - 1, [T, H].
-at::Tensor llama_block(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& config);
+at::Tensor llama_block(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& config,
+                       const Adapters& adapters = {});
 
 // The keys and values of one block for a batch of rows, allocated once: [B, G, L, H].
 struct LayerCache {

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "base/random.h"
+#include "model/nn/lanes.h"
 
 namespace tephra::model {
 namespace {
@@ -19,6 +21,20 @@ void penalize(std::span<float> logits, std::span<const int32_t> seen, double pen
     float& value = logits[static_cast<size_t>(id)];
     value = static_cast<float>(value < 0 ? value * penalty : value / penalty);
   }
+}
+
+// The first of the highest logits; std::max_element compares one after another, which takes a tenth of a decoding step.
+size_t highest(std::span<const float> logits) {
+  Lanes high = Lanes{} - std::numeric_limits<float>::infinity(), other = high;
+  size_t i = 0;
+  for (; i + 2 * kLanes <= logits.size(); i += 2 * kLanes) {
+    high = larger(high, load(&logits[i]));
+    other = larger(other, load(&logits[i + kLanes]));
+  }
+  float best = max(larger(high, other));
+  for (; i < logits.size(); ++i) best = std::max(best, logits[i]);
+  const auto found = std::find(logits.begin(), logits.end(), best);
+  return found == logits.end() ? 0 : static_cast<size_t>(found - logits.begin());  // none: all NaN
 }
 
 // Ids by falling logit, the lower id first among equals; only the first `count` are in order and of use.
@@ -53,13 +69,13 @@ Status check_sampling(const Sampling& s) {
 int32_t next_token(std::span<float> logits, std::span<const int32_t> seen, const Sampling& s, uint64_t key,
                    uint64_t index) {
   penalize(logits, seen, s.repetition_penalty);
-  const auto best = std::max_element(logits.begin(), logits.end());
-  if (s.temperature <= 0) return static_cast<int32_t>(best - logits.begin());
+  const size_t best = highest(logits);
+  if (s.temperature <= 0) return static_cast<int32_t>(best);
   const size_t candidates = s.top_k > 0 ? std::min(static_cast<size_t>(s.top_k), logits.size()) : logits.size();
   const std::vector<int32_t> order = most_probable(logits, candidates);
   std::vector<double> weights;
   for (const int32_t id : order)
-    weights.push_back(std::exp((static_cast<double>(logits[static_cast<size_t>(id)]) - *best) / s.temperature));
+    weights.push_back(std::exp((static_cast<double>(logits[static_cast<size_t>(id)]) - logits[best]) / s.temperature));
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   double kept = 0;
   size_t count = 0;

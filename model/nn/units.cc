@@ -1,5 +1,7 @@
 #include "model/nn/units.h"
 
+#include <algorithm>
+
 #include "model/nn/batch.h"
 #include "model/nn/connector.h"
 #include "model/nn/llama.h"
@@ -89,16 +91,42 @@ class LlamaEmbed : public UnitModule {
   }
 };
 
+// The adapters of all blocks, as activations: copies, since parameters may be freed before the blocks run.
+class LoraSource : public UnitModule {
+ public:
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
+    Activations out = in;
+    for (const at::Tensor& t : p) out.push_back(t.clone());
+    return out;
+  }
+};
+
 class LlamaBlock : public UnitModule {
  public:
-  explicit LlamaBlock(LlamaConfig config) : config_(std::move(config)) {}
+  LlamaBlock(LlamaConfig config, const std::optional<LoraConfig>& lora) : config_(std::move(config)) {
+    if (!lora) return;
+    scale_ = lora->scale();
+    for (const auto& [target, place] : kLoraTargets)
+      if (std::find(lora->targets.begin(), lora->targets.end(), target) != lora->targets.end())
+        targets_.push_back(place);
+  }
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
     at::Tensor positions = at::arange(in[0].size(1), at::TensorOptions(at::kLong).device(in[0].device()));
-    return {llama_block(p, in[0], rotary_tables(positions, config_), config_)};
+    Adapters adapters{.scale = scale_};
+    auto next = in.begin() + 1;
+    for (LlamaBlockTensor place : targets_) {
+      adapters.at[place] = {next[0], next[1]};
+      next += 2;
+    }
+    Activations out = {llama_block(p, in[0], rotary_tables(positions, config_), config_, adapters)};
+    out.insert(out.end(), next, in.end());
+    return out;
   }
 
  private:
   LlamaConfig config_;
+  std::vector<LlamaBlockTensor> targets_;
+  double scale_ = 0;
 };
 
 class LlamaHead : public UnitModule {
@@ -148,19 +176,20 @@ void add_vision(Modules& modules, const ClipVisionConfig& config, int64_t layers
   for (int64_t i = 0; i < layers; ++i) modules.push_back(std::make_unique<ClipBlock>(block_options(config)));
 }
 
-void add_llm(Modules& modules, const LlamaConfig& config) {
+void add_llm(Modules& modules, const LlamaConfig& config, const std::optional<LoraConfig>& lora) {
   modules.push_back(std::make_unique<LlamaEmbed>());
-  for (int64_t i = 0; i < config.num_layers; ++i) modules.push_back(std::make_unique<LlamaBlock>(config));
+  if (lora) modules.push_back(std::make_unique<LoraSource>());
+  for (int64_t i = 0; i < config.num_layers; ++i) modules.push_back(std::make_unique<LlamaBlock>(config, lora));
   modules.push_back(std::make_unique<LlamaHead>(config));
 }
 
 }  // namespace
 
-Modules make_modules(const ModelConfig& config) {
+Modules make_modules(const ModelConfig& config, const std::optional<LoraConfig>& lora) {
   Modules modules;
   add_vision(modules, config.vision, config.vision_layers_used());
   modules.push_back(std::make_unique<Connector>(config.connector, config.drop_class_token));
-  add_llm(modules, config.text);
+  add_llm(modules, config.text, lora);
   return modules;
 }
 
@@ -175,9 +204,9 @@ Modules make_clip_modules(const ClipConfig& config) {
   return modules;
 }
 
-Modules make_lm_modules(const LlamaConfig& config) {
+Modules make_lm_modules(const LlamaConfig& config, const std::optional<LoraConfig>& lora) {
   Modules modules;
-  add_llm(modules, config);
+  add_llm(modules, config, lora);
   return modules;
 }
 

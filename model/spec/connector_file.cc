@@ -1,6 +1,7 @@
 #include "model/spec/connector_file.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -22,29 +23,17 @@ bool is_pickle(const std::string& name) {
   return ends_with(name, ".bin") || ends_with(name, ".pt") || ends_with(name, ".pth");
 }
 
-// The original LLaVA keeps the connector in one of the language model's files.
-Result<std::string> only_with_connector(const std::vector<std::string>& files, const std::string& folder) {
-  std::string found;
-  for (const std::string& path : files) {
-    TEPHRA_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::open(path));
-    const bool holds = std::any_of(file->tensors().begin(), file->tensors().end(), [](const TensorInfo& info) {
-      return canonical_name(info.name).starts_with("multi_modal_projector.");
-    });
-    if (!holds) continue;
-    if (!found.empty())
-      return Status(Code::kInvalidArgument,
-                    folder + " holds parts of a connector in " + found + " and in " + path + "; name the one to take");
-    found = path;
-  }
-  if (found.empty()) return Status(Code::kNotFound, "no .safetensors file in " + folder + " holds a connector");
-  return found;
+bool holds_connector(const SafetensorsFile& file) {
+  return std::any_of(file.tensors().begin(), file.tensors().end(), [](const TensorInfo& info) {
+    return canonical_name(info.name).starts_with("multi_modal_projector.");
+  });
 }
 
 }  // namespace
 
-Result<std::string> find_connector_file(const std::string& path) {
+Result<std::vector<std::string>> find_connector_files(const std::string& path) {
   if (is_pickle(path)) return pickle_refused(path);
-  if (ends_with(path, ".safetensors")) return path;
+  if (ends_with(path, ".safetensors")) return std::vector<std::string>{path};
   Env& env = Env::posix();
   if (!env.exists(path)) return Status(Code::kNotFound, path + " does not exist");
   auto names = env.list(path);
@@ -54,29 +43,48 @@ Result<std::string> find_connector_file(const std::string& path) {
   std::vector<std::string> files;
   for (const std::string& name : *names)
     if (ends_with(name, ".safetensors")) files.push_back(path + "/" + name);
-  if (files.size() == 1) return files.front();
-  if (!files.empty()) return only_with_connector(files, path);
+  if (files.size() == 1) return files;
+  std::vector<std::string> found;
+  for (const std::string& file_path : files) {
+    TEPHRA_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::open(file_path));
+    if (holds_connector(*file)) found.push_back(file_path);
+  }
+  if (!found.empty()) return found;
+  if (!files.empty()) return Status(Code::kNotFound, "no .safetensors file in " + path + " holds a connector");
   for (const std::string& name : *names)
     if (is_pickle(name)) return pickle_refused(path + "/" + name);
   return Status(Code::kNotFound, path + " holds no .safetensors file; name the connector's file");
 }
 
-Result<ConnectorConfig> read_connector_config(const SafetensorsFile& file) {
-  const TensorInfo *first = nullptr, *second = nullptr;
-  for (const TensorInfo& info : file.tensors()) {
-    std::string name = canonical_name(info.name);
-    if (name == "multi_modal_projector.linear_1.weight") first = &info;
-    if (name == "multi_modal_projector.linear_2.weight") second = &info;
+Result<ConnectorConfig> read_connector_config(const std::vector<std::string>& files) {
+  struct Found {
+    TensorInfo info;
+    std::string path;
+  };
+  std::map<std::string, Found> found;  // by canonical name
+  for (const std::string& path : files) {
+    TEPHRA_ASSIGN_OR_RETURN(const auto file, SafetensorsFile::open(path));
+    for (const TensorInfo& info : file->tensors()) {
+      const auto [it, added] = found.try_emplace(canonical_name(info.name), Found{info, path});
+      if (!added && it->first.starts_with("multi_modal_projector."))
+        return Status(Code::kInvalidArgument, "tensor " + info.name + " of the connector is in " + it->second.path +
+                                                  " and in " + path + "; name the one to take");
+    }
   }
-  if (first == nullptr || first->shape.size() != 2)
-    return Status(Code::kInvalidArgument, file.path() +
+  const auto first = found.find("multi_modal_projector.linear_1.weight"),
+             second = found.find("multi_modal_projector.linear_2.weight");
+  if (first == found.end() || first->second.info.shape.size() != 2)
+    return Status(Code::kInvalidArgument, files.front() +
                                               " holds no connector: neither multi_modal_projector.linear_1.weight nor "
                                               "model.mm_projector.weight is in it as a matrix");
-  if (second != nullptr && (second->shape.size() != 2 || second->shape[1] != first->shape[0]))
-    return Status(Code::kInvalidArgument, file.path() + ": tensor " + second->name + " " + to_string(second->shape) +
-                                              " does not follow " + first->name + " " + to_string(first->shape));
-  return ConnectorConfig{second ? "mlp2x_gelu" : "linear", first->shape[1],
-                         second ? second->shape[0] : first->shape[0]};
+  const Shape& in = first->second.info.shape;
+  if (second == found.end()) return ConnectorConfig{"linear", in[1], in[0]};
+  const Shape& out = second->second.info.shape;
+  if (out.size() != 2 || out[1] != in[0])
+    return Status(Code::kInvalidArgument, second->second.path + ": tensor " + second->second.info.name + " " +
+                                              to_string(out) + " does not follow " + first->second.info.name + " " +
+                                              to_string(in));
+  return ConnectorConfig{"mlp2x_gelu", in[1], out[0]};
 }
 
 std::string canonical_name(const std::string& name) {

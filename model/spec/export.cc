@@ -1,6 +1,7 @@
 // Folders that transformers loads. config.json states every size, defaults too, so that a later change of a default
 // cannot change a model.
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -231,9 +232,9 @@ Status read_exported(const Exported& e, const TensorSource& source, DType dtype,
   return convert_from_float32(values.data(), count, dtype, out);
 }
 
-// Shapes are checked before the first byte is written.
+// Shapes are checked before the first byte is written. One file of that name, or with "" the model's files and their index.
 Status write_weights(Env& env, const std::string& folder, std::vector<Exported> list, const TensorSource& source,
-                     const ExportOptions& options) {
+                     const ExportOptions& options, const std::string& file = "") {
   std::vector<TensorInfo> infos;
   std::map<std::string, const Exported*> by_name;
   for (Exported& e : list) {
@@ -253,6 +254,7 @@ Status write_weights(Env& env, const std::string& folder, std::vector<Exported> 
   auto bytes = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) {
     return read_exported(*by_name.at(info.name), source, options.dtype, begin, count, out);
   };
+  if (!file.empty()) return write_safetensors(env, folder + "/" + file, infos, {{"format", "pt"}}, bytes);
   auto files = write_sharded_safetensors(env, folder, infos, options.max_shard_bytes, {{"format", "pt"}}, bytes);
   return files.ok() ? ok_status() : files.status();
 }
@@ -285,6 +287,72 @@ std::vector<Exported> whole_list(ModelConfig whole, const ModelConfig& config, c
   return list;
 }
 
+// What makes a linear connector one of two projections, as transformers' projector is.
+void add_identity_projection(std::vector<Exported>& list, const ModelConfig& config, const std::string& prefix) {
+  if (config.connector.kind != "linear") return;
+  const int64_t width = config.text.hidden_size;
+  list.push_back({prefix + "linear_2.weight", "", {width, width}, Exported::From::kIdentity});
+  list.push_back({prefix + "linear_2.bias", "", {width}, Exported::From::kZero});
+}
+
+// A connector's tensor by the original LLaVA's name.
+std::string original_connector_name(const std::string& name, const ModelConfig& config) {
+  const bool alone = config.connector.kind == "linear";
+  for (const auto& [ours, theirs] :
+       {std::pair{"multi_modal_projector.linear_1.", alone ? "model.mm_projector." : "model.mm_projector.0."},
+        std::pair{"multi_modal_projector.linear_2.", "model.mm_projector.2."}})
+    if (name.starts_with(ours)) return theirs + name.substr(std::string_view(ours).size());
+  return name;
+}
+
+Json original_json(const ModelConfig& config, const std::string& dtype) {
+  Json json = llama_json(config.text, dtype);
+  json["architectures"] = {"LlavaLlamaForCausalLM"};
+  json["model_type"] = "llava_llama";
+  json["mm_hidden_size"] = config.vision.hidden_size;
+  json["mm_projector_type"] = config.connector.kind;
+  json["mm_use_im_patch_token"] = false;
+  json["mm_use_im_start_end"] = false;
+  json["mm_vision_select_feature"] = config.drop_class_token ? "patch" : "cls_patch";
+  json["mm_vision_select_layer"] = config.vision_layer;
+  json["use_mm_proj"] = true;
+  return json;
+}
+
+// The units' tensors of one group, under other prefixes.
+std::vector<Exported> group_list(const std::vector<sharding::UnitSpec>& units, const std::string& group,
+                                 std::string_view from, const std::string& to) {
+  std::vector<Exported> list;
+  for (const auto& unit : units)
+    for (const auto& tensor : unit.tensors)
+      if (unit.group == group) list.push_back({to + tensor.name.substr(from.size()), tensor.name, tensor.shape});
+  return list;
+}
+
+constexpr const char* kAdapterFile = "adapter_model.safetensors";
+
+// adapter_config.json as PEFT's LoraConfig saves it. `targets`: names, or one pattern for the whole path of a module.
+Status write_adapter_json(Env& env, const std::string& folder, const LoraConfig& lora, const Json& targets,
+                          const Json& task, const Json& modules_to_save, const std::string& base) {
+  Json alpha = lora.alpha;
+  if (lora.alpha == std::floor(lora.alpha)) alpha = static_cast<int64_t>(lora.alpha);  // PEFT declares an integer
+  Json json = {{"base_model_name_or_path", base.empty() ? Json() : Json(base)},
+               {"bias", "none"},
+               {"fan_in_fan_out", false},
+               {"inference_mode", true},
+               {"init_lora_weights", true},
+               {"lora_alpha", alpha},
+               {"lora_dropout", 0.0},
+               {"modules_to_save", modules_to_save},
+               {"peft_type", "LORA"},
+               {"r", lora.rank},
+               {"target_modules", targets},
+               {"task_type", task},
+               {"use_dora", false},
+               {"use_rslora", false}};
+  return write_json(env, folder + "/adapter_config.json", json);
+}
+
 }  // namespace
 
 Status export_llava(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
@@ -301,11 +369,7 @@ Status export_llava(Env& env, const std::string& folder, const ModelConfig& conf
     if (written.text.vocab_size > config.text.vocab_size &&
         (e.name == "language_model.model.embed_tokens.weight" || e.name == "language_model.lm_head.weight"))
       e.from = Exported::From::kPadded;
-  if (config.connector.kind == "linear") {
-    const int64_t width = config.text.hidden_size;
-    list.push_back({"multi_modal_projector.linear_2.weight", "", {width, width}, Exported::From::kIdentity});
-    list.push_back({"multi_modal_projector.linear_2.bias", "", {width}, Exported::From::kZero});
-  }
+  add_identity_projection(list, config, "multi_modal_projector.");
   TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(list), source, options));
   TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/generation_config.json", generation_json(config.text)));
   TEPHRA_RETURN_IF_ERROR(write_preprocessor(env, folder, options, config.vision.image_size));
@@ -335,11 +399,7 @@ Status export_original(Env& env, const std::string& folder, const ModelConfig& c
       continue;
     }
     if (e.name.starts_with("language_model.")) e.name.erase(0, std::string_view("language_model.").size());
-    const bool alone = config.connector.kind == "linear";
-    for (const auto& [ours, theirs] :
-         {std::pair{"multi_modal_projector.linear_1.", alone ? "model.mm_projector." : "model.mm_projector.0."},
-          std::pair{"multi_modal_projector.linear_2.", "model.mm_projector.2."}})
-      if (e.name.starts_with(ours)) e.name = theirs + e.name.substr(std::string_view(ours).size());
+    e.name = original_connector_name(e.name, config);
     language.push_back(std::move(e));
   }
   TEPHRA_RETURN_IF_ERROR(write_weights(env, tower, std::move(vision), source, options));
@@ -351,18 +411,47 @@ Status export_original(Env& env, const std::string& folder, const ModelConfig& c
   TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(language), source, options));
   TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/generation_config.json", generation_json(config.text)));
   TEPHRA_RETURN_IF_ERROR(copy_tokenizer(env, options.tokenizer_folder, folder));
-  Json json = llama_json(config.text, dtype);
-  json["architectures"] = {"LlavaLlamaForCausalLM"};
-  json["model_type"] = "llava_llama";
-  json["mm_hidden_size"] = config.vision.hidden_size;
-  json["mm_projector_type"] = config.connector.kind;
-  json["mm_use_im_patch_token"] = false;
-  json["mm_use_im_start_end"] = false;
-  json["mm_vision_select_feature"] = config.drop_class_token ? "patch" : "cls_patch";
-  json["mm_vision_select_layer"] = config.vision_layer;
+  Json json = original_json(config, dtype);
   json["mm_vision_tower"] = "vision_tower";
-  json["use_mm_proj"] = true;
   return write_json(env, folder + "/config.json", json);
+}
+
+Status export_llava_adapters(Env& env, const std::string& folder, const ModelConfig& config, const LoraConfig& lora,
+                             const TensorSource& source, const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(torch_dtype(options.dtype).status());
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
+  const auto units = make_units(config, {}, lora);
+  const std::string connector = "multi_modal_projector.", prefix = "base_model.model.model.";
+  std::vector<Exported> list = group_list(units, "lora", "language_model.model.", prefix + "language_model.");
+  for (Exported& e : group_list(units, "connector", connector, prefix + connector)) list.push_back(std::move(e));
+  add_identity_projection(list, config, prefix + connector);
+  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(list), source, options, kAdapterFile));
+  // A pattern, because CLIP's projections have the same names.
+  std::string targets;
+  for (const std::string& target : lora.targets) targets += (targets.empty() ? "" : "|") + target;
+  return write_adapter_json(env, folder, lora, ".*language_model.*\\.(" + targets + ")", nullptr,
+                            Json::array({"multi_modal_projector"}), options.base_model);
+}
+
+Status export_llama_adapters(Env& env, const std::string& folder, const LlamaConfig& config, const LoraConfig& lora,
+                             const TensorSource& source, const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(torch_dtype(options.dtype).status());
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
+  TEPHRA_RETURN_IF_ERROR(write_weights(
+      env, folder, group_list(make_lm_units(config, {}, lora), "lora", "language_model.", "base_model.model."), source,
+      options, kAdapterFile));
+  return write_adapter_json(env, folder, lora, lora.targets, "CAUSAL_LM", nullptr, options.base_model);
+}
+
+Status export_original_adapters(Env& env, const std::string& folder, const ModelConfig& config, const LoraConfig& lora,
+                                const TensorSource& source, const ExportOptions& options) {
+  TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
+  std::vector<Exported> connector = group_list(make_units(config, {}), "connector", "", "");
+  for (Exported& e : connector) e.name = original_connector_name(e.name, config);
+  TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(connector), source, options, "mm_projector.safetensors"));
+  TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/config.json", original_json(config, dtype)));
+  return export_llama_adapters(env, folder, config.text, lora, source, options);
 }
 
 Status export_llama(Env& env, const std::string& folder, const LlamaConfig& config, const TensorSource& source,

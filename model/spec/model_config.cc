@@ -199,9 +199,9 @@ Result<ModelConfig> load_parts(const ModelPaths& paths, const PartsOptions& opti
   config.connector = {options.connector_kind, config.vision.hidden_size, config.text.hidden_size};
   std::string where = paths.llm;
   if (!paths.connector.empty()) {
-    TEPHRA_ASSIGN_OR_RETURN(std::string path, find_connector_file(paths.connector));
-    TEPHRA_ASSIGN_OR_RETURN(auto file, SafetensorsFile::open(path));
-    TEPHRA_ASSIGN_OR_RETURN(ConnectorConfig found, read_connector_config(*file));
+    TEPHRA_ASSIGN_OR_RETURN(const auto files, find_connector_files(paths.connector));
+    TEPHRA_ASSIGN_OR_RETURN(ConnectorConfig found, read_connector_config(files));
+    const std::string& path = files.front();
     if (!options.connector_kind.empty() && options.connector_kind != found.kind)
       return invalid(path, "holds a " + found.kind + " connector, and " + options.connector_kind + " was asked for");
     config.connector = found;

@@ -16,6 +16,10 @@ namespace {
 
 bool ends_with(const std::string& text, std::string_view end) { return std::string_view(text).ends_with(end); }
 
+bool is_float(DType dtype) {
+  return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16 || dtype == DType::kFloat64;
+}
+
 bool contrastive_only(const std::string& name) {
   return name.starts_with("text_model.") || name == "text_projection.weight" || name == "visual_projection.weight" ||
          name == "logit_scale";
@@ -95,7 +99,11 @@ class FolderSource : public TensorSource {
       return Status(Code::kInvalidArgument, where(name) + ": elements " + std::to_string(begin) + " to " +
                                                 std::to_string(begin + count) + " lie outside its shape " +
                                                 to_string(info->shape));
-    return places_.at(name).bytes.data() + begin * size_bytes(info->dtype);
+    const std::byte* bytes = places_.at(name).bytes.data() + begin * size_bytes(info->dtype);
+    if (const int64_t bad = first_not_finite(bytes, info->dtype, count); bad >= 0)
+      return Status(Code::kCorruption, where(name) + ": element " + std::to_string(begin + bad) +
+                                           " is not a finite number (NaN or infinity); get the file again");
+    return bytes;
   }
 
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
@@ -220,8 +228,8 @@ Result<std::unique_ptr<TensorSource>> open_model(const ModelPaths& paths) {
   }
   if (!paths.vision.empty()) TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.vision, keep_vision));
   if (!paths.connector.empty()) {
-    TEPHRA_ASSIGN_OR_RETURN(std::string path, find_connector_file(paths.connector));
-    TEPHRA_RETURN_IF_ERROR(source->add_file(path, keep_connector));
+    TEPHRA_ASSIGN_OR_RETURN(const auto files, find_connector_files(paths.connector));
+    for (const std::string& path : files) TEPHRA_RETURN_IF_ERROR(source->add_file(path, keep_connector));
   }
   if (!paths.llm.empty()) {
     TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.llm, keep_llm));
@@ -273,6 +281,9 @@ std::vector<Diagnostic> check_against_units(const TensorSource& source, const st
         report(tensor.name,
                "its shape is " + to_string(info->shape) + " and the configuration gives " + to_string(tensor.shape),
                "use the config.json that belongs to these weights");
+      } else if (!is_float(info->dtype)) {
+        report(tensor.name, "its elements are " + std::string(dtype_name(info->dtype)),
+               "weights are F32, F16, BF16 or F64; a quantised model has to be converted back");
       }
     }
   }
@@ -297,7 +308,7 @@ void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int
   const bool weight = ends_with(name, ".weight");
   if (weight && name.find("norm") != std::string::npos) {
     std::fill(out, out + count, 1.0f);
-  } else if (ends_with(name, ".bias")) {
+  } else if (ends_with(name, ".bias") || ends_with(name, ".lora_B.weight")) {
     std::fill(out, out + count, 0.0f);
   } else if (name == "logit_scale") {
     std::fill(out, out + count, 2.6592f);

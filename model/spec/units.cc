@@ -1,6 +1,7 @@
 #include "model/spec/units.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace tephra::model {
 namespace {
@@ -111,13 +112,36 @@ UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::st
   return unit;
 }
 
-void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, const std::set<std::string>& trainable) {
+// Adapters of all `blocks`, whose own costs grow by what stands between A and B.
+UnitSpec lora_unit(std::vector<UnitSpec>& blocks, const LoraConfig& lora, bool trainable) {
+  UnitSpec unit = make_unit("llm.lora", "lora", {});
+  unit.trainable = trainable;
+  for (UnitSpec& block : blocks)
+    for (const auto& [target, place] : kLoraTargets) {
+      if (std::find(lora.targets.begin(), lora.targets.end(), target) == lora.targets.end()) continue;
+      const TensorSpec& weight = block.tensors[place];
+      unit.tensors.push_back(tensor(lora_name(weight.name, 'A'), {lora.rank, weight.shape[1]}));
+      unit.tensors.push_back(tensor(lora_name(weight.name, 'B'), {weight.shape[0], lora.rank}));
+      unit.macs_per_token += static_cast<double>(lora.rank * (weight.shape[0] + weight.shape[1]));
+      block.activation_per_token += 2 * static_cast<double>(lora.rank);  // before and after the scale
+    }
+  for (const TensorSpec& t : unit.tensors) unit.activation_fixed += static_cast<double>(numel(t.shape));
+  return unit;
+}
+
+void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, std::set<std::string> trainable,
+             const std::optional<LoraConfig>& lora) {
+  const bool learns = trainable.contains("llm");
+  if (lora) trainable.erase("llm");
   const double d = static_cast<double>(c.hidden_size), v = static_cast<double>(c.vocab_size);
   UnitSpec embed = make_unit("llm.embed", "llm", trainable);
   embed.tensors = {tensor("language_model.model.embed_tokens.weight", {c.vocab_size, c.hidden_size})};
   embed.activation_per_token = d;
   units.push_back(std::move(embed));
-  for (int64_t i = 0; i < c.num_layers; ++i) units.push_back(llama_block(c, i, trainable));
+  std::vector<UnitSpec> blocks;
+  for (int64_t i = 0; i < c.num_layers; ++i) blocks.push_back(llama_block(c, i, trainable));
+  if (lora) units.push_back(lora_unit(blocks, *lora, learns));
+  std::move(blocks.begin(), blocks.end(), std::back_inserter(units));
   UnitSpec head = make_unit("llm.head", "llm", trainable);
   head.tensors = {tensor("language_model.model.norm.weight", {c.hidden_size}),
                   tensor("language_model.lm_head.weight", {c.vocab_size, c.hidden_size})};
@@ -152,12 +176,13 @@ void add_text_tower(std::vector<UnitSpec>& units, const ClipConfig& config, cons
 
 }  // namespace
 
-std::vector<UnitSpec> make_units(const ModelConfig& config, const std::set<std::string>& trainable) {
+std::vector<UnitSpec> make_units(const ModelConfig& config, const std::set<std::string>& trainable,
+                                 const std::optional<LoraConfig>& lora) {
   std::vector<UnitSpec> units;
   const double patches = static_cast<double>(config.vision.patches());
   add_vision(units, config.vision, config.vision_layers_used(), (patches + 1) / patches, trainable);
   units.push_back(connector_unit(config, trainable));
-  add_llm(units, config.text, trainable);
+  add_llm(units, config.text, trainable, lora);
   sharding::layout(units);
   return units;
 }
@@ -178,9 +203,10 @@ std::vector<UnitSpec> make_clip_units(const ClipConfig& config, const std::set<s
   return units;
 }
 
-std::vector<UnitSpec> make_lm_units(const LlamaConfig& config, const std::set<std::string>& trainable) {
+std::vector<UnitSpec> make_lm_units(const LlamaConfig& config, const std::set<std::string>& trainable,
+                                    const std::optional<LoraConfig>& lora) {
   std::vector<UnitSpec> units;
-  add_llm(units, config, trainable);
+  add_llm(units, config, trainable, lora);
   sharding::layout(units);
   return units;
 }

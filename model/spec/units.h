@@ -7,10 +7,14 @@
 // part of a LLaVA model as it is.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "model/spec/lora.h"
 #include "model/spec/model_config.h"
 #include "sharding/plan/unit.h"
 
@@ -38,6 +42,10 @@ enum ClipBlockTensor {
 };
 enum ConnectorTensor { kLinear1Weight, kLinear1Bias, kLinear2Weight, kLinear2Bias };
 enum LlamaBlockTensor { kInputNorm, kQ, kK, kV, kO, kPostNorm, kGate, kUp, kDown };
+// The projections of a decoder block that adapters may stand beside, by the names that recipes and PEFT have for them.
+inline constexpr std::pair<std::string_view, LlamaBlockTensor> kLoraTargets[] = {
+    {"q_proj", kQ},       {"k_proj", kK},   {"v_proj", kV},      {"o_proj", kO},
+    {"gate_proj", kGate}, {"up_proj", kUp}, {"down_proj", kDown}};
 enum LlamaHeadTensor { kFinalNorm, kLmHead };
 enum ClipVisionHeadTensor { kPostNormWeight, kPostNormBias, kVisualProjection };
 enum ClipTextEmbedTensor { kTokenEmbedding, kTextPosition };
@@ -47,7 +55,13 @@ enum ClipTextHeadTensor { kTextNormWeight, kTextNormBias, kTextProjection, kLogi
 // "llm.head". Groups: "vision", "connector", "llm"; a unit is trainable when its group is in `trainable`. layout() has
 // been called. Costs are per token of the merged sequence, at a context of max_position_embeddings; vision units count
 // as if every token were an image patch, an upper bound.
-std::vector<sharding::UnitSpec> make_units(const ModelConfig& config, const std::set<std::string>& trainable);
+//
+// With `lora` the units of group "llm" are frozen, and a unit "llm.lora" of group "lora" follows "llm.embed"; it is trainable
+// when "llm" is in `trainable`. Its tensors: for each block, each target's lora_A.weight [rank, in] and lora_B.weight [out, rank],
+// named after the weight that they stand beside. One unit for all blocks, since adapters are small: one more gather a step, and the
+// blocks' gathers run ahead of the compute as before.
+std::vector<sharding::UnitSpec> make_units(const ModelConfig& config, const std::set<std::string>& trainable,
+                                           const std::optional<LoraConfig>& lora = {});
 
 // What contrastive training trains: the towers learn together, whatever is kept of them later.
 inline const std::set<std::string> kClipGroups = {"vision", "text"};
@@ -56,7 +70,8 @@ inline const std::set<std::string> kClipGroups = {"vision", "text"};
 // "text". Costs are per image-text pair.
 std::vector<sharding::UnitSpec> make_clip_units(const ClipConfig& config, const std::set<std::string>& trainable);
 
-// "llm.embed", "llm.block.i", "llm.head". Group: "llm".
-std::vector<sharding::UnitSpec> make_lm_units(const LlamaConfig& config, const std::set<std::string>& trainable);
+// "llm.embed", "llm.block.i", "llm.head". Group: "llm". `lora` as above.
+std::vector<sharding::UnitSpec> make_lm_units(const LlamaConfig& config, const std::set<std::string>& trainable,
+                                              const std::optional<LoraConfig>& lora = {});
 
 }  // namespace tephra::model

@@ -72,13 +72,17 @@ class Walk {
   void forward(int unit) {
     result_.macs += units_[unit].macs_per_token * tokens_;
     if (!units_[unit].needs_backward) return;
-    const int64_t tape = activation_bytes(units_[unit].activation_per_token);
-    note_activations(tape);
-    activations_ += recomputes(unit) ? input_bytes(unit) : tape;
+    note_activations(tape_bytes(unit) + fixed_bytes(unit));
+    activations_ += kept_bytes(unit);
   }
   void recompute(int unit) {
     result_.macs += units_[unit].macs_per_token * tokens_;
-    note_activations(activation_bytes(units_[unit].activation_per_token));
+    note_activations(tape_bytes(unit));
+  }
+  int64_t tape_bytes(int unit) const { return activation_bytes(units_[unit].activation_per_token); }
+  int64_t fixed_bytes(int unit) const { return static_cast<int64_t>(units_[unit].activation_fixed) * kElement; }
+  int64_t kept_bytes(int unit) const {
+    return (recomputes(unit) ? input_bytes(unit) : tape_bytes(unit)) + fixed_bytes(unit);
   }
   int64_t input_bytes(int unit) const { return unit == 0 ? 0 : activation_bytes(units_[unit - 1].output_per_token); }
   void note_activations(int64_t more) {
@@ -89,7 +93,7 @@ class Walk {
     const UnitSpec& spec = units_[unit];
     const bool to_input = unit > 0 && units_[unit - 1].needs_backward;
     result_.macs += spec.macs_per_token * tokens_ * ((spec.trainable ? 1 : 0) + (to_input ? 1 : 0));
-    activations_ -= recomputes(unit) ? input_bytes(unit) : activation_bytes(spec.activation_per_token);
+    activations_ -= kept_bytes(unit);
     if (!spec.trainable) return;
     // A leaf that is added at once needs no buffer of its own.
     const bool new_buffer = merges_[micro_batch] == 0;

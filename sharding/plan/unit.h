@@ -34,6 +34,7 @@ struct UnitSpec {
   // For the cost model. Multiply-adds per token of the micro-batch, and float32 activation elements kept per token.
   double macs_per_token = 0;
   double activation_per_token = 0;
+  double activation_fixed = 0;  // float32 elements kept for a micro-batch of any size, until the unit's backward
   double output_per_token = 0;  // float32 elements that it hands to the next unit, per token: what recomputation keeps
 };
 

@@ -113,5 +113,22 @@ TEST(Shape, CountsAndPrints) {
   EXPECT_EQ(to_string(Shape{2, 3}), "[2, 3]");
 }
 
+TEST(DType, FindsTheFirstValueThatIsNotFinite) {
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
+    for (float bad : {nan, infinity, -infinity}) {
+      const float values[] = {0.0f, -65504.0f, 1e-7f, bad, bad};
+      std::byte bytes[20];
+      ASSERT_TRUE(convert_from_float32(values, 5, dtype, bytes).ok());
+      EXPECT_EQ(first_not_finite(bytes, dtype, 5), 3) << dtype_name(dtype) << bad;
+      EXPECT_EQ(first_not_finite(bytes, dtype, 3), -1);
+    }
+  }
+  const double wide[] = {1e300, std::nan("")};
+  EXPECT_EQ(first_not_finite(reinterpret_cast<const std::byte*>(wide), DType::kFloat64, 2), 1);
+  const int32_t whole[] = {-1};
+  EXPECT_EQ(first_not_finite(reinterpret_cast<const std::byte*>(whole), DType::kInt32, 1), -1);
+}
+
 }  // namespace
 }  // namespace tephra

@@ -3,7 +3,6 @@
 #include "cluster/mpi/mpi_communicator.h"
 
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -11,26 +10,16 @@
 #include <sstream>
 
 #include "communicator_contract.h"
+#include "tests/cluster/under_mpirun.h"
 
 namespace tephra::cluster {
 namespace {
 
 // --- inside mpirun
 
-std::unique_ptr<Communicator> world() {
-  const char* expected = std::getenv("TEPHRA_TEST_RANKS");
-  EXPECT_NE(expected, nullptr) << "runs under mpirun only, started by MpiCommunicator.*";
-  if (expected == nullptr || !mpi_init().ok()) return nullptr;
-  auto made = make_mpi_communicator();
-  EXPECT_TRUE(made.ok()) << made.status().to_string();
-  if (!made.ok()) return nullptr;
-  EXPECT_EQ((*made)->world_size(), std::atoi(expected)) << "the world is not of the size asked for";
-  return (*made)->world_size() == std::atoi(expected) ? std::move(made).value() : nullptr;
-}
-
 // All cases that leave the group whole, in one world.
 TEST(DISABLED_InsideMpi, Contract) {
-  auto communicator = world();
+  auto communicator = mpi_test_world();
   ASSERT_NE(communicator, nullptr);
   int ran = 0;
   for (const ContractCase& contract : contract_cases()) {
@@ -48,7 +37,7 @@ TEST(DISABLED_InsideMpi, Contract) {
 // One case that ends the group, in a world of its own. MPI cannot be finalized after it, so the rank says by a file
 // whether its expectations held and leaves without ceremony; mpirun then complains, as it should.
 TEST(DISABLED_InsideMpi, OneCase) {
-  auto communicator = world();
+  auto communicator = mpi_test_world();
   ASSERT_NE(communicator, nullptr);
   const std::string name = std::getenv("TEPHRA_TEST_CASE");
   for (const ContractCase& contract : contract_cases()) {
@@ -70,28 +59,6 @@ TEST(DISABLED_InsideMpi, OneCase) {
 }
 
 // --- outside
-
-struct Ran {
-  int code;
-  std::string output;
-};
-
-Ran under_mpirun(int ranks, const std::string& filter, const std::string& environment, int asked = 0) {
-  char self[4096] = {};
-  EXPECT_GT(readlink("/proc/self/exe", self, sizeof(self) - 1), 0);
-  const std::string n = std::to_string(ranks);
-  const std::string command =
-      "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 TEPHRA_TEST_RANKS=" +
-      std::to_string(asked > 0 ? asked : ranks) + " " + environment + " timeout -k 5 100 mpirun -n " + n +
-      " --oversubscribe --bind-to none --mca odls_base_sigkill_timeout 0 " + self +
-      " --gtest_color=no --gtest_also_run_disabled_tests --gtest_filter='" + filter + "' 2>&1 </dev/null";
-  FILE* pipe = popen(command.c_str(), "r");
-  std::string output;
-  char buffer[4096];
-  for (size_t got; (got = fread(buffer, 1, sizeof(buffer), pipe)) > 0;) output.append(buffer, got);
-  const int status = pclose(pipe);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, output};
-}
 
 class MpiCommunicator : public ::testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, MpiCommunicator, ::testing::Values(1, 2, 4));

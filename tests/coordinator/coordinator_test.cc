@@ -91,6 +91,14 @@ JobState run_to_end(Coordinator& coordinator, const std::string& recipe) {
   return state.ok() ? *state : JobState{};
 }
 
+// The job's report.json.
+nlohmann::json report_of(Coordinator& coordinator, const std::string& job) {
+  const JobView view = *coordinator.get(job);
+  EXPECT_TRUE(std::filesystem::exists(view.report_path)) << "no report";
+  const auto text = read_file(Env::posix(), view.directory + "/report/report.json");
+  return text.ok() ? nlohmann::json::parse(*text) : nlohmann::json();
+}
+
 std::string content_of(Coordinator& coordinator, const std::string& checkpoint) {
   const Result<storage::Manifest> manifest = coordinator.store().get(checkpoint);
   EXPECT_TRUE(manifest.ok()) << manifest.status().to_string();
@@ -120,7 +128,9 @@ TEST(Coordinator, RunsAJobToItsReport) {
   EXPECT_EQ((*reader)->manifest().handover.at("template"), "v1");
 
   const JobView view = *coordinator->get("demo-1");
-  EXPECT_TRUE(std::filesystem::exists(view.report_path)) << view.report_path;
+  const nlohmann::json report = report_of(*coordinator, "demo-1");
+  EXPECT_EQ(report["stages"].size(), 2u);
+  EXPECT_EQ(report["ended_early"], "");
   const auto text = read_file(Env::posix(), view.directory + "/eval/more/quiz.result.json");
   ASSERT_TRUE(text.ok()) << text.status().to_string();
   const auto result = eval::from_json(*text);
@@ -184,6 +194,23 @@ TEST(Coordinator, DoesNotRetryAPermanentFailure) {
   EXPECT_EQ(state.phase, Phase::kFailed);
   EXPECT_EQ(state.attempt, 1u);
   EXPECT_EQ(state.reason, "rank 0: a step that cannot work");
+  EXPECT_EQ(coordinator->get("demo-1")->report_path, "") << "nothing was trained";
+}
+
+TEST(Coordinator, AFailedJobHasAReportOfWhatItDid) {
+  TempDir dir;
+  Plan plan(R"({"fail": {"rank": 0, "stage": "more", "step": 4}})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(*coordinator, make_recipe(dir.path(), 2, 5));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  const nlohmann::json report = report_of(*coordinator, "demo-1");
+  EXPECT_EQ(report["ended_early"], "failed: rank 0: a step that cannot work");
+  ASSERT_EQ(report["stages"].size(), 2u);
+  EXPECT_EQ(report["stages"][0]["notes"], nlohmann::json::array());
+  EXPECT_EQ(report["stages"][0]["curve"].size(), 5u);
+  EXPECT_EQ(report["stages"][1]["checkpoint"], "demo-1/more@2");
+  EXPECT_EQ(report["stages"][1]["notes"],
+            (nlohmann::json{"not finished; its last checkpoint is of step 2", "bench quiz was not finished"}));
 }
 
 TEST(Coordinator, GivesUpAfterMaxRestarts) {
@@ -217,6 +244,9 @@ TEST(Coordinator, CancelEndsEveryProcess) {
     ASSERT_TRUE(state.ok()) << state.status().to_string();
     EXPECT_EQ(state->phase, Phase::kCancelled);
     EXPECT_EQ(state->cancel_reason, "enough");
+    const nlohmann::json report = report_of(coordinator, *id);
+    EXPECT_EQ(report["ended_early"], "cancelled: enough");
+    EXPECT_EQ(report["stages"].size(), 1u);
     for (const RankView& rank : view.ranks) EXPECT_FALSE(is_running(rank.pid)) << "rank " << rank.rank;
     EXPECT_FALSE(is_running(view.state.gang_record.pid));
     EXPECT_TRUE(coordinator.cancel(*id, "again").ok()) << "a job that has ended";

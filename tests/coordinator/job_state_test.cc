@@ -129,7 +129,9 @@ TEST(JobState, CountsRestartsSinceTheLastCommitOnly) {
     ASSERT_EQ(d.state.gang, GangPhase::kBackoff) << step;
     d.apply(BackoffElapsed{attempt}).apply(GangUp{attempt + 1});
   }
-  d.apply(GangLost{attempt, "disk on fire", RetryClass::kNewAttempt}).apply(GangEnded{attempt});
+  d.apply(GangLost{attempt, "disk on fire", RetryClass::kNewAttempt})
+      .apply(GangEnded{attempt})
+      .apply(ReportWritten{Status()});
   EXPECT_EQ(d.state.phase, Phase::kFailed);
   EXPECT_EQ(d.state.reason, "disk on fire (after 1 restarts without a new checkpoint)");
   EXPECT_EQ(d.state.restarts_total, 4);
@@ -185,7 +187,7 @@ TEST(JobState, FailsAStageThatEndsWithoutItsCheckpoint) {
   Driver d = training();
   d.apply(committed(1, 0, 5, false)).apply(TaskFinished{1, "train", "s0", ""});
   ASSERT_NE(d.action<StopGang>(), nullptr);
-  d.apply(GangEnded{1});
+  d.apply(GangEnded{1}).apply(ReportWritten{Status()});
   EXPECT_EQ(d.state.phase, Phase::kFailed);
 }
 
@@ -219,7 +221,9 @@ TEST(JobState, FailsWhenABenchCannotBeScored) {
   d.apply(committed(1, 0, 3, true))
       .apply(TaskFinished{1, "train", "s0", ""})
       .apply(TaskFinished{1, "evaluate", "s0", "b0"});
-  d.apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "no references")}).apply(GangEnded{1});
+  d.apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "no references")})
+      .apply(GangEnded{1})
+      .apply(ReportWritten{Status()});
   EXPECT_EQ(d.state.phase, Phase::kFailed);
   EXPECT_EQ(d.state.reason, "bench b0 after stage s0: no references");
 }
@@ -247,6 +251,43 @@ TEST(JobState, CancelEndsInEveryPhase) {
   backoff.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(GangEnded{1}).apply(CancelRequested{"me"});
   EXPECT_EQ(backoff.state.phase, Phase::kCancelled);
   EXPECT_FALSE(transition(backoff.state, BackoffElapsed{1}).changed);
+}
+
+TEST(JobState, WhatEndsEarlyIsReportedOnceItHasACheckpoint) {
+  const auto expect_report = [](Driver d, Phase phase, const std::string& ended) {
+    EXPECT_EQ(d.state.phase, Phase::kReporting);
+    ASSERT_NE(d.action<WriteReport>(), nullptr);
+    EXPECT_TRUE(d.action<WriteReport>()->final);
+    EXPECT_EQ(d.state.ended_early(), ended);
+    EXPECT_NE(Driver(d).apply(CoordinatorRestarted{}).action<WriteReport>(), nullptr)
+        << "also when a restart came between";
+    // A report that cannot be written changes nothing about how the job ended.
+    for (const Status& status : {Status(), Status(Code::kIo, "disk full")}) {
+      Driver written = d;
+      written.apply(ReportWritten{status});
+      EXPECT_EQ(written.state.phase, phase);
+      EXPECT_EQ(written.state.ended_early(), ended);
+      EXPECT_NE(written.action<NotifyDone>(), nullptr);
+    }
+  };
+  Driver trained = training();
+  trained.apply(committed(1, 0, 5, false));
+  expect_report(Driver(trained).apply(CancelRequested{"me"}).apply(GangEnded{1}), Phase::kCancelled, "cancelled: me");
+  expect_report(Driver(trained).apply(GangLost{1, "bad", RetryClass::kPermanent}).apply(GangEnded{1}), Phase::kFailed,
+                "failed: bad");
+  expect_report(
+      Driver(trained).apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(GangEnded{1}).apply(CancelRequested{""}),
+      Phase::kCancelled, "cancelled");
+  expect_report(Driver(trained).apply(CancelRequested{"me"}).apply(CoordinatorRestarted{}), Phase::kCancelled,
+                "cancelled: me");
+  Driver untrained = training();
+  untrained.apply(GangLost{1, "bad", RetryClass::kPermanent}).apply(GangEnded{1});
+  EXPECT_EQ(untrained.state.phase, Phase::kFailed);
+  EXPECT_EQ(untrained.action<WriteReport>(), nullptr) << "there is nothing to tell";
+  Driver done = training(1, 0);
+  done.apply(committed(1, 0, 5, true)).apply(TaskFinished{1, "train", "s0", ""}).apply(GangEnded{1});
+  EXPECT_EQ(Driver(done).apply(ReportWritten{Status()}).state.ended_early(), "");
+  expect_report(done.apply(CancelRequested{"late"}), Phase::kCancelled, "cancelled: late");
 }
 
 TEST(JobState, RestartOfTheCoordinatorGoesOn) {
@@ -356,7 +397,7 @@ class World {
       dying_ = true;
     }
     if (const auto* report = std::get_if<WriteReport>(&action); report != nullptr && report->final)
-      pending_.push_back(ReportWritten{Status()});
+      pending_.push_back(ReportWritten{below(10) == 0 ? Status(Code::kIo, "bad") : Status()});
     if (const auto* backoff = std::get_if<StartBackoff>(&action)) pending_.push_back(BackoffElapsed{backoff->attempt});
     return true;
   }

@@ -9,8 +9,10 @@
 #include <fstream>
 
 #include "base/env.h"
+#include "data/image.h"
 #include "storage/index/store.h"
 #include "tests/base/temp_dir.h"
+#include "tests/model/spec/tiny.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -18,25 +20,34 @@ namespace {
 class PreparationTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const char* reference = std::getenv("TEPHRA_REFERENCE_DIR");
-    if (reference == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the folder of reference models";
-    reference_ = reference;
     auto store = storage::Store::open(Env::posix(), dir_ / "store", storage::OpenMode::kReadWrite);
     ASSERT_TRUE(store.ok()) << store.status().to_string();
     store_ = std::move(store).value();
     conversations_ = dir_ / "talk.json";
-    std::ofstream(conversations_) << R"([{"id": "a", "image": "coffee.png", "conversations":
-        [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A cup of coffee."}]}])";
+    std::ofstream(conversations_) << R"([{"id": "a", "image": "red.png", "conversations":
+        [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A red square."}]}])";
+    const auto png = data::encode_png({2, 1, {200, 0, 0, 200, 0, 0}});
+    ASSERT_TRUE(png.ok());
+    std::ofstream(dir_ / "red.png", std::ios::binary)
+        .write(reinterpret_cast<const char*>(png->data()), static_cast<std::streamsize>(png->size()));
+    // A whole model: a tiny one, with the tokenizer that ships.
+    model::ModelConfig config = model::tiny_model();
+    config.text.vocab_size = config.image_token_index = 900;
+    model::ExportOptions options;
+    options.tokenizer_folder = base_ + "/language";
+    const Status exported = model::export_llava(Env::posix(), dir_ / "llava", config,
+                                                *model::tiny_weights(model::make_units(config, {})), options);
+    ASSERT_TRUE(exported.ok()) << exported.to_string();
   }
 
   recipes::Recipe recipe(bool parts) {
-    const std::string model = parts ? "{vision: " + reference_ + "/clip-tiny, language: " + reference_ +
-                                          "/llama-tiny, connector: {kind: linear}}"
-                                    : "{llava: " + reference_ + "/llava-tiny}";
+    const std::string model =
+        parts ? "{vision: " + base_ + "/vision, language: " + base_ + "/language, connector: {kind: linear}}"
+              : "{llava: " + (dir_ / "llava") + "}";
     const std::string text = "name: demo\nmodel: " + model +
                              "\ngang: {ranks: 1}\ndatasets:\n  talk: {kind: llava, conversations: " + conversations_ +
-                             ", images: " + reference_ +
-                             "/images}\nstages:\n  - {name: tune, train: [connector, llm], data: [{dataset: talk}], "
+                             ", images: " + dir_.path() +
+                             "}\nstages:\n  - {name: tune, train: [connector, llm], data: [{dataset: talk}], "
                              "steps: 4, micro_batch: 1, global_batch: 2, max_length: 512}\n";
     const recipes::LoadResult loaded = recipes::parse_recipe(text, dir_ / "recipe.yaml");
     EXPECT_TRUE(loaded.ok()) << to_string(loaded.diagnostics);
@@ -52,7 +63,7 @@ class PreparationTest : public ::testing::Test {
   }
 
   TempDir dir_;
-  std::string reference_;
+  const std::string base_ = TEPHRA_SOURCE_DIR "/recipes/base";
   std::string conversations_;
   std::unique_ptr<storage::Store> store_;
   std::atomic<bool> cancelled_{false};
@@ -94,6 +105,42 @@ TEST_F(PreparationTest, NamesTheSampleThatDoesNotHold) {
   EXPECT_NE(prepared.status().message().find("no/such.png"), std::string::npos) << prepared.status().message();
 }
 
+// The embedding would be in two units, whose gradients nobody adds; the connector alone trains over it.
+TEST_F(PreparationTest, RefusesToTrainATiedHead) {
+  std::filesystem::copy(reference_ + "/llama-tiny", dir_ / "tied");
+  std::string config = *read_file(Env::posix(), dir_ / "tied/config.json");
+  const std::string untied = "\"tie_word_embeddings\": false";
+  ASSERT_NE(config.find(untied), std::string::npos);
+  std::ofstream(dir_ / "tied/config.json") << config.replace(config.find(untied), untied.size(),
+                                                             "\"tie_word_embeddings\": true");
+  recipes::Recipe both = recipe(true);
+  both.model.language = dir_ / "tied";
+  const auto refused = prepare(both);
+  EXPECT_EQ(refused.status().code(), Code::kUnsupported);
+  EXPECT_NE(refused.status().message().find("ties its head to its embedding"), std::string::npos)
+      << refused.status().message();
+  both.stages[0].train = {"connector"};
+  const auto prepared = prepare(both);
+  EXPECT_TRUE(prepared.ok()) << prepared.status().to_string();
+}
+
+TEST_F(PreparationTest, ATiedHeadIsTrainedWithLoraOnly) {
+  std::filesystem::copy(reference_ + "/llava-tiny", dir_ / "tied");
+  Result<std::string> config = read_file(Env::posix(), dir_ / "tied/config.json");
+  ASSERT_TRUE(config.ok());
+  const size_t flag = config->find("\"tie_word_embeddings\": false");
+  ASSERT_NE(flag, std::string::npos);
+  std::ofstream(dir_ / "tied/config.json") << config->replace(flag, 28, "\"tie_word_embeddings\": true");
+  recipes::Recipe tied = recipe(false);
+  tied.model.llava = dir_ / "tied";
+  const auto refused = prepare(tied);
+  EXPECT_EQ(refused.status().code(), Code::kUnsupported);
+  EXPECT_NE(refused.status().message().find("give the stage lora"), std::string::npos) << refused.status().message();
+  tied.stages[0].lora = recipes::LoraRecipe{.rank = 2, .alpha = 4, .targets = {"q_proj"}};
+  const auto prepared = prepare(tied);
+  EXPECT_TRUE(prepared.ok()) << prepared.status().to_string();
+}
+
 TEST_F(PreparationTest, StopsWhenCancelled) {
   cancelled_ = true;
   EXPECT_EQ(prepare(recipe(false)).status().code(), Code::kCancelled);
@@ -101,7 +148,7 @@ TEST_F(PreparationTest, StopsWhenCancelled) {
 
 TEST_F(PreparationTest, RefusesAModelWithoutWeights) {
   std::filesystem::create_directories(dir_ / "empty");
-  std::filesystem::copy_file(reference_ + "/llava-tiny/config.json", dir_ / "empty/config.json");
+  std::filesystem::copy_file(dir_ / "llava/config.json", dir_ / "empty/config.json");
   recipes::Recipe broken = recipe(false);
   broken.model.llava = dir_ / "empty";
   const auto prepared = prepare(broken);

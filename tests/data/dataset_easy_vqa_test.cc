@@ -36,7 +36,7 @@ TEST_F(EasyVqa, APictureIsOneConversationOfItsQuestions) {
   ASSERT_TRUE(samples.ok()) << samples.status().to_string();
   ASSERT_EQ(samples->size(), 2u);
   const Sample& sample = (*samples)[0];  // picture 3, although 12 comes first in the alphabet
-  EXPECT_EQ(sample.image, "train/images/3.png");
+  EXPECT_EQ(sample.images, std::vector<std::string>{"train/images/3.png"});
   ASSERT_EQ(sample.turns.size(), 8u);
   const std::string prompt = "\n" + std::string(kShortAnswerPrompt);
   std::set<std::string> said;
@@ -65,7 +65,7 @@ TEST_F(EasyVqa, CaptionsSayWhatAnswersTell) {
   std::map<std::string, std::string> said;
   for (const Sample& sample : *samples) {
     EXPECT_EQ(sample.turns.size(), 2u);
-    said[sample.image] = sample.turns[1].value;
+    said[sample.images.at(0)] = sample.turns[1].value;
   }
   EXPECT_EQ(said, (std::map<std::string, std::string>{{"train/images/3.png", "A blue circle."},
                                                       {"train/images/4.png", "A red shape."},
@@ -92,7 +92,7 @@ TEST_F(EasyVqa, QuestionFilesHoldOneQuestionASample) {
   ASSERT_TRUE(train.ok() && test.ok());
   EXPECT_EQ(train->size(), 5u);
   ASSERT_EQ(test->size(), 1u);
-  EXPECT_EQ((*test)[0].image, "test/images/0.png");
+  EXPECT_EQ((*test)[0].images, std::vector<std::string>{"test/images/0.png"});
   EXPECT_EQ((*test)[0].turns[0].value, "<image>\nis there a circle?\n" + std::string(kShortAnswerPrompt));
   EXPECT_EQ((*test)[0].turns[1].value, "yes");
 }

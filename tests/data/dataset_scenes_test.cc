@@ -72,9 +72,9 @@ TEST_F(SceneDataset, FilesAreOfTheLayoutsTheirReadersRead) {
     std::set<std::string> ids;
     for (const Sample& sample : *samples) {
       EXPECT_TRUE(ids.insert(sample.id).second) << sample.id;
-      EXPECT_EQ(count_image_tags(sample), sample.image.empty() ? 0 : 1);
-      if (sample.image.empty()) continue;
-      const auto image = load_image(root_ + "/a/images/" + sample.image);
+      EXPECT_EQ(count_image_tags(sample), sample.images.empty() ? 0 : 1);
+      if (sample.images.empty()) continue;
+      const auto image = load_image(root_ + "/a/images/" + sample.images.at(0));
       ASSERT_TRUE(image.ok()) << image.status().to_string();
       EXPECT_EQ(image->width, 48);
     }

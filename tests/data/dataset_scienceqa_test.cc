@@ -42,12 +42,12 @@ TEST_F(ScienceQaDataset, TakesTheTrainingProblemsWithThePicturesThatAreThere) {
         samples(options(R"({"minitrain": ["3"], "train": ["2", "1", "99", "3"], "test": ["4"]})", images));
     ASSERT_TRUE(made.ok()) << made.status().to_string();
     ASSERT_EQ(made->size(), 3u);
-    EXPECT_EQ((*made)[0].image, "");  // its file is absent
+    EXPECT_TRUE((*made)[0].images.empty());  // its file is absent
     EXPECT_EQ(
         (*made)[0].turns[0].value,
         "Which is blue?\nOptions: (A) rose (B) sky\nAnswer with the option's letter from the given choices directly.");
     EXPECT_EQ((*made)[0].turns[1].value, "B");
-    EXPECT_EQ((*made)[1].image, "train/1/image.png");
+    EXPECT_EQ((*made)[1].images, std::vector<std::string>{"train/1/image.png"});
     EXPECT_TRUE((*made)[1].turns[0].value.starts_with("<image>\nWhich is red?\n"));
     EXPECT_TRUE((*made)[2].turns[0].value.starts_with("Where is it?\nContext: It is gone.\n"));
   }
@@ -55,12 +55,12 @@ TEST_F(ScienceQaDataset, TakesTheTrainingProblemsWithThePicturesThatAreThere) {
 
 TEST_F(ScienceQaDataset, APictureThatComesLaterIsSeen) {
   const char* splits = R"({"train": ["2"]})";
-  ASSERT_EQ((*samples(options(splits)))[0].image, "");
+  ASSERT_TRUE((*samples(options(splits)))[0].images.empty());
   write("images/train/2/image.png", "a picture");
-  EXPECT_EQ((*samples(options(splits)))[0].image, "train/2/image.png");
+  EXPECT_EQ((*samples(options(splits)))[0].images, std::vector<std::string>{"train/2/image.png"});
   auto without = options(splits);
   without.erase("images");
-  EXPECT_EQ((*samples(without))[0].image, "");
+  EXPECT_TRUE((*samples(without))[0].images.empty());
 }
 
 TEST_F(ScienceQaDataset, FallsBackToMinitrain) {

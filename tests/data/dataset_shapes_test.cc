@@ -53,7 +53,7 @@ TEST_F(Shapes, TheCaptionNamesPlaceAndColorOfWhatIsThere) {
     places.insert(said[6]);
     if (said.size() > 7) continue;
     ++alone;
-    const auto image = load_image(root_ + "/a/images/" + sample.image);
+    const auto image = load_image(root_ + "/a/images/" + sample.images.at(0));
     ASSERT_TRUE(image.ok());
     // All that differs much from the background, by its middle.
     const Pixel behind = pixel(*image, 0, 0);
@@ -70,9 +70,9 @@ TEST_F(Shapes, TheCaptionNamesPlaceAndColorOfWhatIsThere) {
     if (std::abs(y - 32) > 1) EXPECT_EQ(said[6].starts_with("north"), y < 32) << sample.turns[1].value;
     EXPECT_EQ(said[1] == "large", std::max(x1 - x0, y1 - y0) + 1 > 22) << sample.turns[1].value;
     const Pixel p = pixel(*image, static_cast<int>(x), static_cast<int>(y));
-    if (said[2] == "red") EXPECT_TRUE(p.r > 150 && p.g < 90 && p.b < 90) << sample.image;
-    if (said[2] == "blue") EXPECT_TRUE(p.b > 150 && p.r < 90 && p.g < 90) << sample.image;
-    if (said[2] == "black") EXPECT_TRUE(p.r < 60 && p.g < 60 && p.b < 60) << sample.image;
+    if (said[2] == "red") EXPECT_TRUE(p.r > 150 && p.g < 90 && p.b < 90) << sample.images.at(0);
+    if (said[2] == "blue") EXPECT_TRUE(p.b > 150 && p.r < 90 && p.g < 90) << sample.images.at(0);
+    if (said[2] == "black") EXPECT_TRUE(p.r < 60 && p.g < 60 && p.b < 60) << sample.images.at(0);
   }
   EXPECT_EQ(colors.size(), 10u);
   EXPECT_EQ(figures, (std::set<std::string>{"circle", "cross", "rectangle", "triangle"}));

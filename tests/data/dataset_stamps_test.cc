@@ -56,7 +56,7 @@ TEST_F(Stamps, CaptionsAreTheEnglishOnes) {
     EXPECT_TRUE(sample.turns[0].value.starts_with("<image>\n"));
     EXPECT_EQ(count_image_tags(sample), 1);
     ++captions[sample.turns[1].value];
-    const auto image = load_image(root_ + "/a/images/" + sample.image);
+    const auto image = load_image(root_ + "/a/images/" + sample.images.at(0));
     ASSERT_TRUE(image.ok()) << image.status().to_string();
     EXPECT_EQ(image->width, 32);
     EXPECT_TRUE(images.insert(std::string(image->rgb.begin(), image->rgb.end())).second) << "two equal pictures";

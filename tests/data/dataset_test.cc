@@ -1,4 +1,4 @@
-// Datasets, the loader and validation over a small folder made here, and over the parity set's data.
+// Datasets, the loader and validation over a small folder made here; validation over the parity set's data too.
 #include <gtest/gtest.h>
 
 #include "data/batch.h"
@@ -23,9 +23,7 @@ Json sample_json(const std::string& id, const std::string& image, const std::str
 class DatasetTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const char* reference = std::getenv("TEPHRA_REFERENCE_DIR");
-    if (reference == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the parity set (for its tokenizer)";
-    tokenizer_ = std::move(*Tokenizer::load(std::string(reference) + "/llava-tiny"));
+    tokenizer_ = std::move(*Tokenizer::load(kBaseTokenizer));
     Json samples = Json::array();
     for (int i = 0; i < 5; ++i) dir_.write("images/" + std::to_string(i) + ".png", png_text(gradient(20 + i, 30 - i)));
     for (int i = 0; i < 20; ++i) {
@@ -73,11 +71,11 @@ TEST_F(DatasetTest, GivesIdsLabelsAndPixels) {
   ASSERT_TRUE(with_image.ok()) << with_image.status().to_string();
   EXPECT_EQ(with_image->id, "i0");
   EXPECT_EQ(std::count(with_image->ids.begin(), with_image->ids.end(), kImageToken), 1);
-  ASSERT_TRUE(with_image->pixels.has_value());
-  EXPECT_EQ(*with_image->pixels, preprocess(gradient(20, 30), options_.preprocess));
+  ASSERT_EQ(with_image->pixels.size(), 1u);
+  EXPECT_EQ(with_image->pixels[0], preprocess(gradient(20, 30), options_.preprocess));
   auto text = (*dataset)->get(3);
   ASSERT_TRUE(text.ok());
-  EXPECT_FALSE(text->pixels.has_value());
+  EXPECT_TRUE(text->pixels.empty());
   EXPECT_EQ(std::count(text->ids.begin(), text->ids.end(), kImageToken), 0);
   options_.max_length = 10;
   EXPECT_EQ((*Dataset::open(options_, tokenizer_.get()))->get_text(0)->ids.size(), 10u);
@@ -193,17 +191,102 @@ TEST_F(DatasetTest, ValidationListsEveryOffenderById) {
 
 TEST_F(DatasetTest, ValidationJudgesTheExpandedLength) {
   ValidateOptions v = validate_options();
-  v.max_length = 70;
+  v.max_length = static_cast<int>(validate_dataset(v, *tokenizer_)->longest_tokens);
   EXPECT_TRUE(validate_dataset(v, *tokenizer_)->ok());
-  v.image_tokens = 64;  // the picture alone fills it: what follows is cut off
+  v.image_tokens = v.max_length;  // the picture alone fills it: what follows is cut off
   auto report = validate_dataset(v, *tokenizer_);
   EXPECT_EQ(report->errors_total, 15u);
   v.template_name = "v9";
   EXPECT_EQ(validate_dataset(v, *tokenizer_).status().code(), Code::kInvalidArgument);
 }
 
+// Needs no reference: the tokenizer is the base model's.
+class SeveralImages : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto tokenizer = Tokenizer::load(TEPHRA_SOURCE_DIR "/recipes/base/new-language");
+    ASSERT_TRUE(tokenizer.ok()) << tokenizer.status().to_string();
+    tokenizer_ = std::move(*tokenizer);
+    for (int i = 0; i < 3; ++i) dir_.write("images/" + std::to_string(i) + ".png", png_text(gradient(20 + i, 30 - i)));
+    options_.image_root = dir_.path() + "/images";
+    options_.template_name = "v1";
+    options_.preprocess.image_size = options_.preprocess.shortest_edge = 14;
+  }
+  Json sample(const std::string& id, const std::vector<std::string>& images, const std::string& question) const {
+    Json json = sample_json(id, "", question, "That.");
+    json["image"] = images;
+    return json;
+  }
+  void write(const Json& samples) { options_.conversations_path = dir_.write("data.json", samples.dump(1)); }
+  std::vector<float> pixels(int i) const { return preprocess(gradient(20 + i, 30 - i), options_.preprocess); }
+  Result<ValidationReport> validate(int image_tokens) const {
+    ValidateOptions v;
+    v.conversations_path = options_.conversations_path;
+    v.image_root = options_.image_root;
+    v.template_name = options_.template_name;
+    v.image_tokens = image_tokens;
+    return validate_dataset(v, *tokenizer_);
+  }
+
+  TempDir dir_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  DatasetOptions options_;
+};
+
+TEST_F(SeveralImages, ComeInTheOrderOfTheirTags) {
+  write({sample("a", {"2.png", "0.png", "2.png"}, "Is <image> like <image> or <image>"),
+         sample_json("b", "1.png", "<image>\nWhat?", "That."), sample_json("c", "", "What?", "That.")});
+  auto dataset = Dataset::open(options_, tokenizer_.get());
+  ASSERT_TRUE(dataset.ok()) << dataset.status().to_string();
+  Loader loader(dataset->get(), {1, 3, false}, {0, 1, 2}, {2, 2, 3});
+  auto batch = loader.next();
+  ASSERT_TRUE(batch.ok()) << batch.status().to_string();
+  ASSERT_EQ(batch->size(), 3u);
+  EXPECT_EQ((*batch)[0].pixels, (std::vector<std::vector<float>>{pixels(2), pixels(0), pixels(2)}));
+  EXPECT_EQ((*batch)[1].pixels, std::vector<std::vector<float>>{pixels(1)});
+  EXPECT_TRUE((*batch)[2].pixels.empty());
+  const std::vector<int32_t>& ids = (*batch)[0].ids;
+  EXPECT_EQ(std::count(ids.begin(), ids.end(), kImageToken), 3);
+
+  auto report = validate(10);
+  ASSERT_TRUE(report.ok()) << report.status().to_string();
+  EXPECT_TRUE(report->ok()) << to_text(*report);
+  EXPECT_EQ(report->with_image, 2u);
+  EXPECT_EQ(report->distinct_images, 3u);
+  EXPECT_EQ(report->longest_tokens, ids.size() + 3 * 9);
+  EXPECT_EQ(report->tokens, ids.size() + (*batch)[1].ids.size() + (*batch)[2].ids.size() + 4 * 9);
+
+  // A cut behind the first picture leaves the others unread.
+  const auto first = std::find(ids.begin(), ids.end(), kImageToken) - ids.begin();
+  options_.max_length = static_cast<int>(first) + 1;
+  EXPECT_EQ((*Dataset::open(options_, tokenizer_.get()))->get(0)->pixels, std::vector<std::vector<float>>{pixels(2)});
+}
+
+TEST_F(SeveralImages, CountsThatDifferAndBadPicturesNameTheSample) {
+  dir_.write("images/text.png", "not a picture");
+  write({sample("fewer", {"0.png", "1.png"}, "<image> What?"),
+         sample("more", {"0.png", "1.png"}, "<image><image><image>"),
+         sample("bad", {"0.png", "text.png"}, "<image><image>"),
+         sample("gone", {"none.png", "0.png"}, "<image><image>")});
+  auto report = validate(1);
+  ASSERT_TRUE(report.ok()) << report.status().to_string();
+  ASSERT_EQ(report->errors_total, 4u) << to_text(*report);
+  EXPECT_EQ(report->errors[0].field, "sample 0 (id \"fewer\")");
+  EXPECT_EQ(report->errors[0].message, "has 2 images and 1 <image> in its text");
+  EXPECT_EQ(report->errors[1].message, "has 2 images and 3 <image> in its text");
+  EXPECT_EQ(report->errors[2].field, "sample 2 (id \"bad\").image[1]");
+  EXPECT_EQ(report->errors[3].field, "sample 3 (id \"gone\").image[0]");
+  auto dataset = std::move(*Dataset::open(options_, tokenizer_.get()));
+  for (uint64_t i = 0; i < 4; ++i) {
+    const Status status = dataset->get(i).status();
+    EXPECT_FALSE(status.ok());
+    EXPECT_NE(status.message().find("sample '" + dataset->sample(i).id + "'"), std::string::npos) << status.message();
+  }
+}
+
 TEST_F(DatasetTest, TheParitySetsOwnDataIsValid) {
-  const std::string dir = std::getenv("TEPHRA_REFERENCE_DIR");
+  TEPHRA_REQUIRE_REFERENCE(dir);
+  const auto tokenizer = std::move(*Tokenizer::load(dir + "/llava-tiny"));
   for (auto [file, name] : {std::pair{"stage1.json", "plain"},
                             {"stage1_train_order.json", "plain"},
                             {"stage2_train_order.json", "v1"},
@@ -213,7 +296,7 @@ TEST_F(DatasetTest, TheParitySetsOwnDataIsValid) {
     v.conversations_path = dir + "/data/" + file;
     v.image_root = dir + "/images";
     v.template_name = name;
-    auto report = validate_dataset(v, *tokenizer_);
+    auto report = validate_dataset(v, *tokenizer);
     ASSERT_TRUE(report.ok()) << report.status().to_string();
     EXPECT_TRUE(report->ok()) << file << "\n" << to_text(*report);
   }

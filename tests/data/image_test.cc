@@ -119,6 +119,36 @@ TEST(Image, JpegOfEveryColorSpaceComesOutAsRgb) {
   }
 }
 
+// Gray by itself is another thing to Pillow, which clips it.
+TEST(Image, SixteenBitsKeepTheUpperByte) {
+  for (int interlace : {PNG_INTERLACE_NONE, PNG_INTERLACE_ADAM7}) {
+    auto rgb =
+        decode(write_png16(2, 1, PNG_COLOR_TYPE_RGB, {0x0AFF, 0x1400, 0x1E80, 0xFFFF, 0x00FF, 0x8000}, interlace));
+    ASSERT_TRUE(rgb.ok()) << rgb.status().to_string();
+    EXPECT_EQ(rgb->rgb, (std::vector<uint8_t>{10, 20, 30, 255, 0, 128}));
+    auto alpha = decode(write_png16(1, 1, PNG_COLOR_TYPE_RGB_ALPHA, {0x0AFF, 0x1400, 0x1E80, 0x0000}, interlace));
+    ASSERT_TRUE(alpha.ok()) << alpha.status().to_string();
+    EXPECT_EQ(alpha->rgb, (std::vector<uint8_t>{10, 20, 30}));
+    auto gray = decode(write_png16(3, 1, PNG_COLOR_TYPE_GRAY, {0x00FE, 0x0100, 0xFFFF}, interlace));
+    ASSERT_TRUE(gray.ok()) << gray.status().to_string();
+    EXPECT_EQ(gray->rgb, (std::vector<uint8_t>{254, 254, 254, 255, 255, 255, 255, 255, 255}));
+  }
+}
+
+// As Pillow without exif_transpose, which the original does not call.
+TEST(Image, ExifOrientationIsIgnored) {
+  const Image image = gradient(32, 16);
+  const std::string plain = write_jpeg(32, 16, TJPF_RGB, TJSAMP_444, image.rgb);
+  // APP1: "Exif", a big-endian TIFF with one entry, orientation (0x0112) = 6.
+  const std::string exif("Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", 32);
+  const std::string turned =
+      plain.substr(0, 2) + std::string("\xFF\xE1\0", 3) + static_cast<char>(exif.size() + 2) + exif + plain.substr(2);
+  auto a = decode(plain), b = decode(turned);
+  ASSERT_TRUE(a.ok() && b.ok()) << b.status().to_string();
+  EXPECT_EQ(b->width, 32);
+  EXPECT_EQ(b->rgb, a->rgb);
+}
+
 TEST(Image, TruncatedFilesAreErrorsThatNameTheFile) {
   const Image image = gradient(64, 48);
   for (const std::string& whole : {png_text(image), write_jpeg(64, 48, TJPF_RGB, TJSAMP_420, image.rgb)}) {
@@ -150,20 +180,78 @@ TEST(Image, RefusesOtherFormatsAndHugePictures) {
   EXPECT_NE(gif.message().find("GIF"), std::string::npos);
   EXPECT_EQ(decode("hello").status().code(), Code::kUnsupported);
   EXPECT_EQ(load_image("/nonexistent/a.png").status().code(), Code::kNotFound);
-  // A 30000 x 30000 header, its checksum made by hand, and nothing behind it.
-  std::string huge = png_text(gradient(1, 1));
-  const unsigned char ihdr[] = {0x00, 0x00, 0x75, 0x30, 0x00, 0x00, 0x75, 0x30};
-  huge.replace(16, 8, std::string(reinterpret_cast<const char*>(ihdr), 8));
+  for (const char* start : {"RIFF", "RIFF1234", "RIFF1234WEB", "RIFF1234XEBP"})  // fuzzing: the first ended the program
+    EXPECT_EQ(decode(start).status().code(), Code::kUnsupported) << start;
+  EXPECT_NE(decode("RIFF1234WEBP").status().message().find("WebP"), std::string::npos);
+}
+
+// A PNG whose header, with its checksum made by hand, says `width` x `height`, and nothing like it behind.
+std::string png_claiming(uint32_t width, uint32_t height) {
+  std::string bytes = png_text(gradient(1, 1));
+  for (int i = 0; i < 4; ++i) {
+    bytes[16 + i] = static_cast<char>(width >> (24 - 8 * i));
+    bytes[20 + i] = static_cast<char>(height >> (24 - 8 * i));
+  }
   uint32_t crc = 0xFFFFFFFFu;
   for (size_t i = 12; i < 29; ++i) {
-    crc ^= static_cast<uint8_t>(huge[i]);
+    crc ^= static_cast<uint8_t>(bytes[i]);
     for (int b = 0; b < 8; ++b) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
   }
   crc = ~crc;
-  for (int i = 0; i < 4; ++i) huge[29 + i] = static_cast<char>(crc >> (24 - 8 * i));
-  Status status = decode(huge).status();
+  for (int i = 0; i < 4; ++i) bytes[29 + i] = static_cast<char>(crc >> (24 - 8 * i));
+  return bytes;
+}
+
+// Refused by the header, before memory is taken for the pixels.
+TEST(Image, PictureBombsAreRefusedByTheirHeader) {
+  for (auto [width, height] : {std::pair{30000u, 30000u}, {13378u, 13378u}, {65536u, 1u}, {1u, 178956970u}}) {
+    const Status status = decode(png_claiming(width, height)).status();
+    EXPECT_EQ(status.code(), Code::kUnsupported) << status.message();
+    EXPECT_NE(status.message().find("test.png is " + std::to_string(width) + "x" + std::to_string(height)),
+              std::string::npos)
+        << status.message();
+  }
+  EXPECT_EQ(decode(png_claiming(200, 100)).status().code(), Code::kCorruption);  // allowed, and cut off
+  std::string jpeg = write_jpeg(16, 16, TJPF_RGB, TJSAMP_444, gradient(16, 16).rgb);
+  const size_t frame = jpeg.find("\xFF\xC0");
+  ASSERT_NE(frame, std::string::npos);
+  jpeg.replace(frame + 5, 4, "\xFD\xE8\xFD\xE8");  // 65000 x 65000
+  const Status status = decode(jpeg).status();
   EXPECT_EQ(status.code(), Code::kUnsupported) << status.message();
-  EXPECT_NE(status.message().find("30000x30000"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("65000x65000"), std::string::npos) << status.message();
+}
+
+TEST(Image, AWindowOfTheResizedPictureIsWhatACutOutOfItWouldBe) {
+  for (auto [w, h, width, height] : {std::tuple{61, 37, 200, 30}, {37, 400, 20, 50}, {5, 3, 100, 60}}) {
+    const Image image = gradient(w, h);
+    const Image whole = resize_bicubic(image, width, height);
+    const Window window{width / 3, height / 4, width / 2, height / 2};
+    const Image part = resize_bicubic({image, w, h, 0, 0, {}}, width, height, window);
+    for (int y = 0; y < window.height; ++y)
+      for (int x = 0; x < 3 * window.width; ++x)
+        ASSERT_EQ(part.rgb[static_cast<size_t>(3 * window.width * y + x)],
+                  whole.rgb[static_cast<size_t>(3 * (width * (window.top + y) + window.left) + x)])
+            << w << " " << x << " " << y;
+  }
+}
+
+TEST(Image, ACanvasIsThePictureInASquareOfItsColour) {
+  for (auto [w, h] : {std::pair{30, 11}, {11, 30}}) {
+    const Image image = gradient(w, h);
+    Image pasted{30, 30, {}};
+    for (int y = 0; y < 30; ++y)
+      for (int x = 0; x < 30; ++x) {
+        const int from_x = x - (30 - w) / 2, from_y = y - (30 - h) / 2;
+        const bool inside = from_x >= 0 && from_x < w && from_y >= 0 && from_y < h;
+        for (int c = 0; c < 3; ++c)
+          pasted.rgb.push_back(inside ? image.rgb[static_cast<size_t>(3 * (w * from_y + from_x) + c)]
+                                      : static_cast<uint8_t>(120 + c));
+      }
+    const Canvas canvas{image, 30, 30, (30 - w) / 2, (30 - h) / 2, {120, 121, 122}};
+    for (int edge : {7, 30, 64})
+      EXPECT_EQ(resize_bicubic(canvas, edge, edge, {0, 0, edge, edge}).rgb, resize_bicubic(pasted, edge, edge).rgb)
+          << w << " " << edge;
+  }
 }
 
 // The same method in floating point, without the rounding of weights: within one level of it.

@@ -28,6 +28,32 @@ inline std::string write_png(int width, int height, uint32_t format, const std::
   return bytes;
 }
 
+// A PNG with 16 bits a sample, most significant byte first, as libpng's full interface writes it. `color`: PNG_COLOR_TYPE_*.
+inline std::string write_png16(int width, int height, int color, const std::vector<uint16_t>& samples,
+                               int interlace = PNG_INTERLACE_NONE) {
+  std::string bytes;
+  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, nullptr, nullptr, nullptr);
+  png_infop info = png_create_info_struct(png);
+  png_set_write_fn(
+      png, &bytes,
+      [](png_structp p, png_bytep data, size_t count) {
+        static_cast<std::string*>(png_get_io_ptr(p))->append(reinterpret_cast<char*>(data), count);
+      },
+      nullptr);
+  png_set_IHDR(png, info, width, height, 16, color, interlace, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+  std::vector<uint8_t> big_endian;
+  for (uint16_t v : samples) {
+    big_endian.push_back(static_cast<uint8_t>(v >> 8));
+    big_endian.push_back(static_cast<uint8_t>(v & 255));
+  }
+  std::vector<png_bytep> rows;
+  for (int y = 0; y < height; ++y) rows.push_back(big_endian.data() + big_endian.size() / height * y);
+  png_set_rows(png, info, rows.data());
+  png_write_png(png, info, PNG_TRANSFORM_IDENTITY, nullptr);
+  png_destroy_write_struct(&png, &info);
+  return bytes;
+}
+
 // Smooth in x and y, different in each channel, so that a swapped axis or channel shows.
 inline Image gradient(int width, int height) {
   Image image{width, height, std::vector<uint8_t>(size_t{3} * width * height)};

@@ -20,6 +20,9 @@ namespace tephra::data {
   if (reference_dir_text == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the parity set"; \
   const std::string dir = reference_dir_text
 
+// The tokenizer of the language model that ships: SentencePiece, 900 pieces.
+inline const std::string kBaseTokenizer = TEPHRA_SOURCE_DIR "/recipes/base/new-language";
+
 inline nlohmann::json read_reference(const std::string& path) {
   auto text = read_file(Env::posix(), path);
   EXPECT_TRUE(text.ok()) << text.status().to_string();

@@ -4,7 +4,10 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "tests/e2e/harness.h"
 
@@ -42,6 +45,116 @@ TEST(BadInput, AMissingModelFolderIsNamedBeforeAnythingRuns) {
   EXPECT_NE(run.code, 0);
   EXPECT_NE(run.err.find("no-such-folder"), std::string::npos) << run.err;
   EXPECT_TRUE(none_left(scratch.path("store")));
+}
+
+// recipes/base/language with damage of one kind, in a folder of the scratch.
+class DamagedModel {
+ public:
+  explicit DamagedModel(const Scratch& scratch) : dir_(scratch.path("language")) {
+    std::filesystem::copy(std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language", dir_);
+    weights_ = read_text(path("model.safetensors"));
+  }
+  std::string path(const std::string& file) const { return dir_ + "/" + file; }
+  void replace_in(const std::string& file, const std::string& from, const std::string& to) const {
+    std::string text = read_text(path(file));
+    const size_t at = text.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    write(file, text.replace(at, from.size(), to));
+  }
+  void write(const std::string& file, const std::string& bytes) const {
+    std::ofstream(path(file), std::ios::binary) << bytes;
+  }
+  const std::string& weights() const { return weights_; }
+  // Where the tensor's data begins in model.safetensors.
+  size_t data_of(const std::string& tensor) const {
+    uint64_t header = 0;
+    std::memcpy(&header, weights_.data(), 8);
+    const auto json = nlohmann::json::parse(weights_.substr(8, header));
+    return 8 + header + json[tensor]["data_offsets"][0].get<size_t>();
+  }
+
+ private:
+  std::string dir_, weights_;
+};
+
+TEST(BadInput, DamagedWeightsAreNamedWithFileAndTensorBeforeAnythingRuns) {
+  struct Case {
+    const char* name;
+    std::function<void(const DamagedModel&)> damage;
+    std::vector<std::string> words;
+  };
+  const std::string norm = "model.norm.weight";
+  for (const Case& c :
+       {Case{"truncated",
+             [](const DamagedModel& m) { m.write("model.safetensors", m.weights().substr(0, m.weights().size() - 9)); },
+             {"model.safetensors", "truncated: tensor "}},
+        Case{"nan",
+             [&](const DamagedModel& m) {
+               std::string bytes = m.weights();
+               m.write("model.safetensors", bytes.replace(m.data_of(norm) + 2 * 3, 2, "\xC0\x7F"));
+             },
+             {"model.safetensors: tensor " + norm + ": element 3 is not a finite number"}},
+        Case{"missing file",
+             [&](const DamagedModel& m) {
+               m.write("model.safetensors.index.json",
+                       R"({"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}})");
+             },
+             {"model-00002-of-00002.safetensors is missing, and the index beside it names it"}},
+        Case{"dtype",
+             [&](const DamagedModel& m) {
+               std::string bytes = m.weights();
+               const size_t at = bytes.find("\"BF16\"", bytes.find("\"" + norm + "\""));
+               m.write("model.safetensors", bytes.replace(at, 6, "\"I16\" "));
+             },
+             {"model.safetensors", norm, "I16"}},
+        Case{"shape",
+             [](const DamagedModel& m) {
+               m.replace_in("config.json", "\"intermediate_size\": ", "\"intermediate_size\": 1");
+             },
+             {"/language: language_model.model.layers.0.mlp.", "its shape is "}},
+        Case{"vocabulary",
+             [](const DamagedModel& m) {
+               m.replace_in("config.json", "\"vocab_size\": ", "\"vocab_size\": 9, \"was\": ");
+             },
+             {"/language", "vocabulary", " 9"}}}) {
+    SCOPED_TRACE(c.name);
+    Scratch scratch;
+    const DamagedModel model(scratch);
+    c.damage(model);
+    const std::string recipe =
+        recipe_with(scratch, std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language", model.path("."));
+    Finished run = tephra(scratch, {"run", recipe, "--store", scratch.path("store")});
+    EXPECT_NE(run.code, 0);
+    for (const std::string& words : c.words)
+      EXPECT_NE(run.err.find(words), std::string::npos) << words << "\n" << run.err;
+    EXPECT_EQ(run.out.find("train align"), std::string::npos) << run.out;
+  }
+}
+
+TEST(BadInput, AMissingFieldOfTheDataIsNamedWithFileAndSample) {
+  Scratch scratch;
+  nlohmann::json samples = nlohmann::json::array();
+  for (int i = 0; i < 3100; ++i) {
+    nlohmann::json answer = {{"from", "gpt"}, {"value", "a"}};
+    if (i == 3017) answer.erase("value");
+    samples.push_back(
+        {{"id", "s" + std::to_string(i)},
+         {"conversations", nlohmann::json::array({{{"from", "human"}, {"value", "q"}}, std::move(answer)})}});
+  }
+  const std::string data = scratch.write("data.json", samples.dump());
+  const std::string words =
+      "data.json:1: sample 3017 (id \"s3017\"): conversations[1].value: must be a string, and is missing";
+  Finished check = tephra(
+      scratch, {"data", "check", data, "--tokenizer", std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language"});
+  EXPECT_EQ(check.code, 2);
+  EXPECT_NE(check.err.find(words), std::string::npos) << check.err;
+  std::string text =
+      read_text(recipe_with(scratch, "datasets:\n", "datasets:\n  mine: {kind: llava, conversations: " + data + "}\n"));
+  const std::string use = "{dataset: scenes, part: instruct}";
+  text.replace(text.find(use), use.size(), "{dataset: mine}");
+  Finished run = tephra(scratch, {"run", scratch.write("recipe.yaml", text), "--store", scratch.path("store")});
+  EXPECT_NE(run.code, 0);
+  EXPECT_NE(run.err.find(words), std::string::npos) << run.err;
 }
 
 TEST(BadInput, ABadPictureNamesItsSample) {

@@ -4,6 +4,7 @@
 #include <signal.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <random>
 
 #include "tests/e2e/harness.h"
@@ -26,7 +27,8 @@ struct Undisturbed {
   std::string store = scratch.path("store");
   Finished run;
   std::map<std::string, std::string> hashes;
-  Undisturbed() : run(Process(run_command(store), scratch.path("")).wait()), hashes(content_hashes(scratch, store)) {}
+  explicit Undisturbed(const std::vector<std::string>& more = {})
+      : run(Process(run_command(store, more), scratch.path("")).wait()), hashes(content_hashes(scratch, store)) {}
 };
 
 // One undisturbed two-rank run, shared by the tests that compare with it.
@@ -56,6 +58,23 @@ std::vector<pid_t> ranks_of(const std::string& store) {
       ranks.push_back(pid);
   }
   return ranks;
+}
+
+// The job with `more` options, one rank of which is killed after step event `at`, ends as the undisturbed one did.
+void a_killed_rank(const std::vector<std::string>& more, int at, std::mt19937& random, const Undisturbed& expected) {
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()) + ", rank killed after step event " + std::to_string(at));
+  Scratch scratch;
+  std::string store = scratch.path("store");
+  Process run(run_command(store, more), scratch.path(""));
+  ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= at; }, 120s));
+  std::vector<pid_t> ranks = ranks_of(store);
+  ASSERT_FALSE(ranks.empty());
+  kill(ranks[random() % ranks.size()], SIGKILL);
+  Finished finished = run.wait();
+  ASSERT_EQ(finished.code, 0) << finished.err;
+  EXPECT_NE(finished.out.find("\"kind\":\"restart\""), std::string::npos);
+  EXPECT_EQ(content_hashes(scratch, store), expected.hashes);
+  EXPECT_TRUE(none_left(store));
 }
 
 TEST(Job, RunsBothStagesAndReports) {
@@ -105,23 +124,131 @@ TEST(Job, OneRankGivesTheSameBitsAsTwo) {
   EXPECT_EQ(content_hashes(scratch, store), u.hashes);
 }
 
+// The same job, the second stage of which trains adapters.
+std::vector<std::string> with_lora(std::vector<std::string> more = {}) {
+  more.insert(more.end(), {"--set", "stages.instruct.lora={rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}"});
+  return more;
+}
+
+const Undisturbed& undisturbed_lora() {
+  static const Undisturbed run(with_lora());
+  return run;
+}
+
+TEST(LoraJob, CheckpointsHoldAdaptersAndConnectorOnly) {
+  const Undisturbed& u = undisturbed_lora();
+  ASSERT_EQ(u.run.code, 0) << u.run.err;
+  EXPECT_TRUE(none_left(u.store));
+  EXPECT_EQ(u.hashes.at("tiny-1/align@12"), undisturbed().hashes.at("tiny-1/align@12"));
+  Finished show = tephra(u.scratch, {"ckpt", "show", "tiny-1/instruct@12", "--store", u.store, "--json"});
+  json manifest = json::parse(show.out, nullptr, false);
+  ASSERT_TRUE(manifest.is_object()) << show.err;
+  EXPECT_EQ(manifest["handover"]["lora"], "rank 4, alpha 8, targets q_proj, v_proj, down_proj");
+  int adapters = 0;
+  double trained = 0;
+  for (const json& t : manifest["tensors"]) {
+    const std::string name = t["name"];
+    const bool adapter = name.find(".lora_") != std::string::npos;
+    adapters += adapter ? 1 : 0;
+    EXPECT_EQ(t["frozen"].get<bool>(), !adapter && name.find("multi_modal_projector") == std::string::npos) << t;
+    double bytes = 4;
+    for (double d : t["shape"]) bytes *= d;
+    if (!t["frozen"].get<bool>()) trained += bytes;
+  }
+  EXPECT_GT(adapters, 0);
+  EXPECT_EQ(adapters % 18, 0) << "A, B and two moments of each, on three projections of every block";
+  EXPECT_LE(manifest["new_bytes"].get<double>(), trained);
+  EXPECT_LT(manifest["new_bytes"].get<double>(), 0.3 * manifest["logical_bytes"].get<double>());
+}
+
+TEST(LoraJob, OneRankGivesTheSameBitsAsTwo) {
+  Scratch scratch;
+  std::string store = scratch.path("store");
+  Finished run = Process(run_command(store, with_lora({"--ranks", "1"})), scratch.path("")).wait();
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(content_hashes(scratch, store), undisturbed_lora().hashes);
+}
+
+TEST(LoraJob, AKilledRankCostsNothingButTime) {
+  std::mt19937 random(seed() + 2);
+  // In the second stage, after its first checkpoint.
+  a_killed_rank(with_lora(), std::uniform_int_distribution<int>(17, 22)(random), random, undisturbed_lora());
+}
+
+// With a learning rate of 0 the second stage ends with what it began with: the first one's adapters.
+TEST(LoraJob, AStageGoesOnWithTheAdaptersOfTheOneBefore) {
+  Scratch scratch;
+  const std::string store = scratch.path("store"), lora = ".lora={rank: 2, targets: [q_proj, up_proj]}";
+  Finished run =
+      Process(run_command(store, {"--set", "stages.align" + lora, "--set", "stages.align.train=[llm]", "--set",
+                                  "stages.align.steps=2", "--set", "stages.align.evaluate=[]", "--set",
+                                  "stages.instruct" + lora, "--set", "stages.instruct.optimizer.lr=0", "--set",
+                                  "stages.instruct.steps=1", "--set", "stages.instruct.evaluate=[]"}),
+              scratch.path(""))
+          .wait();
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto adapters = [&](const std::string& checkpoint) {
+    std::map<std::string, std::string> contents;
+    const json manifest =
+        json::parse(tephra(scratch, {"ckpt", "show", checkpoint, "--store", store, "--json"}).out, nullptr, false);
+    for (const json& t : manifest["tensors"])
+      if (t["kind"] == "parameter" && t["name"].get<std::string>().find(".lora_") != std::string::npos)
+        contents[t["name"]] = t["content"];
+    return contents;
+  };
+  const auto before = adapters("tiny-1/align@2");
+  EXPECT_EQ(adapters("tiny-1/instruct@1"), before);
+  const std::string layers = "language_model.model.layers.", b = ".self_attn.q_proj.lora_B.weight";
+  ASSERT_TRUE(before.contains(layers + "0" + b));
+  EXPECT_NE(before.at(layers + "0" + b), before.at(layers + "1" + b)) << "both are still zero";
+}
+
+TEST(LoraJob, MergedExportAnswersAndSeparateExportIsSmall) {
+  const Undisturbed& u = undisturbed_lora();
+  const std::string merged = u.scratch.path("merged"), separate = u.scratch.path("separate");
+  Finished ex = tephra(u.scratch, {"ckpt", "export", "tiny-1/instruct@latest", "--store", u.store, "--out", merged});
+  ASSERT_EQ(ex.code, 0) << ex.err;
+  Finished reply =
+      tephra(u.scratch, {"generate", "--model", merged, "--prompt", "What is there?", "--max-new-tokens", "4"});
+  ASSERT_EQ(reply.code, 0) << reply.err;
+  EXPECT_TRUE(json::parse(reply.out).contains("token_ids"));
+  ex = tephra(u.scratch, {"ckpt", "export", "tiny-1/instruct@latest", "--store", u.store, "--lora", "separate",
+                          "--layout", "original", "--out", separate});
+  ASSERT_EQ(ex.code, 0) << ex.err;
+  const json config = json::parse(read_text(separate + "/adapter_config.json"), nullptr, false);
+  ASSERT_TRUE(config.is_object());
+  EXPECT_EQ(config["peft_type"], "LORA");
+  EXPECT_EQ(config["r"], 4);
+  EXPECT_EQ(std::filesystem::canonical(config["base_model_name_or_path"].get<std::string>()),
+            std::filesystem::canonical(std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language"));
+  EXPECT_LT(10 * std::filesystem::file_size(separate + "/adapter_model.safetensors"),
+            std::filesystem::file_size(merged + "/model.safetensors"));
+  EXPECT_TRUE(std::filesystem::exists(separate + "/mm_projector.safetensors"));
+  ex = tephra(u.scratch, {"ckpt", "export", "tiny-1/align@latest", "--store", u.store, "--lora", "separate", "--out",
+                          u.scratch.path("none")});
+  EXPECT_EQ(ex.code, 2);
+  EXPECT_NE(ex.err.find("trained without lora"), std::string::npos) << ex.err;
+}
+
+TEST(LoraJob, PlanCountsNoMomentsForFrozenWeights) {
+  Scratch scratch;
+  const auto instruct = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> command{"plan", tiny(), "--json"};
+    command.insert(command.end(), more.begin(), more.end());
+    return json::parse(tephra(scratch, command).out)[1];
+  };
+  const json whole = instruct({}), lora = instruct(with_lora());
+  EXPECT_LT(10 * lora["optimizer_shard_bytes"].get<double>(), whole["optimizer_shard_bytes"].get<double>());
+  EXPECT_LT(10 * lora["reduced_bytes_per_step_and_rank"].get<double>(),
+            whole["reduced_bytes_per_step_and_rank"].get<double>());
+  EXPECT_GT(lora["parameter_shard_bytes"].get<double>(), whole["parameter_shard_bytes"].get<double>());
+}
+
 TEST(Job, AKilledRankCostsNothingButTime) {
   std::mt19937 random(seed());
   for (int round = 0; round < 2; ++round) {
     int at = std::uniform_int_distribution<int>(1, 22)(random);
-    SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()) + ", rank killed after step event " + std::to_string(at));
-    Scratch scratch;
-    std::string store = scratch.path("store");
-    Process run(run_command(store), scratch.path(""));
-    ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= at; }, 120s));
-    std::vector<pid_t> ranks = ranks_of(store);
-    ASSERT_FALSE(ranks.empty());
-    kill(ranks[random() % ranks.size()], SIGKILL);
-    Finished finished = run.wait();
-    ASSERT_EQ(finished.code, 0) << finished.err;
-    EXPECT_NE(finished.out.find("\"kind\":\"restart\""), std::string::npos);
-    EXPECT_EQ(content_hashes(scratch, store), undisturbed().hashes);
-    EXPECT_TRUE(none_left(store));
+    a_killed_rank({}, at, random, undisturbed());
   }
 }
 
@@ -170,7 +297,8 @@ TEST(Job, ADaemonTakesWatchesAndCancelsJobs) {
   ASSERT_EQ(submit.code, 0) << submit.err;
   EXPECT_EQ(json::parse(submit.out)["id"], "tiny-1");
   Process watch(tephra_command({"watch", "tiny-1", "--store", store, "--json"}), scratch.path(""));
-  ASSERT_TRUE(watch.wait_until([&] { return steps_seen(watch.output()) >= 3; }, 60s));
+  ASSERT_TRUE(
+      watch.wait_until([&] { return watch.output().find("\"kind\":\"checkpoint\"") != std::string::npos; }, 60s));
   Finished ps = tephra(scratch, {"ps", "--store", store, "--json"});
   EXPECT_EQ(json::parse(ps.out)[0]["phase"], "training");
   EXPECT_EQ(tephra(scratch, {"ps", "--store", store}, {{"TEPHRA_TOKEN", "wrong"}}).code, 3);
@@ -179,6 +307,10 @@ TEST(Job, ADaemonTakesWatchesAndCancelsJobs) {
   EXPECT_TRUE(serve.wait_until([&] { return ranks_of(store).empty(); }, 10s));
   Finished show = tephra(scratch, {"show", "tiny-1", "--store", store, "--json"});
   EXPECT_EQ(json::parse(show.out)["phase"], "cancelled");
+  Finished report = tephra(scratch, {"report", "tiny-1", "--store", store, "--json"});
+  ASSERT_EQ(report.code, 0) << report.err;
+  EXPECT_TRUE(json::parse(report.out)["ended_early"].get<std::string>().starts_with("cancelled")) << report.out;
+  EXPECT_EQ(json::parse(report.out)["stages"].size(), 1u);
   Finished logs = tephra(scratch, {"logs", "tiny-1", "--store", store});
   EXPECT_EQ(logs.code, 0) << logs.err;
   serve.signal(SIGTERM);
@@ -195,6 +327,27 @@ TEST(Job, ExportLoadsAgainAndAnswers) {
       tephra(u.scratch, {"generate", "--model", folder, "--prompt", "What is there?", "--max-new-tokens", "4"});
   ASSERT_EQ(reply.code, 0) << reply.err;
   EXPECT_TRUE(json::parse(reply.out).contains("token_ids"));
+  // A sample's loss is its own, whatever stands beside it.
+  const auto sample = [](const std::string& id, const std::string& answer) {
+    return json{
+        {"id", id},
+        {"conversations", {{{"from", "human"}, {"value", "What is there?"}}, {{"from", "gpt"}, {"value", answer}}}}};
+  };
+  const json all = {sample("a", "a large red circle in the northwest"), sample("b", "nothing")};
+  const auto score = [&](const json& samples) {
+    const std::string file = u.scratch.write("talk.json", samples.dump());
+    Finished run = tephra(u.scratch, {"score", "--model", folder, "--data", file, "--template", "v1", "--json"});
+    EXPECT_EQ(run.code, 0) << run.err;
+    return json::parse(run.out, nullptr, false);
+  };
+  const json together = score(all), alone = score({all[1]});
+  ASSERT_EQ(together.size(), 2u) << together;
+  EXPECT_EQ(together[0]["id"], "a");
+  EXPECT_GT(together[0]["tokens"], together[1]["tokens"]);
+  EXPECT_GT(together[1]["loss"].get<double>(), 0);
+  ASSERT_EQ(alone.size(), 1u) << alone;
+  EXPECT_EQ(alone[0]["tokens"], together[1]["tokens"]);
+  EXPECT_NEAR(alone[0]["loss"].get<double>(), together[1]["loss"].get<double>(), 1e-5);
 }
 
 }  // namespace

@@ -99,6 +99,31 @@ TEST(Recipe, OverrideWithoutAValueRestoresTheDefault) {
   EXPECT_EQ(recipe.stages[1].steps, 5);
 }
 
+TEST(Recipe, LoraIsAbsentOrResolved) {
+  EXPECT_FALSE(loaded(kSmall).stages[1].lora.has_value());
+  EXPECT_EQ(to_json(loaded(kSmall)).find("lora"), std::string::npos);
+  const Recipe all = loaded(kSmall, {"stages.tune.lora={rank: 8}"});
+  EXPECT_EQ(to_string(*all.stages[1].lora),
+            "rank 8, alpha 16, targets q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj");
+  const Recipe some = loaded(kSmall, {"stages.tune.lora={rank: 4, alpha: 2.5, targets: [v_proj, q_proj], dropout: 0}"});
+  EXPECT_EQ(to_string(*some.stages[1].lora), "rank 4, alpha 2.5, targets q_proj, v_proj");
+  const Result<Recipe> again = from_json(to_json(some));
+  ASSERT_TRUE(again.ok()) << again.status().to_string();
+  EXPECT_EQ(again->stages[1].lora, some.stages[1].lora);
+  EXPECT_EQ(hash(*again), hash(some));
+}
+
+TEST(Recipe, AStageGoesOnWithTheSameAdapters) {
+  const std::string third = std::string(kSmall).replace(std::string(kSmall).find("benches:"), 0,
+                                                        "  - {name: more, train: [connector, llm], steps: 1, "
+                                                        "data: [{dataset: world, part: instruct}]}\n");
+  const std::string lora = "stages.tune.lora={rank: 4, alpha: 8, targets: [q_proj, v_proj]}";
+  EXPECT_EQ(loaded(third, {lora, "stages.more.lora={rank: 4, targets: [v_proj, q_proj]}"}).stages[2].lora,
+            loaded(third, {lora, "stages.more.init=align"}).stages[1].lora);
+  // The connector alone may learn beside adapters that stay as they are.
+  loaded(third, {lora, "stages.more.lora={rank: 4, targets: [v_proj, q_proj]}", "stages.more.train=[connector]"});
+}
+
 TEST(Recipe, RoundTripsThroughJson) {
   const Recipe recipe =
       loaded(kSmall, {"stages[0].optimizer.lr=0.1", "stages[0].optimizer.eps=1e-300", "seed=9007199254740991"});

@@ -6,10 +6,12 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "data/utf8.h"
 #include "tests/worker/tiny_chat.h"
+#include "worker/inference.h"
 
 namespace tephra::worker {
 namespace {
@@ -66,6 +68,40 @@ TEST_F(ChatTest, APictureGoesWithTheNextQuestionAndResetForgets) {
   ASSERT_TRUE(talk("/image " + picture() + "\nWhat is it?\n/reset\nWhat is it?\n/quit\nWhat is it?\n").ok());
   EXPECT_EQ(lines(), (std::vector<std::string>{expected({"What is it?"}, true), expected({"What is it?"}, false)}));
   EXPECT_NE(lines()[0], lines()[1]);
+}
+
+TEST_F(ChatTest, SeveralPicturesGoWithOneQuestion) {
+  const auto png = data::encode_png({8, 8, std::vector<uint8_t>(192, 240)});
+  const std::string light = dir_.path() + "/light.png";
+  ASSERT_TRUE(write_file_atomic(Env::posix(), light, {reinterpret_cast<const char*>(png->data()), png->size()}).ok());
+  auto loaded = load_model(named());
+  ASSERT_TRUE(loaded.ok());
+  const auto answer = [&](const std::string& question, const std::vector<std::string>& files) {
+    ChatRequest request;
+    request.turns = {{"human", question}};
+    for (const std::string& file : files) request.images.push_back(*data::load_image(file));
+    request.max_new_tokens = 6;
+    return *reply(*loaded, request);
+  };
+  const ChatReply both = answer("<image>\n<image>\nSame?", {picture(), light});
+  EXPECT_EQ(both.prompt_tokens, answer("<image>\n<image>\nSame?", {light, picture()}).prompt_tokens);
+  EXPECT_NE(both.ids, answer("<image>\n<image>\nSame?", {light, light}).ids);
+  ASSERT_TRUE(talk("/image " + picture() + "\n/image " + light + "\nSame?\n/reset\n/image " + light + "\n/image " +
+                   picture() + "\nIs <image> like <image>?\n")
+                  .ok());
+  EXPECT_EQ(lines(),
+            (std::vector<std::string>{both.text, answer("Is <image> like <image>?", {light, picture()}).text}));
+
+  GenerateRequest request;
+  request.model = named();
+  request.prompt = "Same?";
+  request.images = {picture(), light};
+  request.max_new_tokens = 6;
+  auto generated = generate(request);
+  ASSERT_TRUE(generated.ok()) << generated.status().to_string();
+  EXPECT_EQ(nlohmann::json::parse(*generated)["token_ids"], both.ids);
+  request.prompt = "Is <image> alone?";
+  EXPECT_THAT(generate(request).status().message(), HasSubstr("1 <image> tags and 2 pictures"));
 }
 
 TEST_F(ChatTest, WhatFailsIsToldAndTheConversationStays) {

@@ -57,6 +57,22 @@ TEST(CompletionApi, ADataUrlBecomesAPictureWhereItStands) {
   EXPECT_EQ(out.chat.images[0].rgb, (std::vector<uint8_t>{10, 20, 30, 200, 210, 220}));
 }
 
+TEST(CompletionApi, SeveralPicturesStandInTheirOrder) {
+  const auto part = [](uint8_t level) {
+    return R"({"type": "image_url", "image_url": {"url": "data:image/png;base64,)" +
+           base64(*data::encode_png({1, 1, {level, level, level}})) + "\"}}";
+  };
+  const CompletionRequest out = parsed(R"({"messages": [{"role": "user", "content": [)" + part(1) +
+                                       R"(, {"type": "text", "text": "Is it like "}, )" + part(2) +
+                                       R"(]}, {"role": "assistant", "content": "No."}, {"role": "user", "content": [)" +
+                                       part(3) + R"(, {"type": "text", "text": "And this?"}]}]})");
+  ASSERT_EQ(out.chat.turns.size(), 3u);
+  EXPECT_EQ(out.chat.turns[0].value, "<image>\nIs it like <image>\n");
+  EXPECT_EQ(out.chat.turns[2].value, "<image>\nAnd this?");
+  ASSERT_EQ(out.chat.images.size(), 3u);
+  for (uint8_t i = 0; i < 3; ++i) EXPECT_EQ(out.chat.images[i].rgb[0], i + 1);
+}
+
 TEST(CompletionApi, OptionsAreThoseOfTheApi) {
   const CompletionRequest out = parsed(R"({"messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 5,
     "temperature": 0, "top_p": 0.5, "top_k": 3, "repetition_penalty": 1.5, "seed": 9, "stop": ["a", "bc"], "stream": true,

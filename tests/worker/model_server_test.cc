@@ -108,6 +108,26 @@ TEST_F(ModelServerTest, OpenAisOwnClientUnderstandsIt) {
   EXPECT_TRUE(peer_script("worker/openai_client.py", std::to_string(server_->port()), dir_.path() + "/log"));
 }
 
+TEST_F(ModelServerTest, ManyClientsAreAnsweredAndOneThatLeavesHoldsUpNobody) {
+  start();
+  json endless = question("What is it?", 400);
+  endless["stream"] = true;
+  const std::string text = endless.dump();
+  {
+    cluster::Socket leaves(server_->port());
+    leaves.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: " +
+                std::to_string(text.size()) + "\r\n\r\n" + text);
+    leaves.read_until("\"content\"");
+  }
+  const json body = question("What is it?", 6);
+  std::vector<std::future<cluster::Reply>> asked;
+  for (int i = 0; i < 10; ++i) asked.push_back(std::async(std::launch::async, [&] { return ask(body); }));
+  EXPECT_EQ(cluster::request(server_->port(), "GET", "/healthz").status, 200);
+  const json first = json::parse(asked[0].get().body);
+  for (size_t i = 1; i < asked.size(); ++i)
+    EXPECT_EQ(json::parse(asked[i].get().body)["choices"], first["choices"]) << first.dump();
+}
+
 TEST_F(ModelServerTest, StopsInTheMiddleOfAReply) {
   start();
   json body = question("What is it?", 400);

@@ -3,7 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <condition_variable>
 #include <future>
+#include <mutex>
+#include <vector>
 
 #include "cluster/http/http_text.h"
 #include "tests/cluster/http/http_client.h"
@@ -117,6 +120,81 @@ TEST(HttpServer, TellsAStreamThatItsClientLeft) {
     socket.read_until("hello");
   }
   EXPECT_EQ(left->get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+}
+
+// What the handler put off, for the test to answer.
+struct Waiting {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::shared_ptr<HttpReply>> replies;
+
+  HttpHandler handler() {
+    return [this](const HttpRequest& asked) {
+      if (asked.path != "/later") return echo(asked);
+      HttpResponse response;
+      response.later = [this](std::shared_ptr<HttpReply> reply) {
+        const std::lock_guard lock(mutex);
+        replies.push_back(std::move(reply));
+        changed.notify_all();
+      };
+      return response;
+    };
+  }
+  bool reaches(size_t count) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::seconds(10), [&] { return replies.size() == count; });
+  }
+};
+
+TEST(HttpServer, AnswersLaterWhileOthersAreServed) {
+  Waiting waiting;
+  auto server = serve(waiting.handler());
+  constexpr size_t kCount = 12;  // more than there are handler threads
+  std::vector<std::unique_ptr<Socket>> clients;
+  for (size_t i = 0; i < kCount; ++i) {
+    clients.push_back(std::make_unique<Socket>(server->port()));
+    clients.back()->send("GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    ASSERT_TRUE(waiting.reaches(i + 1));
+  }
+  EXPECT_EQ(request(server->port(), "GET", "/now").body, "GET /now []");
+  clients[0]->send("GET /next HTTP/1.1\r\nHost: x\r\n\r\n");  // before its first answer
+  for (size_t i = 0; i < kCount; ++i) {
+    HttpResponse response;
+    response.status = 404;
+    response.body = "answer " + std::to_string(i);
+    waiting.replies[i]->send(response);
+    const std::string& text = clients[i]->read_until("answer " + std::to_string(i));
+    EXPECT_TRUE(text.starts_with("HTTP/1.1 404")) << text;
+  }
+  EXPECT_NE(clients[0]->read_until("GET /next []").find("200 OK"), std::string::npos);
+}
+
+TEST(HttpServer, TellsALaterReplyThatItsClientLeft) {
+  Waiting waiting;
+  auto server = serve(waiting.handler());
+  std::promise<void> left;
+  {
+    Socket socket(server->port());
+    socket.send("GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    ASSERT_TRUE(waiting.reaches(1));
+    waiting.replies[0]->on_closed([&] { left.set_value(); });
+  }
+  EXPECT_EQ(left.get_future().wait_for(std::chrono::seconds(10)), std::future_status::ready);
+  waiting.replies[0]->send({});  // nobody is there
+  EXPECT_EQ(request(server->port(), "GET", "/now").status, 200);
+}
+
+TEST(HttpServer, StopsWithRepliesOutstanding) {
+  Waiting waiting;
+  auto server = serve(waiting.handler());
+  Socket socket(server->port());
+  socket.send("GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+  ASSERT_TRUE(waiting.reaches(1));
+  server->stop();
+  socket.read_until("");
+  EXPECT_TRUE(socket.closed());
+  waiting.replies[0]->send({});
+  waiting.replies.clear();
 }
 
 TEST(HttpServer, StopsWithStreamsOpen) {

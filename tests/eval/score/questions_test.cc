@@ -214,6 +214,21 @@ TEST_F(VqaQuestions, ScoresTheModelAndThoseThatDoNotLook) {
   EXPECT_EQ(result->cases[0].question, "is it red?\nAnswer the question using a single word or phrase.");
 }
 
+TEST_F(Questions, AConversationWithSeveralPicturesIsRefusedByName) {
+  const std::string file = dir_ / "pairs.json";
+  const std::string text = R"([{"id": "pair", "image": ["a.png", "b.png"], "conversations": [
+      {"from": "human", "value": "<image> or <image>"}, {"from": "gpt", "value": "The first."}]}])";
+  ASSERT_TRUE(write_file_atomic(Env::posix(), file, text).ok());
+  auto made = data::prepare_dataset("llava", {{"conversations", file}, {"images", dir_.path()}}, root_);
+  ASSERT_TRUE(made.ok()) << made.status().message();
+  BenchSpec spec;
+  spec.kind = "instruct";
+  spec.part = "";
+  const Status status = load_questions(spec, *made).status();
+  EXPECT_EQ(status.code(), Code::kUnsupported);
+  EXPECT_NE(status.message().find(file + ": sample 'pair' has 2 pictures"), std::string::npos) << status.message();
+}
+
 TEST_F(Questions, UnknownKindsAndPartsAreErrors) {
   BenchSpec spec;
   spec.kind = "essay";

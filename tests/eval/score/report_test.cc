@@ -76,6 +76,16 @@ class ReportTest : public ::testing::Test {
   std::string folder;
 };
 
+TEST_F(ReportTest, SaysHowAJobEndedEarly) {
+  ReportInput in = input();
+  EXPECT_THAT(render_report(in).at("report.md"), Not(HasSubstr("did not finish")));
+  in.ended_early = "failed: rank 1 ended by signal 9";
+  const auto files = render_report(in);
+  for (const char* name : {"report.html", "report.md", "report.json"})
+    EXPECT_THAT(files.at(name), HasSubstr("The job did not finish; this is what it had done. It failed: rank 1"))
+        << name;
+}
+
 TEST_F(ReportTest, AllFormatsShowTheSameFigures) {
   const auto files = render_report(input());
   const auto json = nlohmann::json::parse(files.at("report.json"));

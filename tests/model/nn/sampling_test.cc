@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -33,6 +34,21 @@ void expect_near(const std::map<int32_t, double>& got, const std::map<int32_t, d
 TEST(Sampling, GreedyTakesTheLowestIdAmongEquals) {
   std::vector<float> row = {1, 3, 3, 2};
   EXPECT_EQ(next_token(row, {}, {}, 0, 0), 1);
+}
+
+TEST(Sampling, GreedyFindsTheHighestWhereverItStands) {
+  for (size_t size = 1; size < 40; ++size)
+    for (size_t place = 0; place < size; ++place) {
+      std::vector<float> row(size, -std::numeric_limits<float>::infinity());
+      for (size_t i = 0; i < size; i += 3) row[i] = -5;
+      row[place] = -1;
+      row[size - 1] = -1;
+      EXPECT_EQ(next_token(row, {}, {}, 0, 0), static_cast<int32_t>(place)) << size;
+    }
+  std::vector<float> broken(20, std::numeric_limits<float>::quiet_NaN());
+  EXPECT_EQ(next_token(broken, {}, {}, 0, 0), 0);
+  broken[17] = 2;
+  EXPECT_EQ(next_token(broken, {}, {}, 0, 0), 17);
 }
 
 TEST(Sampling, DrawsWithTheSoftmaxOfTheTemperature) {
@@ -65,7 +81,6 @@ TEST(Sampling, ThePenaltyPushesDownWhatWasSeenOnce) {
 }
 
 TEST(Sampling, ADrawIsAFunctionOfSeedKeyAndIndex) {
-  const Sampling sampling{.temperature = 1, .seed = 5};
   std::map<int32_t, int> other_key, other_seed;
   for (uint64_t i = 0; i < 200; ++i) {
     auto draw = [&](uint64_t seed, uint64_t key) {

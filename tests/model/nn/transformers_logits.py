@@ -1,4 +1,4 @@
-"""FOLDER: loads FOLDER/model in transformers, runs FOLDER/in.json ({"ids", "pixels"}; -200 stands for the image) and writes the logits of
+"""FOLDER: loads FOLDER/model in transformers, runs FOLDER/in.json ({"ids", "pixels"}; each -200 stands for an image) and writes the logits of
 each position of the merged sequence to FOLDER/out.json."""
 import json
 import sys
@@ -18,5 +18,5 @@ size = config.vision_config.image_size
 ids = [i for id in given["ids"] for i in ([config.image_token_id] * config.image_seq_length if id == -200 else [id])]
 with torch.no_grad():
     out = model(input_ids=torch.tensor([ids]), attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-                pixel_values=torch.tensor(given["pixels"]).view(1, 3, size, size))
+                pixel_values=torch.tensor(given["pixels"]).view(-1, 3, size, size))
 json.dump(out.logits[0].tolist(), open(folder + "/out.json", "w"))

@@ -165,6 +165,14 @@ TEST(MakeBatch, CutsMergedSequencesAndImages) {
   EXPECT_EQ(whole->lengths[0], 13);
   EXPECT_EQ(whole->pixels_ICHW.size(0), 2);
   EXPECT_EQ(whole->targets.numel(), 3);
+  // By hand: 1 5 A A A A 6 7 B B B B 9.
+  const auto list = [](const at::Tensor& t) {
+    return std::vector<int64_t>(t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel());
+  };
+  EXPECT_EQ(list(whole->ids_BT), (std::vector<int64_t>{1, 5, 0, 0, 0, 0, 6, 7, 0, 0, 0, 0, 9}));
+  EXPECT_EQ(list(whole->image_rows), (std::vector<int64_t>{2, 3, 4, 5, 8, 9, 10, 11}));
+  EXPECT_EQ(list(whole->image_sources), (std::vector<int64_t>{0, 1, 2, 3, 4, 5, 6, 7}));
+  EXPECT_EQ(whole->pixels_ICHW[1][0][0][0].item<float>(), two[0]);
   auto cut = make_batch({&s, 1}, config, 10);
   EXPECT_EQ(cut->image_rows.numel(), 6);
   EXPECT_EQ(cut->image_sources[5].item<int64_t>(), 5);

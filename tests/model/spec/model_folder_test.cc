@@ -88,21 +88,48 @@ TEST_P(ExportKinds, TheOriginalLayoutRoundTrips) {
       names.contains(config.connector.kind == "linear" ? "model.mm_projector.weight" : "model.mm_projector.2.bias"));
 }
 
-TEST(ModelFolder, TheConnectorIsFoundAmongSeveralFiles) {
-  TempDir dir;
-  const auto write = [&](const std::string& file, const std::string& tensor) {
-    const auto zeros = [](const TensorInfo&, int64_t, int64_t count, std::byte* out) {
-      std::fill_n(out, count * 4, std::byte{0});
-      return ok_status();
-    };
-    ASSERT_TRUE(
-        write_safetensors(Env::posix(), dir.path() + "/" + file, {{tensor, DType::kFloat32, {16, 8}}}, {}, zeros).ok());
+// Writes a file of float32 tensors whose elements are their index plus `offset`.
+void write_counting(const std::string& path, const std::vector<TensorInfo>& tensors, float offset) {
+  const auto count_up = [&](const TensorInfo&, int64_t begin, int64_t count, std::byte* out) {
+    for (int64_t i = 0; i < count; ++i) reinterpret_cast<float*>(out)[i] = offset + static_cast<float>(begin + i);
+    return ok_status();
   };
-  write("model-00001-of-00002.safetensors", "model.embed_tokens.weight");
-  write("model-00002-of-00002.safetensors", "model.mm_projector.weight");
-  EXPECT_EQ(*find_connector_file(dir.path()), dir.path() + "/model-00002-of-00002.safetensors");
-  write("model-00001-of-00002.safetensors", "mm_projector.weight");
-  EXPECT_THAT(find_connector_file(dir.path()).status().message(), HasSubstr("name the one to take"));
+  const Status status = write_safetensors(Env::posix(), path, tensors, {}, count_up);
+  ASSERT_TRUE(status.ok()) << status.to_string();
+}
+
+TEST(ModelFolder, TheConnectorIsFoundAmongSeveralFilesAndOverTwo) {
+  TempDir dir;
+  const auto write = [&](const std::string& file, const std::vector<TensorInfo>& tensors, float offset) {
+    write_counting(dir.path() + "/" + file, tensors, offset);
+  };
+  const auto f32 = DType::kFloat32;
+  write("model-00001-of-00003.safetensors", {{"model.embed_tokens.weight", f32, {16, 8}}}, 0);
+  EXPECT_THAT(find_connector_files(dir.path() + "/none").status().message(), HasSubstr("does not exist"));
+  write("model-00002-of-00003.safetensors",
+        {{"model.mm_projector.0.bias", f32, {16}}, {"model.mm_projector.0.weight", f32, {16, 8}}}, 1000);
+  EXPECT_EQ(*find_connector_files(dir.path()),
+            std::vector<std::string>{dir.path() + "/model-00002-of-00003.safetensors"});
+  write("model-00003-of-00003.safetensors",
+        {{"model.mm_projector.2.bias", f32, {16}}, {"model.mm_projector.2.weight", f32, {16, 16}}}, 2000);
+  const auto files = find_connector_files(dir.path());
+  ASSERT_TRUE(files.ok()) << files.status().to_string();
+  ASSERT_EQ(files->size(), 2u);
+  const auto config = read_connector_config(*files);
+  ASSERT_TRUE(config.ok()) << config.status().to_string();
+  EXPECT_EQ(*config, (ConnectorConfig{"mlp2x_gelu", 8, 16}));
+  const auto source = open_model({.connector = dir.path()});
+  ASSERT_TRUE(source.ok()) << source.status().to_string();
+  EXPECT_EQ((*source)->tensors().size(), 4u);
+  EXPECT_EQ(values(**source, "multi_modal_projector.linear_1.weight")[9], 1009.0f);
+  EXPECT_EQ(values(**source, "multi_modal_projector.linear_2.weight")[9], 2009.0f);
+
+  // A copy beside it: which one is meant is not guessed.
+  write("mm_projector.safetensors", {{"mm_projector.2.weight", f32, {16, 16}}}, 3000);
+  const Status twice = read_connector_config(*find_connector_files(dir.path())).status();
+  EXPECT_THAT(twice.message(), HasSubstr("name the one to take"));
+  EXPECT_THAT(twice.message(), HasSubstr("mm_projector.safetensors"));
+  EXPECT_EQ(open_model({.connector = dir.path()}).status().code(), Code::kAlreadyExists);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, ExportKinds, ::testing::Values("linear", "mlp2x_gelu"));
@@ -163,6 +190,42 @@ TEST(ModelFolder, ExportsRoundedBfloat16) {
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], std::abs(a[i]) / 256);
 }
 
+// Numbers that both half types hold exactly come back as they are, whole or in a range.
+TEST(ModelFolder, ReadsHalfPrecisionFiles) {
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32}) {
+    TempDir dir;
+    const LlamaConfig config = tiny_llama();
+    const auto units = make_lm_units(config, {});
+    std::vector<float> exact;
+    for (int i = 0; i < 5000; ++i) exact.push_back(static_cast<float>(i % 200 - 100) / 64.0f);
+    class Exact : public MemorySource {
+     public:
+      Exact(const std::vector<sharding::UnitSpec>& all, const std::vector<float>* exact_values)
+          : MemorySource(all, 1), exact_(exact_values) {}
+      Status read_float32(const std::string& name, int64_t begin, int64_t count, float* out) const override {
+        for (int64_t i = 0; i < count; ++i)
+          out[i] = (*exact_)[static_cast<size_t>(begin + i + static_cast<int64_t>(name.size())) % exact_->size()];
+        return ok_status();
+      }
+
+     private:
+      const std::vector<float>* exact_;
+    };
+    const Exact weights(units, &exact);
+    ASSERT_TRUE(export_llama(Env::posix(), dir.path(), config, weights, {.dtype = dtype}).ok());
+    const auto opened = open_model({.llm = dir.path()});
+    ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+    for (const TensorInfo& info : (*opened)->tensors()) {
+      EXPECT_EQ(info.dtype, dtype);
+      EXPECT_EQ(values(**opened, info.name), values(weights, info.name)) << info.name;
+    }
+    std::vector<float> part(7), expected(7);
+    ASSERT_TRUE((*opened)->read_float32("language_model.lm_head.weight", 33, 7, part.data()).ok());
+    ASSERT_TRUE(weights.read_float32("language_model.lm_head.weight", 33, 7, expected.data()).ok());
+    EXPECT_EQ(part, expected);
+  }
+}
+
 TEST(ModelFolder, AddsAnImageTokenToAPlainTokenizer) {
   TempDir dir;
   ASSERT_TRUE(Env::posix().make_directories(dir.path() + "/tok").ok());
@@ -196,6 +259,40 @@ TEST(ModelFolder, NamesAMissingShardAndAnEmptyFolder) {
              R"({"weight_map": {"a": "model-00001-of-00001.safetensors"}})");
   EXPECT_THAT(open_model({.model = dir.path()}).status().message(),
               HasSubstr("model-00001-of-00001.safetensors is missing"));
+}
+
+TEST(ModelFolder, NamesValuesThatAreNotFiniteAndIntegers) {
+  TempDir dir;
+  const auto units = make_lm_units(tiny_llama(), {});
+  ASSERT_TRUE(export_llama(Env::posix(), dir.path(), tiny_llama(), *tiny_weights(units), {}).ok());
+  const std::string file = dir.path() + "/model.safetensors", name = "language_model.model.norm.weight";
+  std::string bytes = *read_file(Env::posix(), file);
+  const auto opened = SafetensorsFile::open(file);
+  const auto stored = (*opened)->bytes("model.norm.weight");
+  const std::vector<TensorInfo> all = (*opened)->tensors();
+  ASSERT_TRUE(stored.ok());
+  // Its place in the file, found by its bytes.
+  const size_t at = bytes.find(std::string(reinterpret_cast<const char*>(stored->data()), stored->size()));
+  ASSERT_NE(at, std::string::npos);
+  std::string broken = bytes;
+  broken.replace(at + 4 * 5, 4, std::string("\0\0\xC0\x7F", 4));  // element 5: NaN
+  std::ofstream(file, std::ios::binary) << broken;
+  const auto source = open_model({.llm = dir.path()});
+  ASSERT_TRUE(source.ok()) << source.status().to_string();
+  std::vector<float> out(16);
+  EXPECT_TRUE((*source)->read_float32(name, 6, 10, out.data()).ok());
+  for (const Status& status : {(*source)->read_float32(name, 2, 14, out.data()),
+                               (*source)->read_bytes(name, 2, 14, reinterpret_cast<std::byte*>(out.data()))}) {
+    EXPECT_EQ(status.code(), Code::kCorruption);
+    EXPECT_THAT(status.message(), HasSubstr(file + ": tensor model.norm.weight: element 5 is not a finite number"));
+  }
+  // The same bytes, said to be integers.
+  const size_t entry = bytes.find("\"F32\"", bytes.find("\"model.norm.weight\""));
+  bytes.replace(entry, 5, "\"I32\"");
+  std::ofstream(file, std::ios::binary) << bytes;
+  const auto integers = check_against_units(**open_model({.llm = dir.path()}), units, dir.path());
+  ASSERT_EQ(integers.size(), 1u);
+  EXPECT_THAT(integers[0].to_string(), HasSubstr(name + ": its elements are I32"));
 }
 
 TEST(ModelFolder, NamesMissingMisshapenAndUnknownTensors) {
@@ -271,6 +368,74 @@ TEST(ModelConfig, TakesDefaultsAndNewNames) {
   EXPECT_EQ(config->text.rms_norm_eps, 1e-6);
   EXPECT_EQ(config->vision.hidden_act, "quick_gelu");
   EXPECT_EQ(config->connector, (ConnectorConfig{"mlp2x_gelu", 1024, 4096}));
+}
+
+// The sizes of the published CLIP vision towers, in the layouts that their config.json has or may have: what equals
+// transformers' default left out, under vision_config or vision_config_dict, or the vision tower alone.
+TEST(ModelConfig, ReadsThePublishedVisionTowers) {
+  struct Tower {
+    const char* json;
+    ClipVisionConfig expected;
+    int64_t patches;
+  };
+  const ClipVisionConfig base{.hidden_size = 768, .intermediate_size = 3072, .num_layers = 12, .num_heads = 12};
+  const auto sized = [](ClipVisionConfig c, int64_t image, int64_t patch) {
+    c.image_size = image, c.patch_size = patch;
+    return c;
+  };
+  const ClipVisionConfig large{.hidden_size = 1024, .intermediate_size = 4096, .num_layers = 24, .num_heads = 16};
+  const std::string large_text =
+      R"("hidden_size":1024,"intermediate_size":4096,"num_hidden_layers":24,"num_attention_heads":16,"projection_dim":768)";
+  const std::string l14 = R"({"model_type":"clip","projection_dim":768,"text_config_dict":{"hidden_size":768},
+      "vision_config_dict":{)" +
+                          large_text + R"(,"patch_size":14}})";
+  const std::string l336 = R"({"model_type":"clip","projection_dim":768,"text_config":{"model_type":"clip_text_model"},
+      "vision_config":{"model_type":"clip_vision_model","dropout":0.0,)" +
+                           large_text + R"(,"patch_size":14,"image_size":336}})";
+  const std::string alone =
+      R"({"model_type":"clip_vision_model",)" + large_text + R"(,"patch_size":14,"image_size":336})";
+  for (const Tower& tower :
+       {Tower{R"({"model_type":"clip","vision_config":{}})", sized(base, 224, 32), 49},
+        Tower{R"({"model_type":"clip","vision_config":{"patch_size":16}})", sized(base, 224, 16), 196},
+        Tower{l14.c_str(), sized(large, 224, 14), 256}, Tower{l336.c_str(), sized(large, 336, 14), 576},
+        Tower{alone.c_str(), sized(large, 336, 14), 576}}) {
+    TempDir dir;
+    write_text(dir.path() + "/config.json", tower.json);
+    const auto config = load_clip_vision_config(dir.path());
+    ASSERT_TRUE(config.ok()) << config.status().to_string();
+    EXPECT_EQ(*config, tower.expected) << tower.json;
+    EXPECT_EQ(config->hidden_act, "quick_gelu");
+    EXPECT_EQ(config->layer_norm_eps, 1e-5);
+    EXPECT_EQ(config->patches(), tower.patches);
+  }
+}
+
+// The shapes of the published towers with weights of little width: a folder with only the vision tower (224 or 336
+// pixels, patches of 14 or 32, vision_config short) opens, fits its units, and its position table has a row for each patch.
+TEST(ModelFolder, TowersOfEveryPublishedGridOpen) {
+  for (const auto& [image, patch, rows] : {std::tuple{224, 32, 50}, {224, 16, 197}, {224, 14, 257}, {336, 14, 577}}) {
+    TempDir dir;
+    ClipConfig config = tiny_clip();
+    config.vision.image_size = image, config.vision.patch_size = patch;
+    ASSERT_TRUE(export_clip(Env::posix(), dir.path(), config, *tiny_weights(make_clip_units(config, {})), {}).ok());
+    std::string vision = R"("hidden_size":8,"intermediate_size":12,"num_hidden_layers":3,"num_attention_heads":2)";
+    if (image != 224) vision += R"(,"image_size":)" + std::to_string(image);
+    if (patch != 32) vision += R"(,"patch_size":)" + std::to_string(patch);
+    write_text(dir.path() + "/config.json", R"({"model_type":"clip","vision_config":{)" + vision + "}}");
+    const auto loaded = load_clip_vision_config(dir.path());
+    ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
+    EXPECT_EQ(*loaded, config.vision);
+    const auto source = open_model({.vision = dir.path()});
+    ASSERT_TRUE(source.ok()) << source.status().to_string();
+    const TensorInfo* table = (*source)->find("vision_tower.vision_model.embeddings.position_embedding.weight");
+    ASSERT_NE(table, nullptr);
+    EXPECT_EQ(table->shape, (Shape{rows, 8}));
+    ModelConfig whole = tiny_model();
+    whole.vision = *loaded;
+    auto units = make_units(whole, {});
+    std::erase_if(units, [](const sharding::UnitSpec& unit) { return unit.group != "vision"; });
+    EXPECT_EQ(to_string(check_against_units(**source, units, dir.path())), "");
+  }
 }
 
 TEST(ModelConfig, RopeScalingIsReadAsEitherVersionWritesItAndSurvivesAnExport) {
@@ -374,6 +539,23 @@ TEST(Units, ChainHasOnlyTheVisionLayersThatAreReached) {
               ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "vision.block.2",
                                      "vision.head", "text.embed*", "text.block.0*", "text.block.1*", "text.head*"));
   for (const auto& unit : make_units(tiny_model(), {})) EXPECT_GT(unit.activation_per_token, 0) << unit.name;
+}
+
+TEST(ShippedModels, OpenAndMatchTheirUnits) {
+  const std::string base = TEPHRA_SOURCE_DIR "/recipes/base/";
+  for (const char* tower : {"vision", "vision-64"}) {
+    const auto clip = load_clip_config(base + tower);
+    ASSERT_TRUE(clip.ok()) << clip.status().to_string();
+    const auto source = open_clip(base + tower);
+    ASSERT_TRUE(source.ok()) << source.status().to_string();
+    EXPECT_EQ(to_string(check_against_units(**source, make_clip_units(*clip, {}), tower)), "");
+    const ModelPaths parts{.vision = base + tower, .llm = base + "language"};
+    const auto config = load_model_config(parts, {.connector_kind = "mlp2x_gelu"});
+    ASSERT_TRUE(config.ok()) << config.status().to_string();
+    const auto whole = open_model(parts);
+    ASSERT_TRUE(whole.ok()) << whole.status().to_string();
+    EXPECT_EQ(to_string(check_against_units(**whole, make_units(*config, {}), tower, {"connector"})), "");
+  }
 }
 
 TEST(ReferenceModels, OpenAndMatchTheirUnits) {

@@ -170,6 +170,17 @@ TEST(Estimate, CountsWorkAndTraffic) {
   EXPECT_EQ(e.memory.gradient_peak, 3 * 4096 * 4);  // two running sums and one unit's gradients from autograd
 }
 
+TEST(Estimate, FixedActivationsAreKeptUntilTheirUnitsBackward) {
+  auto units = chain({false, true, false, false});
+  for (const bool recompute : {false, true}) {
+    const Policy policy{.micro_batches = 2, .recompute = recompute};
+    units[1].activation_fixed = 0;
+    const auto without = estimate(make_schedule(units, policy), units, policy, 5).memory.activation_peak;
+    units[1].activation_fixed = 1000;
+    EXPECT_EQ(estimate(make_schedule(units, policy), units, policy, 5).memory.activation_peak, without + 4000);
+  }
+}
+
 TEST(Estimate, RecomputationTradesWorkForActivations) {
   const auto units = chain({true, true, true, true, true, true});
   Policy policy{.world_size = 2};
