@@ -143,13 +143,6 @@ class Preparation {
       }
       TEPHRA_ASSIGN_OR_RETURN(config_, model::load_model_config(paths(), options));
       image_tokens_ = static_cast<int>(config_.tokens_per_image());
-      for (const recipes::StageRecipe& stage : recipe_.stages)
-        if (config_.text.tied_head && !stage.lora &&
-            std::find(stage.train.begin(), stage.train.end(), "llm") != stage.train.end())
-          return {Code::kUnsupported,
-                  "stage '" + stage.name + "' trains llm, and " + (model.llava.empty() ? model.language : model.llava) +
-                      " ties its head to its embedding (tie_word_embeddings), which cannot be trained; save the model "
-                      "with its own lm_head.weight, give the stage lora, or train the connector alone"};
       out_.handover["connector"] = config_.connector.kind;
       out_.handover["vision_layer"] = std::to_string(config_.vision_layer);
     }

@@ -54,7 +54,7 @@ Result<UnitTensors> load_unit(const sharding::UnitSpec& unit, const TensorSource
   return out;
 }
 
-Result<Weights> load_weights(const std::vector<sharding::UnitSpec>& units, const TensorSource& source,
+Result<Weights> load_weights(const std::vector<sharding::UnitSpec>& units, bool tied_head, const TensorSource& source,
                              at::ScalarType type) {
   auto problems = check_against_units(source, units, "model");
   std::set<std::string> wanted;
@@ -77,6 +77,7 @@ Result<Weights> load_weights(const std::vector<sharding::UnitSpec>& units, const
     else
       weights.llm.blocks.push_back(std::move(tensors));
   }
+  if (tied_head) weights.llm.head.push_back(weights.llm.embed[0]);
   return weights;
 }
 
@@ -311,7 +312,7 @@ Result<std::unique_ptr<Generator>> create_model(const ModelConfig& config, bool 
   return guarded("loading the model", [&]() -> Result<std::unique_ptr<Generator>> {
     c10::InferenceMode inference;
     auto units = has_vision ? make_units(config, {}) : make_lm_units(config.text, {});
-    TEPHRA_ASSIGN_OR_RETURN(Weights weights, load_weights(units, source, type));
+    TEPHRA_ASSIGN_OR_RETURN(Weights weights, load_weights(units, config.text.tied_head, source, type));
     return std::unique_ptr<Generator>(std::make_unique<FullModel>(config, has_vision, std::move(weights)));
   });
 }

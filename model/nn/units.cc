@@ -78,25 +78,34 @@ class Connector : public UnitModule {
   bool drop_class_token_;
 };
 
+// With a tied head the table goes along the chain, as a copy, since parameters may be freed before the head runs.
 class LlamaEmbed : public UnitModule {
  public:
+  explicit LlamaEmbed(bool tied_head) : tied_head_(tied_head) {}
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
     const LlavaBatch& b = llava_batch(batch);
     at::Device device = p[0].device();
     at::Tensor h = at::embedding(p[0], b.ids_BT.to(device));
-    if (in.empty()) return {h};
-    const int64_t width = h.size(-1);
-    at::Tensor tokens = in[0].reshape({-1, width}).index_select(0, b.image_sources.to(device));
-    return {h.view({-1, width}).index_copy(0, b.image_rows.to(device), tokens).view(h.sizes())};
+    if (!in.empty()) {
+      const int64_t width = h.size(-1);
+      at::Tensor tokens = in[0].reshape({-1, width}).index_select(0, b.image_sources.to(device));
+      h = h.view({-1, width}).index_copy(0, b.image_rows.to(device), tokens).view(h.sizes());
+    }
+    if (tied_head_) return {h, p[0].clone()};
+    return {h};
   }
+
+ private:
+  bool tied_head_;
 };
 
 // The adapters of all blocks, as activations: copies, since parameters may be freed before the blocks run.
 class LoraSource : public UnitModule {
  public:
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
-    Activations out = in;
+    Activations out = {in[0]};
     for (const at::Tensor& t : p) out.push_back(t.clone());
+    out.insert(out.end(), in.begin() + 1, in.end());
     return out;
   }
 };
@@ -134,7 +143,9 @@ class LlamaHead : public UnitModule {
   explicit LlamaHead(LlamaConfig config) : config_(std::move(config)) {}
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
     const LlavaBatch& b = llava_batch(batch);
-    return {llama_loss(p, in[0], b.target_rows.to(in[0].device()), b.targets.to(in[0].device()), config_)};
+    Tensors head = p;
+    if (config_.tied_head) head.push_back(in[1]);
+    return {llama_loss(head, in[0], b.target_rows.to(in[0].device()), b.targets.to(in[0].device()), config_)};
   }
 
  private:
@@ -177,7 +188,7 @@ void add_vision(Modules& modules, const ClipVisionConfig& config, int64_t layers
 }
 
 void add_llm(Modules& modules, const LlamaConfig& config, const std::optional<LoraConfig>& lora) {
-  modules.push_back(std::make_unique<LlamaEmbed>());
+  modules.push_back(std::make_unique<LlamaEmbed>(config.tied_head));
   if (lora) modules.push_back(std::make_unique<LoraSource>());
   for (int64_t i = 0; i < config.num_layers; ++i) modules.push_back(std::make_unique<LlamaBlock>(config, lora));
   modules.push_back(std::make_unique<LlamaHead>(config));

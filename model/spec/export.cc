@@ -56,7 +56,7 @@ Json llama_json(const LlamaConfig& c, const std::string& dtype) {
           {"rms_norm_eps", c.rms_norm_eps},
           {"rope_scaling", rope_scaling_json(c.rope_scaling)},
           {"rope_theta", c.rope_theta},
-          {"tie_word_embeddings", false},
+          {"tie_word_embeddings", c.tied_head},
           {"torch_dtype", dtype},
           {"vocab_size", c.vocab_size}};
 }
@@ -95,7 +95,7 @@ Json llava_json(const ModelConfig& c, const std::string& dtype) {
           {"pad_token_id", c.text.pad_token_id},
           {"projector_hidden_act", c.connector.kind == "linear" ? "linear" : "gelu"},
           {"text_config", llama_json(c.text, dtype)},
-          {"tie_word_embeddings", false},
+          {"tie_word_embeddings", c.text.tied_head},
           {"torch_dtype", dtype},
           {"vision_config", vision_json(c.vision, 512)},
           {"vision_feature_layer", c.vision_layer},

@@ -57,8 +57,7 @@ struct LlamaConfig {  // transformers' LlamaForCausalLM
   RopeScaling rope_scaling;
   int64_t max_position_embeddings = 2048;
   int64_t bos_token_id = 1, eos_token_id = 2, pad_token_id = 0;
-  // The head's weights are the embedding's (tie_word_embeddings): open_model() gives them under both names. Such a language
-  // model is run and kept frozen, not trained: a step would have to sum both gradients.
+  // The head's weights are the embedding's (tie_word_embeddings): such a model has no lm_head.weight.
   bool tied_head = false;
   bool operator==(const LlamaConfig&) const = default;
 };

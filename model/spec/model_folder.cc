@@ -47,13 +47,6 @@ class FolderSource : public TensorSource {
     return ok_status();
   }
 
-  // `name` reads what `existing` does.
-  void alias(const std::string& name, const std::string& existing) {
-    const TensorInfo info = *find(existing);
-    places_[name] = places_.at(existing);
-    tensors_.push_back({name, info.dtype, info.shape});
-  }
-
   void remove(const std::string& name) {
     places_.erase(name);
     std::erase_if(tensors_, [&](const TensorInfo& info) { return info.name == name; });
@@ -192,12 +185,27 @@ Status drop_identity_projection(FolderSource& source, const std::string& folder)
   return ok_status();
 }
 
-// Files of a language model whose head shares the embedding's weights hold these once.
-void alias_tied_head(FolderSource& source, const LlamaConfig& config) {
-  const char* head = "language_model.lm_head.weight";
-  const char* embedding = "language_model.model.embed_tokens.weight";
-  if (config.tied_head && source.find(head) == nullptr && source.find(embedding) != nullptr)
-    source.alias(head, embedding);
+// A tied head that is in the files all the same, as some programs save it, has to be the embedding.
+Status drop_tied_head(FolderSource& source, const LlamaConfig& config, const std::string& folder) {
+  const std::string head = "language_model.lm_head.weight";
+  const TensorInfo* weight = source.find(head);
+  if (!config.tied_head || weight == nullptr) return ok_status();
+  const TensorInfo* embedding = source.find("language_model.model.embed_tokens.weight");
+  bool equal = embedding != nullptr && embedding->shape == weight->shape && weight->shape.size() == 2;
+  const int64_t width = equal ? weight->shape[1] : 0;
+  std::vector<float> ours(static_cast<size_t>(width)), theirs(ours);
+  for (int64_t row = 0; equal && row < weight->shape[0]; ++row) {
+    TEPHRA_RETURN_IF_ERROR(source.read_float32(head, row * width, width, ours.data()));
+    TEPHRA_RETURN_IF_ERROR(source.read_float32(embedding->name, row * width, width, theirs.data()));
+    equal = ours == theirs;
+  }
+  if (!equal)
+    return {Code::kInvalidArgument, folder + "/config.json ties the head to the embedding (tie_word_embeddings), and " +
+                                        head +
+                                        " in the weights is another tensor; set tie_word_embeddings to false, or take "
+                                        "lm_head.weight out"};
+  source.remove(head);
+  return ok_status();
 }
 
 bool keep_all(const std::string&) { return true; }
@@ -222,8 +230,7 @@ Result<std::unique_ptr<TensorSource>> open_model(const ModelPaths& paths) {
     source->sort();
     TEPHRA_RETURN_IF_ERROR(drop_identity_projection(*source, paths.model));
     const auto config = load_model_config(paths);  // its own errors are for who loads it
-    if (config.ok()) alias_tied_head(*source, config->text);
-    source->sort();
+    if (config.ok()) TEPHRA_RETURN_IF_ERROR(drop_tied_head(*source, config->text, paths.model));
     return std::unique_ptr<TensorSource>(std::move(source));
   }
   if (!paths.vision.empty()) TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.vision, keep_vision));
@@ -235,7 +242,7 @@ Result<std::unique_ptr<TensorSource>> open_model(const ModelPaths& paths) {
     TEPHRA_RETURN_IF_ERROR(add_folder(*source, paths.llm, keep_llm));
     source->sort();
     const auto config = load_llama_config(paths.llm);
-    if (config.ok()) alias_tied_head(*source, *config);
+    if (config.ok()) TEPHRA_RETURN_IF_ERROR(drop_tied_head(*source, *config, paths.llm));
   }
   source->sort();
   return std::unique_ptr<TensorSource>(std::move(source));

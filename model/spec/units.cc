@@ -33,6 +33,7 @@ UnitSpec make_unit(std::string name, std::string group, const std::set<std::stri
 void scale_costs(UnitSpec& unit, double positions) {
   unit.macs_per_token *= positions;
   unit.activation_per_token *= positions;
+  unit.output_per_token *= positions;
 }
 
 UnitSpec clip_block(const std::string& unit_name, const std::string& group, const std::string& prefix, int64_t width,
@@ -47,6 +48,7 @@ UnitSpec clip_block(const std::string& unit_name, const std::string& group, cons
   const double d = static_cast<double>(width), m = static_cast<double>(inner);
   unit.macs_per_token = 4 * d * d + 2 * d * m + 2 * context * d;
   unit.activation_per_token = 8 * d + 3 * m;  // two norms, q, k, v, attention, two residuals; quick_gelu keeps three
+  unit.output_per_token = d;
   return unit;
 }
 
@@ -60,6 +62,7 @@ UnitSpec vision_embed(const ClipVisionConfig& c, const std::set<std::string>& tr
   const double pixels = 3.0 * static_cast<double>(c.patch_size * c.patch_size);
   unit.macs_per_token = pixels * static_cast<double>(c.hidden_size);
   unit.activation_per_token = pixels + 2.0 * static_cast<double>(c.hidden_size);
+  unit.output_per_token = static_cast<double>(c.hidden_size);
   return unit;
 }
 
@@ -86,6 +89,7 @@ UnitSpec connector_unit(const ModelConfig& config, const std::set<std::string>& 
     unit.macs_per_token += out * out;
     unit.activation_per_token += 2 * out;
   }
+  unit.output_per_token = out;
   return unit;
 }
 
@@ -109,12 +113,14 @@ UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::st
   // Residuals, both norms with their normalised inputs, q and k before and after rotation, v, attention, k and v
   // repeated to all heads, gate, its silu, up, product.
   unit.activation_per_token = 6 * d + 5 * dq + 3 * dkv + 4 * m;
+  unit.output_per_token = d;
   return unit;
 }
 
 // Adapters of all `blocks`, whose own costs grow by what stands between A and B.
 UnitSpec lora_unit(std::vector<UnitSpec>& blocks, const LoraConfig& lora, bool trainable) {
   UnitSpec unit = make_unit("llm.lora", "lora", {});
+  unit.output_per_token = blocks.front().output_per_token;
   unit.trainable = trainable;
   for (UnitSpec& block : blocks)
     for (const auto& [target, place] : kLoraTargets) {
@@ -136,15 +142,16 @@ void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, std::set<std::s
   const double d = static_cast<double>(c.hidden_size), v = static_cast<double>(c.vocab_size);
   UnitSpec embed = make_unit("llm.embed", "llm", trainable);
   embed.tensors = {tensor("language_model.model.embed_tokens.weight", {c.vocab_size, c.hidden_size})};
-  embed.activation_per_token = d;
+  embed.activation_per_token = embed.output_per_token = d;
+  if (c.tied_head) embed.activation_fixed = d * v;
   units.push_back(std::move(embed));
   std::vector<UnitSpec> blocks;
   for (int64_t i = 0; i < c.num_layers; ++i) blocks.push_back(llama_block(c, i, trainable));
   if (lora) units.push_back(lora_unit(blocks, *lora, learns));
   std::move(blocks.begin(), blocks.end(), std::back_inserter(units));
   UnitSpec head = make_unit("llm.head", "llm", trainable);
-  head.tensors = {tensor("language_model.model.norm.weight", {c.hidden_size}),
-                  tensor("language_model.lm_head.weight", {c.vocab_size, c.hidden_size})};
+  head.tensors = {tensor("language_model.model.norm.weight", {c.hidden_size})};
+  if (!c.tied_head) head.tensors.push_back(tensor("language_model.lm_head.weight", {c.vocab_size, c.hidden_size}));
   head.macs_per_token = d * v;
   head.activation_per_token = 3 * d + 2 * v;  // logits and their log-softmax, at supervised places only: an upper bound
   units.push_back(std::move(head));
@@ -158,6 +165,7 @@ void add_text_tower(std::vector<UnitSpec>& units, const ClipConfig& config, cons
       tensor("text_model.embeddings.token_embedding.weight", {c.vocab_size, c.hidden_size}),
       tensor("text_model.embeddings.position_embedding.weight", {c.max_position_embeddings, c.hidden_size})};
   embed.activation_per_token = 2 * d * length;
+  embed.output_per_token = d * length;
   units.push_back(std::move(embed));
   for (int64_t i = 0; i < c.num_layers; ++i) {
     const std::string name = std::to_string(i);
@@ -197,6 +205,7 @@ std::vector<UnitSpec> make_clip_units(const ClipConfig& config, const std::set<s
   head.tensors.push_back(tensor("visual_projection.weight", {config.projection_dim, width}));
   head.macs_per_token = static_cast<double>(width * config.projection_dim);
   head.activation_per_token = static_cast<double>(2 * width + 2 * config.projection_dim);
+  head.output_per_token = static_cast<double>(config.projection_dim);
   units.push_back(std::move(head));
   add_text_tower(units, config, trainable);
   sharding::layout(units);

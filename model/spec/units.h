@@ -56,6 +56,9 @@ enum ClipTextHeadTensor { kTextNormWeight, kTextNormBias, kTextProjection, kLogi
 // been called. Costs are per token of the merged sequence, at a context of max_position_embeddings; vision units count
 // as if every token were an image patch, an upper bound.
 //
+// A language model whose head is its embedding (tied_head) has no lm_head.weight: llm.embed hands its table along the chain to
+// llm.head, which keeps a whole copy per rank for as long as a micro-batch runs, as gathering the head would for its end.
+//
 // With `lora` the units of group "llm" are frozen, and a unit "llm.lora" of group "lora" follows "llm.embed"; it is trainable
 // when "llm" is in `trainable`. Its tensors: for each block, each target's lora_A.weight [rank, in] and lora_B.weight [out, rank],
 // named after the weight that they stand beside. One unit for all blocks, since adapters are small: one more gather a step, and the
@@ -70,7 +73,7 @@ inline const std::set<std::string> kClipGroups = {"vision", "text"};
 // "text". Costs are per image-text pair.
 std::vector<sharding::UnitSpec> make_clip_units(const ClipConfig& config, const std::set<std::string>& trainable);
 
-// "llm.embed", "llm.block.i", "llm.head". Group: "llm". `lora` as above.
+// "llm.embed", "llm.block.i", "llm.head". Group: "llm". `lora` and a tied head as above.
 std::vector<sharding::UnitSpec> make_lm_units(const LlamaConfig& config, const std::set<std::string>& trainable,
                                               const std::optional<LoraConfig>& lora = {});
 

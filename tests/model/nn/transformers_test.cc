@@ -41,6 +41,7 @@ ModelConfig model_called(const std::string& name) {
   }
   if (name == "class_token") config.drop_class_token = false;
   if (name == "other_layer") config.vision_layer = -1;
+  if (name == "tied_head") config.text.tied_head = true;
   if (name == "heads") config.text.num_kv_heads = 4, config.text.head_dim = 6;
   return config;
 }
@@ -83,7 +84,7 @@ TEST_P(Transformers, LoadsAnExportAndGivesTheSameLogits) {
 
 INSTANTIATE_TEST_SUITE_P(All, Transformers,
                          ::testing::Values("mlp2x_gelu", "linear", "llama3", "class_token", "other_layer", "heads",
-                                           "two_images", "first_and_last"),
+                                           "tied_head", "two_images", "first_and_last"),
                          [](const auto& info) { return std::string(info.param); });
 
 // Steps of two micro-batches of pairs, of lengths 3, 4, ... and more than the text tower takes.

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <set>
 
@@ -463,40 +464,43 @@ TEST(ModelConfig, RopeScalingIsReadAsEitherVersionWritesItAndSurvivesAnExport) {
   }
 }
 
-TEST(ModelFolder, ATiedHeadReadsTheEmbedding) {
+// As transformers saves such a model; and as programs do that write the head, too.
+TEST(ModelFolder, ATiedHeadIsNotWrittenAndMayStandInTheFiles) {
   TempDir dir;
   LlamaConfig config = tiny_llama();
+  config.tied_head = true;
   const auto weights = tiny_weights(make_lm_units(config, {}));
-  ASSERT_TRUE(export_llama(Env::posix(), dir.path() + "/all", config, *weights, {}).ok());
-  // The same without lm_head, as a tied model is saved.
-  auto file = SafetensorsFile::open(dir.path() + "/all/model.safetensors");
-  ASSERT_TRUE(file.ok());
-  std::vector<TensorInfo> kept;
-  for (const TensorInfo& info : (*file)->tensors())
-    if (info.name != "lm_head.weight") kept.push_back(info);
-  ASSERT_EQ(kept.size() + 1, (*file)->tensors().size());
-  ASSERT_TRUE(Env::posix().make_directories(dir.path() + "/tied").ok());
-  const auto bytes = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) {
-    const auto stored = (*file)->bytes(info.name);
-    std::copy_n(stored->begin() + begin * 4, count * 4, out);
-    return ok_status();
-  };
-  ASSERT_TRUE(
-      write_sharded_safetensors(Env::posix(), dir.path() + "/tied", kept, 1 << 20, {{"format", "pt"}}, bytes).ok());
-  std::string json = *read_file(Env::posix(), dir.path() + "/all/config.json");
-  const std::string untied = "\"tie_word_embeddings\": false";
-  ASSERT_NE(json.find(untied), std::string::npos);
-  write_text(dir.path() + "/tied/config.json",
-             json.replace(json.find(untied), untied.size(), "\"tie_word_embeddings\": true"));
-
-  auto opened = open_model({.llm = dir.path() + "/tied"});
-  ASSERT_TRUE(opened.ok()) << opened.status().to_string();
-  EXPECT_EQ(values(**opened, "language_model.lm_head.weight"),
-            values(**opened, "language_model.model.embed_tokens.weight"));
-  auto loaded = load_llama_config(dir.path() + "/tied");
+  ASSERT_TRUE(export_llama(Env::posix(), dir.path() + "/tied", config, *weights, {}).ok());
+  const auto loaded = load_llama_config(dir.path() + "/tied");
   ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
-  EXPECT_TRUE(loaded->tied_head);
-  EXPECT_EQ(to_string(check_against_units(**opened, make_lm_units(*loaded, {}), "tied")), "");
+  EXPECT_EQ(*loaded, config);
+  auto file = SafetensorsFile::open(dir.path() + "/tied/model.safetensors");
+  ASSERT_TRUE(file.ok());
+  std::vector<TensorInfo> infos = (*file)->tensors();
+  const auto embedding = std::find_if(infos.begin(), infos.end(),
+                                      [](const TensorInfo& info) { return info.name == "model.embed_tokens.weight"; });
+  ASSERT_NE(embedding, infos.end());
+  infos.push_back({"lm_head.weight", embedding->dtype, embedding->shape});
+  for (const bool equal : {true, false}) {
+    const std::string folder = dir.path() + (equal ? "/equal" : "/other");
+    ASSERT_TRUE(Env::posix().make_directories(folder).ok());
+    const auto bytes = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) {
+      const auto stored = *(*file)->bytes(info.name == "lm_head.weight" ? "model.embed_tokens.weight" : info.name);
+      std::copy_n(stored.begin() + begin * 4, count * 4, out);
+      if (!equal && info.name == "lm_head.weight" && begin + count == 640) out[count * 4 - 1] ^= std::byte{1};
+      return ok_status();
+    };
+    ASSERT_TRUE(write_sharded_safetensors(Env::posix(), folder, infos, 1 << 20, {{"format", "pt"}}, bytes).ok());
+    std::filesystem::copy(dir.path() + "/tied/config.json", folder);
+    const auto opened = open_model({.llm = folder});
+    if (equal) {
+      ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+      EXPECT_EQ(to_string(check_against_units(**opened, make_lm_units(config, {}), "tied")), "");
+      continue;
+    }
+    EXPECT_EQ(opened.status().code(), Code::kInvalidArgument);
+    EXPECT_THAT(opened.status().message(), HasSubstr("language_model.lm_head.weight in the weights is another tensor"));
+  }
 }
 
 TEST(InitTensor, IsAFunctionOfSeedNameAndElementAlone) {
@@ -539,6 +543,10 @@ TEST(Units, ChainHasOnlyTheVisionLayersThatAreReached) {
               ::testing::ElementsAre("vision.embed", "vision.block.0", "vision.block.1", "vision.block.2",
                                      "vision.head", "text.embed*", "text.block.0*", "text.block.1*", "text.head*"));
   for (const auto& unit : make_units(tiny_model(), {})) EXPECT_GT(unit.activation_per_token, 0) << unit.name;
+  // What stands between the units: 5 positions of a picture for its 4 tokens, then one a token.
+  std::vector<double> between;
+  for (const auto& unit : make_units(tiny_model(), {})) between.push_back(unit.output_per_token);
+  EXPECT_THAT(between, ::testing::ElementsAre(8 * 5 / 4.0, 8 * 5 / 4.0, 8 * 5 / 4.0, 16, 16, 16, 16, 0));
 }
 
 TEST(ShippedModels, OpenAndMatchTheirUnits) {
