@@ -158,7 +158,7 @@ TEST_P(EveryTemplate, SupervisesTheAnswersAndNothingElse) {
     EXPECT_EQ(encoded->warning, "") << sample.id;
     ASSERT_EQ(encoded->ids.size(), encoded->labels.size());
     EXPECT_EQ(encoded->ids[0], tokenizer_->bos_id());
-    EXPECT_EQ(encoded->images, sample.image.empty() ? 0 : 1);
+    EXPECT_EQ(encoded->images, static_cast<int>(sample.images.size()));
     for (size_t i = 0; i < encoded->ids.size(); ++i) {
       if (encoded->labels[i] == kIgnoreLabel) continue;
       EXPECT_EQ(encoded->labels[i], encoded->ids[i]);

@@ -20,8 +20,14 @@ ModelConfig tied_model() {
 // The tied model's weights under an untied model's names.
 class Untied : public TensorSource {
  public:
-  explicit Untied(const TensorSource& tied) : tied_(tied) {}
-  const std::vector<TensorInfo>& tensors() const override { return tied_.tensors(); }
+  explicit Untied(const TensorSource& tied) : tied_(tied), tensors_(tied.tensors()) {
+    const TensorInfo* embedding = tied.find(kEmbedding);
+    // In the order of names, where lm_head comes before model.
+    const auto place =
+        std::find_if(tensors_.begin(), tensors_.end(), [](const TensorInfo& t) { return t.name > kHead; });
+    tensors_.insert(place, {kHead, embedding->dtype, embedding->shape});
+  }
+  const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   Status read_float32(const std::string& name, int64_t begin, int64_t count, float* out) const override {
     return tied_.read_float32(name == kHead ? kEmbedding : name, begin, count, out);
   }
@@ -31,6 +37,7 @@ class Untied : public TensorSource {
 
  private:
   const TensorSource& tied_;
+  std::vector<TensorInfo> tensors_;
 };
 
 TEST(TiedHead, IsNoTensorOfItsOwn) {
