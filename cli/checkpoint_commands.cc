@@ -18,6 +18,7 @@ using nlohmann::json;
 
 struct Options {
   std::string store = "tephra-store", name, job, out, dtype = "float32", layout = "llava-hf", lora = "merged";
+  uint64_t max_shard_bytes = uint64_t{5} << 30;
   bool json = false;
 };
 
@@ -171,6 +172,7 @@ Status export_checkpoint(const Options& o) {
   const std::string files = o.store + "/models/" + kept->second;
   model::ExportOptions options;
   options.dtype = dtype;
+  options.max_shard_bytes = static_cast<int64_t>(o.max_shard_bytes);
   if (stage->kind == "contrastive") {
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_clip_config(files + "/vision"));
     options.tokenizer_folder = options.image_folder = files + "/vision";
@@ -248,6 +250,10 @@ void add_checkpoints(Verbs& verbs) {
         "that PEFT loads")
       ->capture_default_str();
   ex->add_option("--dtype", o->dtype, "float32, float16 or bfloat16")->capture_default_str();
+  ex->add_option("--max-shard-size", o->max_shard_bytes,
+                 "start another weight file at this size; 500MB, 2GiB (default: 5GiB)")
+      ->transform(CLI::AsSizeValue(true))
+      ->check(CLI::PositiveNumber);
 }
 
 }  // namespace tephra::cli

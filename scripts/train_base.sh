@@ -12,7 +12,7 @@ train() {  # RECIPE STAGE OUT
   job=$("$tephra" ckpt ls --store "$store" --json |
     python3 -c "import json,sys; print([c['name'] for c in json.load(sys.stdin) if c['stage']=='$2' and c['stage_complete']][-1])")
   rm -rf "recipes/base/$3"
-  "$tephra" ckpt export "$job" --store "$store" --out "recipes/base/$3" --dtype bfloat16
+  "$tephra" ckpt export "$job" --store "$store" --out "recipes/base/$3" --dtype bfloat16 --max-shard-size 800kB
 }
 train base-clip contrast vision
 train base-clip-64 contrast vision-64

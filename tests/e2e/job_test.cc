@@ -321,8 +321,12 @@ TEST(Job, ADaemonTakesWatchesAndCancelsJobs) {
 TEST(Job, ExportLoadsAgainAndAnswers) {
   const Undisturbed& u = undisturbed();
   std::string folder = u.scratch.path("exported");
-  Finished ex = tephra(u.scratch, {"ckpt", "export", "tiny-1/instruct@latest", "--store", u.store, "--out", folder});
+  Finished ex = tephra(u.scratch, {"ckpt", "export", "tiny-1/instruct@latest", "--store", u.store, "--out", folder,
+                                   "--max-shard-size", "1MB"});
   ASSERT_EQ(ex.code, 0) << ex.err;
+  EXPECT_TRUE(std::filesystem::exists(folder + "/model.safetensors.index.json"));
+  for (const auto& file : std::filesystem::directory_iterator(folder))
+    if (file.path().extension() == ".safetensors") EXPECT_LE(file.file_size(), 1'020'000u) << file.path();
   Finished reply =
       tephra(u.scratch, {"generate", "--model", folder, "--prompt", "What is there?", "--max-new-tokens", "4"});
   ASSERT_EQ(reply.code, 0) << reply.err;
