@@ -139,8 +139,8 @@ class Writer {
 };
 
 // Every picture gives two samples of several multiple-choice questions, and in turn one of the other kinds; each fourth adds a
-// sample without a picture, about another scene that is told in words. An answer of one letter teaches little beside the sentences of
-// the other kinds: with one sample of questions a picture, the demo stayed three to five points lower.
+// sample without a picture, about another scene that is told in words. Two, since an answer of
+// one letter weighs little beside the sentences of the other kinds.
 Status Writer::add_instruct(int index, const Scene& scene, const std::string& image) {
   const std::string id = numbered(index);
   const uint64_t key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(index)});
