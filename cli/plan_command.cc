@@ -67,6 +67,7 @@ nlohmann::json to_json(const StagePlan& plan) {
   const auto& m = plan.estimate.memory;
   return {{"stage", plan.name},
           {"ranks", plan.policy.world_size},
+          {"sharding", sharding::to_string(plan.policy)},
           {"memory_bytes_per_rank", m.total()},
           {"parameter_shard_bytes", m.parameter_shards},
           {"gradient_shard_bytes", m.gradient_shards},

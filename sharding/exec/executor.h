@@ -59,9 +59,8 @@ struct StatePiece {
   std::span<const float> values;
 };
 // This rank's part of the trainable units' state at a step; no element is in two ranks' parts, at any shard level. The
-// spans stay valid, and unchanged by later steps, while `owner` lives, which
-// may be longer than the executor. Drop it on any thread, as soon as it is written: a held snapshot costs a second set
-// of buffers.
+// spans stay valid, and unchanged by later steps, while `owner` lives, which may be longer than the executor. Drop it on
+// any thread, as soon as it is written: a held snapshot costs a second set of buffers.
 struct Snapshot {
   std::vector<StatePiece> pieces;
   std::shared_ptr<const void> owner;

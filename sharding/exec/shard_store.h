@@ -1,6 +1,6 @@
-// This rank's shards of parameters and optimizer state (all of them, where they are replicated), and their hand-over to snapshots without a copy: while a
-// snapshot holds the current state, the next step writes into other buffers; without one it updates in place.
-// Threading: the compute thread. A Snapshot may be dropped on any thread.
+// This rank's shards of parameters and optimizer state (all of them, where they are replicated), and their hand-over to
+// snapshots without a copy: while a snapshot holds the current state, the next step writes into other buffers; without
+// one it updates in place. Threading: the compute thread. A Snapshot may be dropped on any thread.
 #pragma once
 
 #include <atomic>

@@ -28,8 +28,8 @@ struct Op {
 };
 
 // What is divided over the ranks; each level divides what the one before it does, and more. Bytes that a rank holds
-// beside activations, snapshots and autograd's own gradients of one unit, with P and T those of all and of the trainable parameters, W ranks, and m
-// micro-batches a rank and step:
+// beside activations, snapshots and autograd's own gradients of one unit, with P and T those of all and of the
+// trainable parameters, W ranks, and m micro-batches a rank and step:
 //
 //   kNone        parameters P, moments 2T, gradients max(T, sums)
 //   kOptimizer   parameters P + P/W (the shard, and the whole that it is gathered to), moments 2T/W,
@@ -37,12 +37,13 @@ struct Op {
 //   kGradients   as kOptimizer, but gradients T/W + max(two units, sums)
 //   kParameters  as kGradients, but parameters P/W + the units in use and gathered ahead
 //
-// Here "two units" are the one in backward and the one being reduced, and "sums" are the whole partial sums of the micro-batch tree (tree_merges): none for m = 1, about log2(m) T above.
-// No level divides them. A gradient could be reduced in every micro-batch only by adding ranks before micro-batches,
-// and the tree that gives equal bits at every world size adds a rank's own micro-batches first. So kGradients needs less
-// memory than kOptimizer for m = 1 alone; above, what it saves is time, as its reductions run beside the last backward
-// pass and those of kOptimizer after it. kNone sums each gradient over ranks in the same tree (a reduce-scatter, then an
-// all-gather), also beside the last backward pass. On one rank every level holds what kNone does.
+// Here "two units" are the one in backward and the one being reduced, and "sums" are the whole partial sums of the
+// micro-batch tree (tree_merges): none for m = 1, about log2(m) T above. No level divides them. A gradient could be
+// reduced in every micro-batch only by adding ranks before micro-batches, and the tree that gives equal bits at every
+// world size adds a rank's own micro-batches first. So kGradients needs less memory than kOptimizer for m = 1 alone;
+// above, what it saves is time, as its reductions run beside the last backward pass and those of kOptimizer after it.
+// kNone sums each gradient over ranks in the same tree (a reduce-scatter, then an all-gather), also beside the last
+// backward pass. On one rank every level holds what kNone does.
 enum class ShardLevel {
   kNone,        // replicated, as in DDP
   kOptimizer,   // ZeRO-1
@@ -66,8 +67,8 @@ struct Policy {
 inline bool replicated(const Policy& policy) { return policy.world_size == 1 || policy.shard == ShardLevel::kNone; }
 
 // Whether `unit`'s forward is run again in backward: of the units that backward passes through, every
-// policy.recompute_every-th, counted from the first. Never the last unit: its backward comes right after its forward, so
-// its tape is kept anyway.
+// policy.recompute_every-th, counted from the first. Never the last unit: its backward comes right after its forward,
+// so its tape is kept anyway.
 bool recomputes(const std::vector<UnitSpec>& units, const Policy& policy, int unit);
 
 using Schedule = std::vector<Op>;
@@ -110,8 +111,8 @@ struct StepEstimate {
   double gathered_bytes = 0;  // received per rank and step
   double reduced_bytes = 0;
 };
-// Walks `schedule` as the executor does (policy.prefetch gathers ahead, one reduction in flight), with sizes in place of
-// tensors.
+// Walks `schedule` as the executor does (policy.prefetch gathers ahead, one reduction in flight), with sizes in place
+// of tensors.
 StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
                       int64_t tokens_per_micro_batch);
 

@@ -4,11 +4,13 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <mutex>
 
+#include "base/random.h"
 #include "tests/sharding/exec/chain.h"
 
 namespace tephra::sharding::test {
@@ -222,6 +224,94 @@ TEST(Executor, HoldsWhatWasPlannedAndNoMore) {
         });
       });
     }
+  }
+}
+
+// Takes its tensors' means into what passes through, so that each of them gets a gradient.
+class Means : public UnitModule {
+ public:
+  Means(bool first, bool last) : first_(first), last_(last) {}
+  Activations forward(const std::vector<at::Tensor>& parameters, const Activations& in,
+                      const MicroBatch& batch) override {
+    at::Tensor h = first_ ? static_cast<const ToyBatch&>(batch).x_BD : in[0];
+    for (const at::Tensor& parameter : parameters) h = (h * (parameter.tanh().mean() + 1)).tanh();
+    return {last_ ? h.square().sum() : h};
+  }
+
+ private:
+  const bool first_, last_;
+};
+
+struct RandomCase {
+  std::vector<UnitSpec> units;
+  Policy policy;
+};
+
+RandomCase random_case(uint64_t seed) {
+  RandomCase c;
+  c.units.resize(1 + random_below(7, {seed, 0}));
+  for (uint64_t u = 0; u < c.units.size(); ++u) {
+    c.units[u] = {.name = "u" + std::to_string(u), .group = "llm", .trainable = random_below(3, {seed, 1, u}) != 0};
+    for (uint64_t t = 0; t < random_below(4, {seed, 2, u}); ++t) {
+      c.units[u].tensors.push_back(
+          {c.units[u].name + "." + std::to_string(t), {static_cast<int64_t>(1 + random_below(6000, {seed, 3, u, t}))}});
+    }
+  }
+  layout(c.units);
+  c.policy = {.world_size = 1 << random_below(3, {seed, 4}),
+              .shard = static_cast<ShardLevel>(random_below(4, {seed, 5})),
+              .reshard_after_forward = random_below(2, {seed, 6}) == 1,
+              .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
+              .prefetch = static_cast<int>(random_below(5, {seed, 8}))};
+  c.policy.micro_batches = static_cast<int>(1 + random_below(4, {seed, 9})) * 4 / c.policy.world_size;
+  return c;
+}
+
+// Three steps of `policy` over `units`, a snapshot held in each; `planned` is compared with what was held.
+Trained train_random(const std::vector<UnitSpec>& units, const Policy& policy) {
+  const MemoryEstimate planned = estimate(make_schedule(units, policy), units, policy, 1).memory;
+  int64_t largest = 0;
+  for (const UnitSpec& unit : units) largest = std::max<int64_t>(largest, unit.flat_numel * sizeof(float));
+  auto communicators = cluster::make_thread_communicators(policy.world_size);
+  const auto batches = toy_batches(1, policy.micro_batches * policy.world_size);
+  std::mutex mutex;
+  Trained trained;
+  on_ranks(policy.world_size, [&](int rank) {
+    std::vector<std::unique_ptr<UnitModule>> modules;
+    for (size_t u = 0; u < units.size(); ++u) modules.push_back(std::make_unique<Means>(u == 0, u + 1 == units.size()));
+    auto executor =
+        Executor::create(units, std::move(modules), communicators[rank].get(), policy, {}, std::chrono::seconds(60));
+    ASSERT_TRUE(executor.ok()) << executor.status().to_string();
+    ASSERT_TRUE((*executor)->load(initial_reader(), false).ok());
+    std::vector<StepStats> stats;
+    Snapshot held;
+    for (int s = 1; s <= 3; ++s) {
+      const auto step =
+          (*executor)->train_step(local_part(batches, rank, policy.world_size),
+                                  {.learning_rate = std::vector<double>(units.size(), 0.01), .optimizer_step = s});
+      ASSERT_TRUE(step.ok()) << step.status().to_string();
+      stats.push_back(*step);
+      held = (*executor)->snapshot();
+    }
+    const HeldPeaks peaks = (*executor)->held_peaks();
+    EXPECT_EQ(peaks.gathered, planned.gathered_peak);
+    EXPECT_LE(peaks.gradients, planned.gradient_peak);
+    EXPECT_GE(peaks.gradients, planned.gradient_peak - largest);
+    EXPECT_LE(peaks.total, planned.total() - planned.activation_peak);
+    std::lock_guard lock(mutex);
+    add_to(trained.state, held);
+    trained.stats = stats;
+  });
+  return trained;
+}
+
+TEST(Executor, RandomChainsAndPoliciesGiveTheSameBitsInThePlannedMemory) {
+  for (uint64_t seed = 0; seed < 150; ++seed) {
+    const RandomCase c = random_case(seed);
+    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + to_string(c.policy));
+    const Policy alone{.micro_batches = c.policy.micro_batches * c.policy.world_size};
+    expect_same(train_random(c.units, c.policy), train_random(c.units, alone));
+    if (::testing::Test::HasFailure()) return;
   }
 }
 

@@ -1,6 +1,6 @@
-// Schedules over random chains and policies: they gather before use, free after the last use and reduce once, pass their
-// own check, which no changed one does, and what an independent walk counts in memory stays within the estimate. Seeds
-// are in the failure messages.
+// Schedules over random chains and policies: they gather before use, free after the last use and reduce once, pass
+// their own check, which no changed one does, and what an independent walk counts in memory stays within the estimate.
+// Seeds are in the failure messages.
 #include "sharding/plan/schedule.h"
 
 #include <gtest/gtest.h>
@@ -127,6 +127,7 @@ TEST(Schedule, GathersBeforeUseFreesAfterTheLastAndReducesOnce) {
         here[unit] = true;
       } else if (kind == OpKind::kFree) {
         ASSERT_TRUE(here[unit] && frees) << "seed " << seed << " operation " << i;
+        ASSERT_EQ(ops[i - 1].unit, unit) << "seed " << seed << " operation " << i << " was not freed at once";
         here[unit] = false;
       } else if (kind == OpKind::kReduceScatter || kind == OpKind::kAllReduce) {
         ++reductions[unit];
