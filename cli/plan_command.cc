@@ -49,11 +49,13 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(paths, parts));
     plan.units = model::make_units(config, train, model::lora_config(stage.lora));
   }
-  plan.policy.world_size = static_cast<int>(recipe.gang.ranks);
-  plan.policy.micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks);
-  plan.policy.shard_parameters = stage.sharding.shard == "parameters";
-  plan.policy.reshard_after_forward = stage.sharding.reshard_after_forward;
-  plan.policy.recompute = stage.sharding.recompute == "all";
+  // As worker/trainer.cc does.
+  plan.policy = {.world_size = static_cast<int>(recipe.gang.ranks),
+                 .micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks),
+                 .shard = sharding::shard_level(stage.sharding.shard),
+                 .reshard_after_forward = stage.sharding.reshard_after_forward,
+                 .recompute_every = *stage.sharding.recompute_every(),
+                 .prefetch = static_cast<int>(stage.sharding.prefetch)};
   plan.schedule = sharding::make_schedule(plan.units, plan.policy);
   // The units of contrastive training count their cost by pair, the others by token.
   const int64_t length = stage.kind == "contrastive" ? 1 : stage.max_length;
@@ -65,6 +67,7 @@ nlohmann::json to_json(const StagePlan& plan) {
   const auto& m = plan.estimate.memory;
   return {{"stage", plan.name},
           {"ranks", plan.policy.world_size},
+          {"sharding", sharding::to_string(plan.policy)},
           {"memory_bytes_per_rank", m.total()},
           {"parameter_shard_bytes", m.parameter_shards},
           {"gradient_shard_bytes", m.gradient_shards},
@@ -95,7 +98,9 @@ int run(const Options& o) {
     rows.push_back({plan->name, std::to_string(plan->policy.world_size), bytes(m.total()), bytes(m.parameter_shards),
                     bytes(m.gradient_shards), bytes(m.optimizer_shards), bytes(m.gathered_peak), bytes(m.gradient_peak),
                     bytes(m.activation_peak), fixed(2 * plan->estimate.macs / 1e9, 1)});
-    if (o.dump_schedule) schedules += "\n" + plan->name + "\n" + sharding::to_string(plan->schedule, plan->units);
+    if (o.dump_schedule)
+      schedules += "\n" + plan->name + ": " + sharding::to_string(plan->policy) + "\n" +
+                   sharding::to_string(plan->schedule, plan->units, plan->policy);
   }
   if (o.json) {
     std::printf("%s\n", document.dump(2).c_str());
@@ -116,7 +121,7 @@ void add_plan(Verbs& verbs) {
   auto* verb = verbs.app.add_subcommand("plan", "Predicted memory and traffic of a recipe's stages, per rank");
   verb->add_option("RECIPE", o->recipe)->required();
   verb->add_option("--set", o->overrides, "override a field: a.b=value")->take_all();
-  verb->add_flag("--dump-schedule", o->dump_schedule, "print each stage's schedule");
+  verb->add_flag("--dump-schedule", o->dump_schedule, "print each stage's operations of one step");
   verb->add_flag("--json", o->json, "one JSON document");
   verb->footer("Example:\n  tephra plan recipes/demo.yaml --set gang.ranks=4");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return run(*o); }; });

@@ -87,6 +87,13 @@ class Writer {
 
 }  // namespace
 
+std::optional<int> ShardingRecipe::recompute_every() const {
+  if (recompute == "none") return 0;
+  if (recompute == "all") return 1;
+  const auto every = parse_number<int>(recompute);
+  return every && *every >= 1 ? every : std::nullopt;
+}
+
 std::string to_string(const LoraRecipe& lora) {
   std::string text = "rank " + std::to_string(lora.rank) + ", alpha " + number_text(lora.alpha) + ", targets ";
   for (const std::string& target : lora.targets) text += (&target == &lora.targets.front() ? "" : ", ") + target;

@@ -74,9 +74,13 @@ struct ScheduleRecipe {
 };
 
 struct ShardingRecipe {
-  std::string shard = "parameters";   // none | optimizer | parameters
+  std::string shard = "parameters";   // none | optimizer | gradients | parameters; each divides more
   bool reshard_after_forward = true;  // parameters only: free gathered blocks between forward and backward
-  std::string recompute = "none";     // none | all: decoder blocks whose activations are recomputed in backward
+  std::string recompute = "none";     // none | all | a number N: every N-th block's activations are recomputed
+  int64_t prefetch = 1;               // blocks that are gathered ahead of the compute
+
+  // `recompute` as a number: 0 for none, 1 for all; nothing when it is none of the three.
+  std::optional<int> recompute_every() const;
 };
 
 // Low-rank adapters beside the language model's projections, trained in its place (Hu et al. 2021).

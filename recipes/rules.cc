@@ -88,6 +88,10 @@ class Rules {
     check_lora(stage, init_stage(index), path);
     check_data(stage, path);
     check_batches(stage, path);
+    if (!stage.sharding.recompute_every())
+      report(path + ".sharding.recompute",
+             "'" + stage.sharding.recompute + "' is not one of none, all or a number of blocks",
+             "for example 2: every second block");
     if ((stage.epochs > 0) == (stage.steps > 0))
       report(path + (stage.epochs > 0 ? ".steps" : ".epochs"),
              stage.epochs > 0 ? "given together with " + path + ".epochs" : "neither epochs nor steps is given",

@@ -140,20 +140,35 @@ void describe(V& v, ScheduleRecipe& s) {
 template <class V>
 void describe(V& v, ShardingRecipe& s) {
   v.field("shard", s.shard,
-          Field{.about = "what is divided over the ranks", .allowed = {"none", "optimizer", "parameters"}});
+          Field{.about = "what is divided over the ranks, each with what stands before it",
+                .allowed = {"none", "optimizer", "gradients", "parameters"}});
   v.field("reshard_after_forward", s.reshard_after_forward,
           Field{.about = "free gathered blocks between forward and backward (shard: parameters)"});
   v.field(
       "recompute", s.recompute,
-      Field{.about = "decoder blocks that keep no activations and run again in backward", .allowed = {"none", "all"}});
+      Field{.about = "blocks that keep no activations and run again in backward: none, all, or a number N for every "
+                     "N-th"});
+  v.field(
+      "prefetch", s.prefetch,
+      Field{.about = "blocks that are gathered ahead of the compute; 0: each when it is needed (not with shard: none)",
+            .unit = "blocks",
+            .low = 0,
+            .high = 64});
 }
 
 template <class V>
 void describe(V& v, LoraRecipe& l) {
-  v.field("rank", l.rank, Field{.about = "rank of the adapters that learn in place of the language model's own weights", .low = 1, .high = 65536, .required = true});
-  v.field(
-      "alpha", l.alpha,
-      Field{.about = "an adapter's product is multiplied with alpha / rank", .low = 0, .high = 1e9, .above_low = true, .absent = "2 x rank"});
+  v.field("rank", l.rank,
+          Field{.about = "rank of the adapters that learn in place of the language model's own weights",
+                .low = 1,
+                .high = 65536,
+                .required = true});
+  v.field("alpha", l.alpha,
+          Field{.about = "an adapter's product is multiplied with alpha / rank",
+                .low = 0,
+                .high = 1e9,
+                .above_low = true,
+                .absent = "2 x rank"});
   v.field("targets", l.targets,
           Field{.about = "projections of each decoder block that get an adapter",
                 .allowed = lora_target_names(),

@@ -23,13 +23,14 @@ using Seconds = std::chrono::duration<double>;
 
 sharding::Policy policy_of(const TaskContext& context) {
   const recipes::StageRecipe& stage = context.stage();
-  sharding::Policy policy;
-  policy.world_size = context.communicator->world_size();
-  policy.micro_batches = static_cast<int>(stage.micro_batches_per_step() / policy.world_size);
-  policy.shard_parameters = stage.sharding.shard == "parameters";
-  policy.reshard_after_forward = stage.sharding.reshard_after_forward;
-  policy.recompute = stage.sharding.recompute == "all";
-  return policy;
+  const int ranks = context.communicator->world_size();
+  // As cli/plan_command.cc does.
+  return {.world_size = ranks,
+          .micro_batches = static_cast<int>(stage.micro_batches_per_step() / ranks),
+          .shard = sharding::shard_level(stage.sharding.shard),
+          .reshard_after_forward = stage.sharding.reshard_after_forward,
+          .recompute_every = *stage.sharding.recompute_every(),
+          .prefetch = static_cast<int>(stage.sharding.prefetch)};
 }
 
 // One stage in progress. The steps are straight-line; what a step needs is made once in prepare().

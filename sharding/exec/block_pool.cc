@@ -18,6 +18,7 @@ struct Block::Shelves {
   std::mutex mutex;
   std::map<int64_t, std::vector<float*>> free;  // by count
   int64_t allocated_bytes = 0;
+  int64_t used_floats = 0, peak_floats = 0;
 
   ~Shelves() {
     for (auto& [count, blocks] : free) {
@@ -36,6 +37,7 @@ Block::~Block() {
   if (data_ == nullptr) return;
   std::lock_guard lock(shelves_->mutex);
   shelves_->free[count_].push_back(data_);
+  shelves_->used_floats -= count_;
 }
 
 void Block::fill_zero() const { std::fill_n(data_, count_, 0.0f); }
@@ -45,21 +47,29 @@ BlockPool::BlockPool() : shelves_(std::make_shared<Block::Shelves>()) {}
 Block BlockPool::acquire(int64_t count) {
   std::lock_guard lock(shelves_->mutex);
   std::vector<float*>& waiting = shelves_->free[count];
+  float* data = nullptr;
   if (!waiting.empty()) {
-    float* data = waiting.back();
+    data = waiting.back();
     waiting.pop_back();
-    return Block(shelves_, data, count);
+  } else {
+    const size_t bytes = std::max(kAlignment, (count * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment);
+    data = static_cast<float*>(std::aligned_alloc(kAlignment, bytes));
+    if (data == nullptr) throw std::bad_alloc();
+    shelves_->allocated_bytes += static_cast<int64_t>(bytes);
   }
-  const size_t bytes = std::max(kAlignment, (count * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment);
-  auto* data = static_cast<float*>(std::aligned_alloc(kAlignment, bytes));
-  if (data == nullptr) throw std::bad_alloc();
-  shelves_->allocated_bytes += static_cast<int64_t>(bytes);
+  shelves_->used_floats += count;
+  shelves_->peak_floats = std::max(shelves_->peak_floats, shelves_->used_floats);
   return Block(shelves_, data, count);
 }
 
 int64_t BlockPool::allocated_bytes() const {
   std::lock_guard lock(shelves_->mutex);
   return shelves_->allocated_bytes;
+}
+
+int64_t BlockPool::peak_bytes() const {
+  std::lock_guard lock(shelves_->mutex);
+  return shelves_->peak_floats * static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace tephra::sharding

@@ -45,6 +45,7 @@ class BlockPool {
   BlockPool();
   Block acquire(int64_t count);     // throws std::bad_alloc; the executor turns it into a Status
   int64_t allocated_bytes() const;  // in use or waiting
+  int64_t peak_bytes() const;       // most that was in use at once
 
  private:
   std::shared_ptr<Block::Shelves> shelves_;

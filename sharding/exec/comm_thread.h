@@ -23,7 +23,7 @@ class CommThread {
 
   // The future gives the collective's status. After the first failure nothing is run any more and every later
   // submission gives that same status. What `work` reads and writes must live until then. The caller keeps the queue
-  // short: it waits on what it submitted (at most one gather, one reduction and one exchange are under way).
+  // short: it waits on what it submitted (the gathers ahead of the compute, one reduction and one exchange at most).
   std::future<Status> submit(std::function<Status()> work);
   void drain();  // blocks until nothing is queued or running
 

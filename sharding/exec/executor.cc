@@ -33,6 +33,7 @@ Status check_arguments(const std::vector<UnitSpec>& units, const std::vector<std
                    std::to_string(communicator.world_size()));
   }
   if (policy.micro_batches < 1) return invalid("a step needs at least one micro-batch a rank");
+  if (policy.recompute_every < 0 || policy.prefetch < 0) return invalid("recompute_every and prefetch are 0 or more");
   return ok_status();
 }
 

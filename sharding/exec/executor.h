@@ -5,8 +5,8 @@
 //
 // Threading: construct and call from the compute thread; progress() from any. The compute thread takes over the
 // process's at::set_num_threads() when the executor is made, so set it before; LibTorch keeps the count per thread.
-// Collectives run on the executor's own communication thread, one gather ahead of the compute. No call returns with one
-// under way.
+// Collectives run on the executor's own communication thread, policy.prefetch gathers ahead of the compute. No call
+// returns with one under way.
 //
 // Failures: kInvalidArgument leaves everything as it was and tells nobody. Any other failure of train_step() or
 // evaluate() (a collective's own status; kInternal for what LibTorch threw, named with unit and micro-batch) aborts the
@@ -58,9 +58,9 @@ struct StatePiece {
   int64_t begin = 0;  // first element, row-major
   std::span<const float> values;
 };
-// The trainable units' state at a step. The spans stay valid, and unchanged by later steps, while `owner` lives, which
-// may be longer than the executor. Drop it on any thread, as soon as it is written: a held snapshot costs a second set
-// of buffers.
+// This rank's part of the trainable units' state at a step; no element is in two ranks' parts, at any shard level. The
+// spans stay valid, and unchanged by later steps, while `owner` lives, which may be longer than the executor. Drop it on
+// any thread, as soon as it is written: a held snapshot costs a second set of buffers.
 struct Snapshot {
   std::vector<StatePiece> pieces;
   std::shared_ptr<const void> owner;
@@ -72,6 +72,13 @@ struct Progress {
   std::atomic<int> unit{-1};
   std::atomic<int> micro_batch{-1};
   std::atomic<uint64_t> collective_sequence{0};
+};
+
+// The most bytes that a rank has held at once, to hold against what estimate() said of a training step.
+struct HeldPeaks {
+  int64_t total = 0;      // of shards, gathered units and gradients, evaluate() included; autograd's gradients are not
+  int64_t gathered = 0;   // as MemoryEstimate::gathered_peak; training steps only
+  int64_t gradients = 0;  // as MemoryEstimate::gradient_peak; training steps only
 };
 
 class Executor {
@@ -109,6 +116,7 @@ class Executor {
   // Bytes of shards, gathered units and gradients held or kept for reuse; constant from the second step on unless a
   // snapshot is held for the first time.
   virtual int64_t buffer_bytes() const { return 0; }
+  virtual HeldPeaks held_peaks() const { return {}; }
 };
 
 }  // namespace tephra::sharding

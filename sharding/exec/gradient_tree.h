@@ -23,6 +23,7 @@ class GradientTree {
   // tree.
   Block take();
   void reset();
+  int64_t held_count() const { return std::ssize(partial_sums_) * unit_->flat_numel; }  // floats
 
  private:
   void push_leaf(const std::vector<at::Tensor>& gradients);

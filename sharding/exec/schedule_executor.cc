@@ -40,7 +40,7 @@ ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std:
       optimizer_(optimizer),
       collective_timeout_(collective_timeout),
       schedule_(make_schedule(units_, policy)),
-      store_(&units_, communicator->rank(), policy.world_size, &pool_),
+      store_(&units_, communicator->rank(), policy.world_size, &pool_, replicated(policy)),
       gradients_(units_.size()),
       stale_(units_.size(), true) {
   // LibTorch and MKL keep the thread count per thread, and take it over on a new thread only at the first
@@ -105,14 +105,18 @@ Status ScheduleExecutor::run(const Schedule& schedule, const std::vector<const M
     totals_.loss_tokens += batch->loss_tokens;
     totals_.tokens += batch->tokens;
   }
+  if (whole()) {
+    for (size_t u = 0; u < units_.size(); ++u) buffers_[u].attach(store_.parameters(static_cast<int>(u)));
+  }
+  size_t issued = 0;  // the gathers before it are
   for (size_t position = 0; position < schedule.size(); ++position) {
     const Op& op = schedule[position];
     note(op);
     try {
-      if (op.kind != OpKind::kGather && op.kind != OpKind::kFree) {
-        const size_t ahead = prefetch_position(schedule, position);
-        if (ahead < schedule.size()) issue_gather(schedule[ahead].unit);
+      for (const size_t end = prefetch_end(schedule, position, policy_.prefetch); issued < end; ++issued) {
+        if (schedule[issued].kind == OpKind::kGather) issue_gather(schedule[issued].unit);
       }
+      if (training) note_held(0);
       TEPHRA_RETURN_IF_ERROR(run_op(op, local, training));
     } catch (const std::exception& error) {
       const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
@@ -126,12 +130,15 @@ Status ScheduleExecutor::run(const Schedule& schedule, const std::vector<const M
 
 Status ScheduleExecutor::run_op(const Op& op, const std::vector<const MicroBatch*>& local, bool training) {
   switch (op.kind) {
-    case OpKind::kGather: issue_gather(op.unit); return finish_gather(op.unit);
+    case OpKind::kGather: return finish_gather(op.unit);
     case OpKind::kForward: forward(op, *local[op.micro_batch], training); return ok_status();
-    case OpKind::kFree: buffers_[op.unit].detach(); return ok_status();
+    case OpKind::kFree:
+      if (!whole()) buffers_[op.unit].detach();
+      return ok_status();
     case OpKind::kRecompute: recompute(op, *local[op.micro_batch]); return ok_status();
     case OpKind::kBackward: backward(op); return ok_status();
-    case OpKind::kReduceScatter: return reduce(op.unit);
+    case OpKind::kReduceScatter:
+    case OpKind::kAllReduce: return reduce(op);
     case OpKind::kStep: return ok_status();
   }
   return ok_status();
@@ -155,7 +162,7 @@ void ScheduleExecutor::forward(const Op& op, const MicroBatch& batch, bool train
     chain_.activations = detached(outputs);
   }
   if (!with_tape) return;
-  if (last || !policy_.recompute) tape.outputs = std::move(outputs);
+  if (!recomputes(units_, policy_, op.unit)) tape.outputs = std::move(outputs);
   chain_.tapes[op.unit] = std::move(tape);
 }
 
@@ -170,52 +177,59 @@ void ScheduleExecutor::backward(const Op& op) {
   chain_.tapes[op.unit] = {};
   UnitGradients gradients = run_backward(units_[op.unit], buffers_[op.unit], std::move(tape), chain_.output_gradients);
   chain_.output_gradients = std::move(gradients.inputs);
-  if (units_[op.unit].trainable) trees_[op.unit].add(gradients.parameters);
+  if (!units_[op.unit].trainable) return;
+  trees_[op.unit].add(gradients.parameters);
+  int64_t autograd_bytes = 0;
+  for (const at::Tensor& gradient : gradients.parameters) {
+    if (gradient.defined()) autograd_bytes += static_cast<int64_t>(gradient.nbytes());
+  }
+  note_held(autograd_bytes);
 }
 
 void ScheduleExecutor::issue_gather(int unit) {
-  if (gather_.unit == unit || (buffers_[unit].attached() && !stale_[unit])) return;
-  TEPHRA_CHECK(gather_.unit < 0, "one gather is under way at a time");
+  UnitBuffer& buffer = buffers_[unit];
+  if (whole() || (buffer.attached() && !stale_[unit])) return;
+  buffer.detach();
   const int64_t flat = units_[unit].flat_numel;
-  if (alone() || flat == 0) {
-    buffers_[unit].attach(store_.parameters(unit));
-    stale_[unit] = false;
-    return;
-  }
-  if (buffers_[unit].attached()) buffers_[unit].detach();
-  gather_.unit = unit;
-  gather_.full = pool_.acquire(flat);
+  if (flat == 0) return buffer.attach(store_.parameters(unit));
+  InFlight& gather = gathers_.emplace_back();
+  gather.unit = unit;
+  gather.buffer = pool_.acquire(flat);
   const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], policy_.world_size), DType::kFloat32};
-  const Buffer full{gather_.full.data(), flat, DType::kFloat32};
-  gather_.done = submit("gather " + units_[unit].name,
-                        [=, this](Deadline deadline) { return communicator_->all_gather(shard, full, deadline); });
+  const Buffer full{gather.buffer.data(), flat, DType::kFloat32};
+  gather.done = submit("gather " + units_[unit].name,
+                       [=, this](Deadline deadline) { return communicator_->all_gather(shard, full, deadline); });
 }
 
 Status ScheduleExecutor::finish_gather(int unit) {
-  if (gather_.unit != unit) return ok_status();  // kept from an earlier step, or used in place
-  const Status status = gather_.done.get();
-  gather_.unit = -1;
-  TEPHRA_RETURN_IF_ERROR(status);
-  buffers_[unit].attach(std::move(gather_.full));
+  if (gathers_.empty() || gathers_.front().unit != unit) return ok_status();  // kept from an earlier step, or in place
+  InFlight gather = std::move(gathers_.front());
+  gathers_.pop_front();
+  TEPHRA_RETURN_IF_ERROR(gather.done.get());
+  buffers_[unit].attach(std::move(gather.buffer));
   stale_[unit] = false;
   return ok_status();
 }
 
-Status ScheduleExecutor::reduce(int unit) {
+Status ScheduleExecutor::reduce(const Op& op) {
   TEPHRA_RETURN_IF_ERROR(finish_reduction());
-  const int64_t flat = units_[unit].flat_numel;
-  Block sum = trees_[unit].take();
-  if (alone() || flat == 0) {
-    gradients_[unit] = std::move(sum);
+  const UnitSpec& unit = units_[op.unit];
+  const bool keeps_sum = op.kind == OpKind::kAllReduce;
+  Block sum = trees_[op.unit].take();
+  if (alone() || unit.flat_numel == 0) {
+    gradients_[op.unit] = std::move(sum);
     return ok_status();
   }
-  gradients_[unit] = pool_.acquire(shard_numel(units_[unit], policy_.world_size));
-  reduction_.unit = unit;
-  reduction_.full = std::move(sum);
-  const Buffer full{reduction_.full.data(), flat, DType::kFloat32};
-  const Buffer shard{gradients_[unit].data(), gradients_[unit].count(), DType::kFloat32};
-  reduction_.done = submit("reduce-scatter " + units_[unit].name, [=, this](Deadline deadline) {
-    return communicator_->reduce_scatter_tree(full, shard, deadline);
+  Block part = pool_.acquire(shard_numel(unit, policy_.world_size));
+  const Buffer full{sum.data(), sum.count(), DType::kFloat32};
+  const Buffer shard{part.data(), part.count(), DType::kFloat32};
+  reduction_.unit = op.unit;
+  reduction_.buffer = std::move(keeps_sum ? part : sum);
+  gradients_[op.unit] = std::move(keeps_sum ? sum : part);
+  note_held(0);
+  reduction_.done = submit((keeps_sum ? "all-reduce " : "reduce-scatter ") + unit.name, [=, this](Deadline deadline) {
+    const Status status = communicator_->reduce_scatter_tree(full, shard, deadline);
+    return status.ok() && keeps_sum ? communicator_->all_gather(shard, full, deadline) : status;
   });
   return ok_status();
 }
@@ -224,7 +238,7 @@ Status ScheduleExecutor::finish_reduction() {
   if (reduction_.unit < 0) return ok_status();
   const Status status = reduction_.done.get();
   reduction_.unit = -1;
-  reduction_.full = Block();
+  reduction_.buffer = Block();
   return status;
 }
 
@@ -257,7 +271,9 @@ std::vector<double> ScheduleExecutor::local_squared_sums() const {
   double* next = sums.data();
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    squared_sums(gradients_[u].data(), units_[u].flat_numel / kSegments, segments, next);
+    // Where every rank has the whole gradient, each still answers for its own part.
+    const int64_t begin = whole() ? communicator_->rank() * shard_numel(units_[u], policy_.world_size) : 0;
+    squared_sums(gradients_[u].data() + begin, units_[u].flat_numel / kSegments, segments, next);
     next += segments;
   }
   return sums;
@@ -303,7 +319,7 @@ Status ScheduleExecutor::fail(const Status& status) {
   failure_ = status;
   communicator_->abort(status);
   comm_.drain();
-  gather_ = {};
+  gathers_.clear();
   reduction_ = {};
   clear_step();
   drop_gathered();
@@ -322,6 +338,24 @@ void ScheduleExecutor::clear_step() {
 void ScheduleExecutor::drop_gathered() {
   for (UnitBuffer& buffer : buffers_) buffer.detach();
   stale_.assign(units_.size(), true);
+}
+
+HeldPeaks ScheduleExecutor::held_peaks() const {
+  HeldPeaks peaks = peaks_;
+  peaks.total = pool_.peak_bytes();
+  return peaks;
+}
+
+void ScheduleExecutor::note_held(int64_t autograd_bytes) {
+  int64_t gathered = 0, gradients = reduction_.buffer.count();
+  for (const InFlight& gather : gathers_) gathered += gather.buffer.count();
+  for (size_t u = 0; u < units_.size(); ++u) {
+    gathered += buffers_[u].owned_count();
+    gradients += trees_[u].held_count() + (whole() ? gradients_[u].count() : 0);
+  }
+  constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
+  peaks_.gathered = std::max(peaks_.gathered, gathered * kFloat);
+  peaks_.gradients = std::max(peaks_.gradients, gradients * kFloat + autograd_bytes);
 }
 
 void ScheduleExecutor::note(const Op& op) {

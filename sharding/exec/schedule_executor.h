@@ -1,6 +1,7 @@
 // Executor's implementation: walks the schedule, with the collectives on their own thread.
 #pragma once
 
+#include <deque>
 #include <future>
 #include <memory>
 #include <string>
@@ -31,12 +32,14 @@ class ScheduleExecutor final : public Executor {
   const Progress& progress() const override { return progress_; }
   const std::vector<UnitSpec>& units() const override { return units_; }
   int64_t buffer_bytes() const override { return pool_.allocated_bytes(); }
+  HeldPeaks held_peaks() const override;
 
  private:
-  // A gather or reduction that was submitted and not yet waited for. `full` is its unit-sized buffer.
+  // A gather or reduction that was submitted and not yet waited for. `buffer`: what the gather fills, or what the
+  // reduction needs beside its result.
   struct InFlight {
     int unit = -1;
-    Block full;
+    Block buffer;
     std::future<Status> done;
   };
   // What flows through the chain for the micro-batch being run.
@@ -56,7 +59,7 @@ class ScheduleExecutor final : public Executor {
   void backward(const Op& op);
   void issue_gather(int unit);
   Status finish_gather(int unit);
-  Status reduce(int unit);
+  Status reduce(const Op& op);
   Status finish_reduction();
 
   Result<GlobalTotals> exchange(const LocalTotals& local);
@@ -68,9 +71,11 @@ class ScheduleExecutor final : public Executor {
   Status fail(const Status& status);
   void clear_step();
   void drop_gathered();
+  void note_held(int64_t autograd_bytes);
   void note(const Op& op);
 
   bool alone() const { return policy_.world_size == 1; }
+  bool whole() const { return replicated(policy_); }  // shards are whole units, and used in place
 
   const std::vector<UnitSpec> units_;
   const std::vector<std::unique_ptr<UnitModule>> modules_;
@@ -85,13 +90,15 @@ class ScheduleExecutor final : public Executor {
   ShardStore store_;
   std::vector<UnitBuffer> buffers_;
   std::vector<GradientTree> trees_;
-  std::vector<Block> gradients_;  // per unit, this rank's shard of the summed gradient; held from reduction to update
-  std::vector<bool> stale_;       // gathered, but the shards have changed since (without shard_parameters)
+  // Per unit, the summed gradient of what the store holds: a shard, or the whole. From reduction to update.
+  std::vector<Block> gradients_;
+  std::vector<bool> stale_;  // gathered, but the shards have changed since (where units stay gathered)
 
   Chain chain_;
   LocalTotals totals_;
-  InFlight gather_;
+  std::deque<InFlight> gathers_;  // in the schedule's order
   InFlight reduction_;
+  HeldPeaks peaks_;  // but for the total, which the pool counts
   Progress progress_;
   Status failure_;
   CommThread comm_;  // last: ends before what its closures use

@@ -18,12 +18,18 @@ AdamWConstants constants_for(const AdamWOptions& options, double learning_rate, 
 
 }  // namespace
 
-ShardStore::ShardStore(const std::vector<UnitSpec>* units, int rank, int world_size, BlockPool* pool)
-    : units_(*units), rank_(rank), world_size_(world_size), pool_(pool), frozen_(units->size()) {
+ShardStore::ShardStore(const std::vector<UnitSpec>* units, int rank, int world_size, BlockPool* pool, bool replicated)
+    : units_(*units),
+      rank_(rank),
+      world_size_(world_size),
+      held_rank_(replicated ? 0 : rank),
+      held_world_size_(replicated ? 1 : world_size),
+      pool_(pool),
+      frozen_(units->size()) {
   for (size_t u = 0; u < units_.size(); ++u) {
-    runs_.push_back(decay_runs(units_[u], rank, world_size));
+    runs_.push_back(decay_runs(units_[u], held_rank_, held_world_size_));
     if (units_[u].trainable) continue;
-    frozen_[u] = pool_->acquire(shard_numel(units_[u], world_size_));
+    frozen_[u] = pool_->acquire(shard_numel(units_[u], held_world_size_));
     frozen_[u].fill_zero();
   }
   current_ = make_state();
@@ -37,7 +43,7 @@ std::shared_ptr<ShardStore::TrainedState> ShardStore::make_state() const {
   state->units.resize(units_.size());
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    const int64_t count = shard_numel(units_[u], world_size_);
+    const int64_t count = shard_numel(units_[u], held_world_size_);
     state->units[u] = {pool_->acquire(count), pool_->acquire(count), pool_->acquire(count)};
   }
   return state;
@@ -62,11 +68,11 @@ Status ShardStore::load(const Executor::Reader& reader, bool with_moments) {
 
 Status ShardStore::load_unit(const Executor::Reader& reader, int unit, bool with_moments, TrainedState& into) {
   const UnitSpec& spec = units_[unit];
-  const int64_t size = shard_numel(spec, world_size_);
+  const int64_t size = shard_numel(spec, held_world_size_);
   const auto read = [&](StateKind kind, const Block& block) {
     block.fill_zero();
-    for (const TensorRange& range : tensor_ranges(spec, rank_ * size, (rank_ + 1) * size)) {
-      float* out = block.data() + (range.flat_offset - rank_ * size);
+    for (const TensorRange& range : tensor_ranges(spec, held_rank_ * size, (held_rank_ + 1) * size)) {
+      float* out = block.data() + (range.flat_offset - held_rank_ * size);
       TEPHRA_RETURN_IF_ERROR(reader(range.tensor->name, kind, range.begin, range.count, out));
     }
     return ok_status();
@@ -105,14 +111,14 @@ Snapshot ShardStore::snapshot() const {
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
     const UnitState& unit = state->units[u];
-    const int64_t begin = rank_ * shard_numel(units_[u], world_size_);
-    const std::vector<TensorRange> ranges =
-        tensor_ranges(units_[u], begin, begin + shard_numel(units_[u], world_size_));
+    const int64_t size = shard_numel(units_[u], world_size_);
+    const int64_t held_begin = held_rank_ * shard_numel(units_[u], held_world_size_);
+    const std::vector<TensorRange> ranges = tensor_ranges(units_[u], rank_ * size, (rank_ + 1) * size);
     for (const auto& [kind, block] :
          {std::pair{StateKind::kParameter, &unit.parameters}, std::pair{StateKind::kFirstMoment, &unit.first_moment},
           std::pair{StateKind::kSecondMoment, &unit.second_moment}}) {
       for (const TensorRange& range : ranges) {
-        const float* values = block->data() + (range.flat_offset - begin);
+        const float* values = block->data() + (range.flat_offset - held_begin);
         result.pieces.push_back({range.tensor->name, kind, range.tensor->shape, range.begin,
                                  std::span<const float>(values, static_cast<size_t>(range.count))});
       }

@@ -1,6 +1,6 @@
-// This rank's shards of parameters and optimizer state, and their hand-over to snapshots without a copy: while a
-// snapshot holds the current state, the next step writes into other buffers; without one it updates in place.
-// Threading: the compute thread. A Snapshot may be dropped on any thread.
+// This rank's shards of parameters and optimizer state (all of them, where they are replicated), and their hand-over to
+// snapshots without a copy: while a snapshot holds the current state, the next step writes into other buffers; without
+// one it updates in place. Threading: the compute thread. A Snapshot may be dropped on any thread.
 #pragma once
 
 #include <atomic>
@@ -15,16 +15,17 @@ namespace tephra::sharding {
 
 class ShardStore {
  public:
-  // `units` and `pool` outlive the store. Everything starts at zero.
-  ShardStore(const std::vector<UnitSpec>* units, int rank, int world_size, BlockPool* pool);
+  // `units` and `pool` outlive the store. replicated: this store holds and updates every unit whole; a snapshot still
+  // has the rank's own part only. Everything starts at zero.
+  ShardStore(const std::vector<UnitSpec>* units, int rank, int world_size, BlockPool* pool, bool replicated = false);
 
   // Executor::load. On failure the contents are unspecified.
   Status load(const Executor::Reader& reader, bool with_moments);
 
-  // shard_numel floats. Valid until the next load() or update().
+  // shard_numel floats, or flat_numel where replicated. Valid until the next load() or update().
   float* parameters(int unit) const;
 
-  // One AdamW step of every trainable unit. gradients: per unit, the summed gradient's shard; scale: times each
+  // One AdamW step of every trainable unit. gradients: per unit, the summed gradient of what is held; scale: times each
   // element.
   void update(const AdamWOptions& options, const StepInput& input, float scale, const std::vector<Block>& gradients);
 
@@ -48,8 +49,8 @@ class ShardStore {
   Status load_unit(const Executor::Reader& reader, int unit, bool with_moments, TrainedState& into);
 
   const std::vector<UnitSpec>& units_;
-  const int rank_;
-  const int world_size_;
+  const int rank_, world_size_;
+  const int held_rank_, held_world_size_;  // whose shards are held: 0 and 1 where replicated
   BlockPool* const pool_;
   std::vector<std::vector<DecayRun>> runs_;
   std::vector<Block> frozen_;  // parameters of frozen units; empty for trainable ones

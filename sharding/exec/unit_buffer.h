@@ -19,6 +19,7 @@ class UnitBuffer {
   void attach(float* shard);  // borrowed: on one rank the shard is the unit
   void detach();
   bool attached() const { return attached_; }
+  int64_t owned_count() const { return block_.count(); }  // floats; 0 when borrowed
 
   // In the order and shapes of the unit's tensors; leaves that require a gradient when the unit is trainable. Reading
   // them is allowed between attach and detach only.

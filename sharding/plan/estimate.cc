@@ -29,10 +29,11 @@ class Walk {
         case OpKind::kFree: gathered_[op.unit] = false; break;
         case OpKind::kRecompute: recompute(op.unit); break;
         case OpKind::kBackward: backward(op.unit, op.micro_batch); break;
-        case OpKind::kReduceScatter: reduce(op.unit); break;
+        case OpKind::kReduceScatter:
+        case OpKind::kAllReduce: reduce(op); break;
         case OpKind::kStep: break;
       }
-      note_gathered(prefetch_position(schedule_, i));
+      note_gathered(i);
     }
     return result_;
   }
@@ -43,14 +44,13 @@ class Walk {
   double moved(int unit) const {  // what a rank receives: all but its own shard
     return static_cast<double>(flat_bytes(unit)) * (policy_.world_size - 1) / policy_.world_size;
   }
-  bool recomputes(int unit) const { return policy_.recompute && unit + 1 != static_cast<int>(units_.size()); }
 
   void shards() {
     for (const UnitSpec& unit : units_) {
-      const int64_t bytes = shard_numel(unit, policy_.world_size) * kElement;
+      const int64_t bytes = shard_numel(unit, replicated(policy_) ? 1 : policy_.world_size) * kElement;
       memory_.parameter_shards += bytes;
       if (!unit.trainable) continue;
-      memory_.gradient_shards += bytes;
+      if (!replicated(policy_)) memory_.gradient_shards += bytes;
       memory_.optimizer_shards += 2 * bytes + 3 * bytes;
     }
   }
@@ -58,12 +58,15 @@ class Walk {
   void gather(int unit) {
     gathered_[unit] = true;
     // Frozen units that stay gathered were gathered in the first step of the job.
-    if (policy_.shard_parameters || units_[unit].trainable) result_.gathered_bytes += moved(unit);
+    if (policy_.shard == ShardLevel::kParameters || units_[unit].trainable) result_.gathered_bytes += moved(unit);
   }
 
-  void note_gathered(size_t prefetch) {
-    if (policy_.world_size == 1) return;  // the shard is the unit and is used in place
-    int64_t bytes = prefetch < schedule_.size() ? flat_bytes(schedule_[prefetch].unit) : 0;
+  void note_gathered(size_t position) {
+    if (replicated(policy_)) return;  // the shard is the unit and is used in place
+    int64_t bytes = 0;
+    for (size_t i = position + 1; i < prefetch_end(schedule_, position, policy_.prefetch); ++i) {
+      bytes += schedule_[i].kind == OpKind::kGather ? flat_bytes(schedule_[i].unit) : 0;
+    }
     for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? flat_bytes(static_cast<int>(u)) : 0;
     memory_.gathered_peak = std::max(memory_.gathered_peak, bytes);
   }
@@ -82,7 +85,7 @@ class Walk {
   int64_t tape_bytes(int unit) const { return activation_bytes(units_[unit].activation_per_token); }
   int64_t fixed_bytes(int unit) const { return static_cast<int64_t>(units_[unit].activation_fixed) * kElement; }
   int64_t kept_bytes(int unit) const {
-    return (recomputes(unit) ? input_bytes(unit) : tape_bytes(unit)) + fixed_bytes(unit);
+    return (recomputes(units_, policy_, unit) ? input_bytes(unit) : tape_bytes(unit)) + fixed_bytes(unit);
   }
   int64_t input_bytes(int unit) const { return unit == 0 ? 0 : activation_bytes(units_[unit - 1].output_per_token); }
   void note_activations(int64_t more) {
@@ -103,11 +106,17 @@ class Walk {
     gradients_ -= released * flat_bytes(unit);
   }
 
-  // The unit's sum is in use until the next reduction is issued.
-  void reduce(int unit) {
-    result_.reduced_bytes += moved(unit);
-    if (reducing_ >= 0) gradients_ -= flat_bytes(reducing_);
-    reducing_ = unit;
+  // What a reduction needs beside its result is in use until the next one is issued: the whole sum where a shard is
+  // kept, a shard where the whole sum is.
+  void reduce(const Op& op) {
+    gradients_ -= reducing_;
+    reducing_ = 0;
+    if (policy_.world_size == 1) return;  // the sum is the result
+    const bool whole = op.kind == OpKind::kAllReduce;
+    result_.reduced_bytes += moved(op.unit) * (whole ? 2 : 1);
+    if (whole) gradients_ += flat_bytes(op.unit) / policy_.world_size;
+    reducing_ = whole ? flat_bytes(op.unit) / policy_.world_size : flat_bytes(op.unit);
+    memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_);
   }
 
   const Schedule& schedule_;
@@ -118,7 +127,7 @@ class Walk {
   std::vector<bool> gathered_;
   int64_t activations_ = 0;
   int64_t gradients_ = 0;
-  int reducing_ = -1;
+  int64_t reducing_ = 0;
   StepEstimate result_;
   MemoryEstimate& memory_ = result_.memory;
 };

@@ -6,8 +6,7 @@
 namespace tephra::sharding {
 namespace {
 
-// The last unit's backward comes right after its forward, so its tape is kept and running it again would be waste.
-bool recomputes(const Policy& policy, int unit, int last) { return policy.recompute && unit != last; }
+constexpr std::string_view kLevelNames[] = {"none", "optimizer", "gradients", "parameters"};
 
 std::string_view kind_name(OpKind kind) {
   switch (kind) {
@@ -17,6 +16,7 @@ std::string_view kind_name(OpKind kind) {
     case OpKind::kRecompute: return "recompute";
     case OpKind::kBackward: return "backward";
     case OpKind::kReduceScatter: return "reduce_scatter";
+    case OpKind::kAllReduce: return "all_reduce";
     case OpKind::kStep: return "step";
   }
   return "?";
@@ -33,16 +33,19 @@ bool same(const Op& a, const Op& b) { return a.kind == b.kind && a.unit == b.uni
 
 // What has to be computed and reduced, in order, gathers and frees left out.
 Schedule required_work(const std::vector<UnitSpec>& units, const Policy& policy) {
-  Schedule work;
+  Schedule work, reductions;
   const int last = static_cast<int>(units.size()) - 1;
   for (int m = 0; m < policy.micro_batches; ++m) {
     for (int u = 0; u <= last; ++u) work.push_back({OpKind::kForward, u, m});
     for (int u = last; u >= 0 && units[u].needs_backward; --u) {
-      if (recomputes(policy, u, last)) work.push_back({OpKind::kRecompute, u, m});
+      if (recomputes(units, policy, u)) work.push_back({OpKind::kRecompute, u, m});
       work.push_back({OpKind::kBackward, u, m});
-      if (units[u].trainable && m + 1 == policy.micro_batches) work.push_back({OpKind::kReduceScatter, u, -1});
+      if (!units[u].trainable || m + 1 != policy.micro_batches) continue;
+      const OpKind kind = policy.shard == ShardLevel::kNone ? OpKind::kAllReduce : OpKind::kReduceScatter;
+      (policy.shard == ShardLevel::kOptimizer ? reductions : work).push_back({kind, u, -1});
     }
   }
+  work.insert(work.end(), reductions.begin(), reductions.end());
   work.push_back({OpKind::kStep, -1, -1});
   return work;
 }
@@ -55,7 +58,7 @@ class Checker {
         units_(units),
         policy_(policy),
         work_(required_work(units, policy)),
-        gathered_(units.size(), false) {}
+        gathered_(units.size(), policy.shard == ShardLevel::kNone) {}
 
   std::string check(size_t position) {
     const Op& op = schedule_[position];
@@ -87,7 +90,7 @@ class Checker {
   std::string check_free(size_t position) {
     const Op& op = schedule_[position];
     if (!known(op.unit) || op.micro_batch != -1) return "the operation names no unit of the chain";
-    if (!policy_.shard_parameters) return "units stay gathered when parameters are not sharded";
+    if (policy_.shard != ShardLevel::kParameters) return "units stay gathered when parameters are not sharded";
     if (!gathered_[op.unit]) return "the unit is not gathered";
     gathered_[op.unit] = false;
     return schedule_[position - 1].unit == op.unit ? "" : "the unit was not used just before";
@@ -95,7 +98,7 @@ class Checker {
 
   // While one unit runs, which others may be in memory.
   std::string check_others(size_t position) const {
-    if (!policy_.shard_parameters) return "";
+    if (policy_.shard != ShardLevel::kParameters) return "";
     for (int u = 0; u < static_cast<int>(units_.size()); ++u) {
       if (u == schedule_[position].unit || !gathered_[u]) continue;
       if (policy_.reshard_after_forward || !units_[u].needs_backward)
@@ -105,7 +108,7 @@ class Checker {
   }
 
   std::string check_end() const {
-    if (!policy_.shard_parameters) return "";
+    if (policy_.shard != ShardLevel::kParameters) return "";
     const auto left = std::find(gathered_.begin(), gathered_.end(), true);
     return left == gathered_.end() ? "" : units_[left - gathered_.begin()].name + " was not freed";
   }
@@ -120,25 +123,48 @@ class Checker {
 
 }  // namespace
 
+ShardLevel shard_level(std::string_view name) {
+  const auto found = std::find(std::begin(kLevelNames), std::end(kLevelNames), name);
+  TEPHRA_CHECK(found != std::end(kLevelNames), "no shard level is called " + std::string(name));
+  return static_cast<ShardLevel>(found - std::begin(kLevelNames));
+}
+
+std::string_view name_of(ShardLevel level) { return kLevelNames[static_cast<int>(level)]; }
+
+bool recomputes(const std::vector<UnitSpec>& units, const Policy& policy, int unit) {
+  if (policy.recompute_every == 0 || unit + 1 == static_cast<int>(units.size()) || !units[unit].needs_backward) {
+    return false;
+  }
+  const auto first = std::find_if(units.begin(), units.end(), [](const UnitSpec& u) { return u.needs_backward; });
+  return (unit - (first - units.begin()) + 1) % policy.recompute_every == 0;
+}
+
 Schedule make_schedule(const std::vector<UnitSpec>& units, const Policy& policy) {
   TEPHRA_CHECK(policy.micro_batches >= 1, "a step has at least one micro-batch");
-  Schedule ops;
+  const bool shards_parameters = policy.shard == ShardLevel::kParameters;
+  const bool replicates = policy.shard == ShardLevel::kNone;
+  const bool reduces_at_end = policy.shard == ShardLevel::kOptimizer;
+  Schedule ops, reductions;
   const int last = static_cast<int>(units.size()) - 1;
   for (int m = 0; m < policy.micro_batches; ++m) {
     for (int u = 0; u <= last; ++u) {
-      if (policy.shard_parameters || m == 0) ops.push_back({OpKind::kGather, u, -1});
+      if (shards_parameters || (m == 0 && !replicates)) ops.push_back({OpKind::kGather, u, -1});
       ops.push_back({OpKind::kForward, u, m});
       const bool stays = units[u].needs_backward && (u == last || !policy.reshard_after_forward);
-      if (policy.shard_parameters && !stays) ops.push_back({OpKind::kFree, u, -1});
+      if (shards_parameters && !stays) ops.push_back({OpKind::kFree, u, -1});
     }
     for (int u = last; u >= 0 && units[u].needs_backward; --u) {
-      if (policy.shard_parameters && policy.reshard_after_forward && u != last) ops.push_back({OpKind::kGather, u, -1});
-      if (recomputes(policy, u, last)) ops.push_back({OpKind::kRecompute, u, m});
+      if (shards_parameters && policy.reshard_after_forward && u != last) ops.push_back({OpKind::kGather, u, -1});
+      if (recomputes(units, policy, u)) ops.push_back({OpKind::kRecompute, u, m});
       ops.push_back({OpKind::kBackward, u, m});
-      if (units[u].trainable && m + 1 == policy.micro_batches) ops.push_back({OpKind::kReduceScatter, u, -1});
-      if (policy.shard_parameters) ops.push_back({OpKind::kFree, u, -1});
+      if (units[u].trainable && m + 1 == policy.micro_batches) {
+        (reduces_at_end ? reductions : ops)
+            .push_back({replicates ? OpKind::kAllReduce : OpKind::kReduceScatter, u, -1});
+      }
+      if (shards_parameters) ops.push_back({OpKind::kFree, u, -1});
     }
   }
+  ops.insert(ops.end(), reductions.begin(), reductions.end());
   ops.push_back({OpKind::kStep, -1, -1});
   return ops;
 }
@@ -156,24 +182,46 @@ Status check_schedule(const Schedule& schedule, const std::vector<UnitSpec>& uni
   return ok_status();
 }
 
-std::string to_string(const Schedule& schedule, const std::vector<UnitSpec>& units) {
+std::string to_string(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy) {
   std::string text;
-  for (const Op& op : schedule) text += op_text(op, units) + "\n";
+  size_t issued = 0;
+  for (size_t position = 0; position < schedule.size(); ++position) {
+    text += op_text(schedule[position], units);
+    const size_t end = prefetch_end(schedule, position, policy.prefetch);
+    std::string ahead;
+    for (; issued < end; ++issued) {
+      if (issued <= position || schedule[issued].kind != OpKind::kGather) continue;
+      ahead += (ahead.empty() ? "" : ", ") + units[schedule[issued].unit].name;
+    }
+    text += (ahead.empty() ? "" : "; gathering " + ahead) + "\n";
+  }
   return text;
 }
 
-size_t prefetch_position(const Schedule& schedule, size_t position) {
-  size_t next = position + 1;
-  while (next < schedule.size() && schedule[next].kind != OpKind::kGather) {
-    if (schedule[next].kind == OpKind::kStep) return schedule.size();
-    ++next;
+std::string to_string(const Policy& policy) {
+  std::string text = std::to_string(policy.world_size) + (policy.world_size == 1 ? " rank" : " ranks") + " x " +
+                     std::to_string(policy.micro_batches) +
+                     (policy.micro_batches == 1 ? " micro-batch" : " micro-batches") + ", shard " +
+                     std::string(name_of(policy.shard));
+  if (policy.shard == ShardLevel::kParameters && !policy.reshard_after_forward) text += ", gathered until backward";
+  if (policy.recompute_every == 1) text += ", all units recomputed";
+  if (policy.recompute_every > 1) text += ", one in " + std::to_string(policy.recompute_every) + " units recomputed";
+  return text + ", prefetch " + std::to_string(policy.prefetch);
+}
+
+size_t prefetch_end(const Schedule& schedule, size_t position, int depth) {
+  size_t end = position + 1;
+  const OpKind kind = schedule[position].kind;
+  if (kind == OpKind::kGather || kind == OpKind::kFree || kind == OpKind::kStep) return end;
+  const auto in_use = [&](int unit) {
+    return std::any_of(schedule.begin() + position, schedule.begin() + end,
+                       [unit](const Op& op) { return op.unit == unit; });
+  };
+  for (; end < schedule.size() && schedule[end].kind != OpKind::kStep; ++end) {
+    if (schedule[end].kind != OpKind::kGather) continue;
+    if (depth-- == 0 || in_use(schedule[end].unit)) break;
   }
-  if (next >= schedule.size()) return schedule.size();
-  const int unit = schedule[next].unit;
-  for (size_t i = position; i < next; ++i) {
-    if (schedule[i].unit == unit) return schedule.size();
-  }
-  return next;
+  return end;
 }
 
 std::vector<int> tree_merges(int leaves) {

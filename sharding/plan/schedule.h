@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "sharding/plan/unit.h"
@@ -16,6 +17,7 @@ enum class OpKind {
   kRecompute,      // run forward again with the tape on, from the saved input
   kBackward,       // gradients of the unit's parameters (added to the micro-batch tree) and of its input
   kReduceScatter,  // sum the unit's gradient over ranks; each keeps its shard
+  kAllReduce,      // sum the unit's gradient over ranks; each keeps the whole sum
   kStep,           // clip and update every trainable unit's shard; unit is -1
 };
 
@@ -25,22 +27,59 @@ struct Op {
   int micro_batch = -1;  // local index; -1 where it does not apply
 };
 
+// What is divided over the ranks; each level divides what the one before it does, and more. Bytes that a rank holds
+// beside activations, snapshots and autograd's own gradients of one unit, with P and T those of all and of the
+// trainable parameters, W ranks, and m micro-batches a rank and step:
+//
+//   kNone        parameters P, moments 2T, gradients max(T, sums)
+//   kOptimizer   parameters P + P/W (the shard, and the whole that it is gathered to), moments 2T/W,
+//                gradients T/W + max(T, sums)
+//   kGradients   as kOptimizer, but gradients T/W + max(two units, sums)
+//   kParameters  as kGradients, but parameters P/W + the units in use and gathered ahead
+//
+// Here "two units" are the one in backward and the one being reduced, and "sums" are the whole partial sums of the
+// micro-batch tree (tree_merges): none for m = 1, about log2(m) T above. No level divides them. A gradient could be
+// reduced in every micro-batch only by adding ranks before micro-batches, and the tree that gives equal bits at every
+// world size adds a rank's own micro-batches first. So kGradients needs less memory than kOptimizer for m = 1 alone;
+// above, what it saves is time, as its reductions run beside the last backward pass and those of kOptimizer after it.
+// kNone sums each gradient over ranks in the same tree (a reduce-scatter, then an all-gather), also beside the last
+// backward pass. On one rank every level holds what kNone does.
+enum class ShardLevel {
+  kNone,        // replicated, as in DDP
+  kOptimizer,   // ZeRO-1
+  kGradients,   // ZeRO-2
+  kParameters,  // ZeRO-3
+};
+// As recipes write it: none, optimizer, gradients, parameters. `name` is one of these.
+ShardLevel shard_level(std::string_view name);
+std::string_view name_of(ShardLevel level);
+
 struct Policy {
   int world_size = 1;
-  int micro_batches = 1;         // per rank and step
-  bool shard_parameters = true;  // ZeRO-3; false keeps every unit gathered between steps (ZeRO-1)
-  bool reshard_after_forward = true;
-  bool recompute = false;  // keep only unit inputs in forward
+  int micro_batches = 1;  // per rank and step
+  ShardLevel shard = ShardLevel::kParameters;
+  bool reshard_after_forward = true;  // kParameters only; false keeps what backward needs gathered until then
+  int recompute_every = 0;            // every how many units to keep only the input in forward; 0: none
+  int prefetch = 1;                   // gathers that run ahead of the compute
 };
+
+// Whether every rank holds whole shards, so that they are used in place and nothing is ever gathered.
+inline bool replicated(const Policy& policy) { return policy.world_size == 1 || policy.shard == ShardLevel::kNone; }
+
+// Whether `unit`'s forward is run again in backward: of the units that backward passes through, every
+// policy.recompute_every-th, counted from the first. Never the last unit: its backward comes right after its forward,
+// so its tape is kept anyway.
+bool recomputes(const std::vector<UnitSpec>& units, const Policy& policy, int unit);
 
 using Schedule = std::vector<Op>;
 
 // The step of `policy` over the chain `units` (after layout()). For each local micro-batch: gather, forward, free along
 // the chain; then, over the units that need backward, in reverse: gather, recompute, backward, free. The last unit
 // stays gathered, and its tape alive, at the turn. Units with needs_backward false appear in the forward part only.
-// Gradients are reduced in the last micro-batch, each right after its backward. Without shard_parameters a unit is
-// gathered before its first use in the step and never freed (a runner may keep frozen units from step to step: their
-// gather is then nothing). policy.micro_batches is at least 1.
+// Gradients are reduced in the last micro-batch: each right after its backward, with kOptimizer all of them at the end.
+// Below kParameters nothing is freed: with kNone nothing is gathered either, between the two each unit is gathered
+// before its first use in the step (a runner may keep frozen units from step to step: their gather is then nothing).
+// policy.micro_batches is at least 1.
 Schedule make_schedule(const std::vector<UnitSpec>& units, const Policy& policy);
 
 // Ok when the schedule does the step of `policy` over `units`: every forward, recomputation, backward and reduction
@@ -49,16 +88,18 @@ Schedule make_schedule(const std::vector<UnitSpec>& units, const Policy& policy)
 // kInternal naming the first operation at fault. Written from these rules, not from make_schedule, so that each checks
 // the other.
 Status check_schedule(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy);
-std::string to_string(const Schedule& schedule, const std::vector<UnitSpec>& units);  // one line an op
+// One line an operation, which also says what a runner gathers ahead at that moment.
+std::string to_string(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy);
+std::string to_string(const Policy& policy);  // "2 ranks x 4 micro-batches, shard parameters, prefetch 1"
 
 struct MemoryEstimate {          // bytes per rank
   int64_t parameter_shards = 0;  // of all units
-  int64_t gradient_shards = 0;   // reduced gradients of trainable units
+  int64_t gradient_shards = 0;   // reduced gradients of trainable units; 0 where they stay whole
   int64_t optimizer_shards = 0;  // two moments, and the second set of parameters and moments that a held snapshot costs
-  int64_t gathered_peak =
-      0;  // full flat buffers at once, the one being prefetched included; 0 on one rank (shards are used in place)
-  int64_t gradient_peak =
-      0;  // full-size gradients: partial sums of the micro-batch tree, and one unit's own from autograd
+  int64_t gathered_peak = 0;     // full flat buffers at once, those gathered ahead included; 0 when replicated()
+  // Full-size gradients: partial sums of the micro-batch tree, sums being reduced or staying whole, and one unit's own
+  // from autograd.
+  int64_t gradient_peak = 0;
   int64_t activation_peak = 0;  // what backward keeps
   int64_t total() const {
     return parameter_shards + gradient_shards + optimizer_shards + gathered_peak + gradient_peak + activation_peak;
@@ -70,14 +111,15 @@ struct StepEstimate {
   double gathered_bytes = 0;  // received per rank and step
   double reduced_bytes = 0;
 };
-// Walks `schedule` as the executor does (one gather ahead, one reduction in flight), with sizes in place of tensors.
+// Walks `schedule` as the executor does (policy.prefetch gathers ahead, one reduction in flight), with sizes in place
+// of tensors.
 StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
                       int64_t tokens_per_micro_batch);
 
-// The position of the gather that a runner may issue before the operation at `position` runs: the next kGather after
-// it, unless that unit is still to be freed, or a step comes first. schedule.size() when there is none. Used by the
-// executor and estimate().
-size_t prefetch_position(const Schedule& schedule, size_t position);
+// How far a runner may have issued gathers when the operation at `position` runs: those before the returned position.
+// Ahead of a use of a unit that is `depth` gathers, fewer where the next one's unit is still to be freed, or a step
+// comes first; at any other operation there are none. Used by the executor, estimate() and to_string().
+size_t prefetch_end(const Schedule& schedule, size_t position, int depth);
 
 // How the local micro-batches' gradients are summed: entry i is the number of additions of the two newest partial sums
 // after leaf i. The tree over n leaves is tree(n/2) + tree(n/2) for even n and tree(n-1) + leaf for odd n, so that a

@@ -124,6 +124,24 @@ TEST(Job, OneRankGivesTheSameBitsAsTwo) {
   EXPECT_EQ(content_hashes(scratch, store), u.hashes);
 }
 
+TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
+  const Undisturbed& u = undisturbed();
+  const std::vector<std::pair<std::string, std::string>> choices{
+      {"{shard: none}", "{shard: gradients, recompute: 2, prefetch: 3}"},
+      {"{shard: optimizer, prefetch: 0}", "{shard: none, recompute: all}"}};
+  for (const auto& [align, instruct] : choices) {
+    SCOPED_TRACE(align + ", " + instruct);
+    Scratch scratch;
+    std::string store = scratch.path("store");
+    Finished run = Process(run_command(store, {"--set", "stages.align.sharding=" + align, "--set",
+                                               "stages.instruct.sharding=" + instruct}),
+                           scratch.path(""))
+                       .wait();
+    ASSERT_EQ(run.code, 0) << run.err;
+    EXPECT_EQ(content_hashes(scratch, store), u.hashes);
+  }
+}
+
 // The same job, the second stage of which trains adapters.
 std::vector<std::string> with_lora(std::vector<std::string> more = {}) {
   more.insert(more.end(), {"--set", "stages.instruct.lora={rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}"});
@@ -242,6 +260,24 @@ TEST(LoraJob, PlanCountsNoMomentsForFrozenWeights) {
   EXPECT_LT(10 * lora["reduced_bytes_per_step_and_rank"].get<double>(),
             whole["reduced_bytes_per_step_and_rank"].get<double>());
   EXPECT_GT(lora["parameter_shard_bytes"].get<double>(), whole["parameter_shard_bytes"].get<double>());
+}
+
+TEST(Plan, PrintsTheScheduleOfTheRecipesChoice) {
+  Scratch scratch;
+  const auto dumped = [&](const std::string& sharding) {
+    const auto ran = tephra(scratch, {"plan", tiny(), "--dump-schedule", "--set", "stages.align.sharding=" + sharding});
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return ran.out;
+  };
+  const std::string deep = dumped("{shard: parameters, recompute: 2, prefetch: 2}");
+  EXPECT_NE(deep.find("shard parameters, one in 2 units recomputed, prefetch 2\ngather "), std::string::npos) << deep;
+  EXPECT_NE(deep.find("; gathering "), std::string::npos);
+  EXPECT_NE(deep.find("\nrecompute llm.block."), std::string::npos);
+  EXPECT_NE(deep.find("\nreduce_scatter connector\nfree connector\nstep\n"), std::string::npos) << deep;
+  const std::string whole = dumped("{shard: none}");
+  const std::string align = whole.substr(0, whole.find("\nstep\n"));
+  EXPECT_NE(align.find("\nall_reduce connector"), std::string::npos) << whole;
+  EXPECT_EQ(align.find("\ngather "), std::string::npos) << whole;
 }
 
 TEST(Job, AKilledRankCostsNothingButTime) {

@@ -63,6 +63,19 @@ TEST(Recipe, FillsInDefaultsAndResolvesNames) {
   EXPECT_EQ(recipe.find_dataset("nowhere"), nullptr);
 }
 
+TEST(Recipe, ReadsHowAStageIsSharded) {
+  const std::vector<std::pair<std::string, int>> spellings{{"none", 0}, {"all", 1}, {"1", 1}, {"3", 3}};
+  for (const auto& [text, every] : spellings) {
+    const Recipe recipe = loaded(kSmall, {"stages.align.sharding.recompute=" + text});
+    EXPECT_EQ(recipe.stages[0].sharding.recompute_every(), every) << text;
+    EXPECT_EQ(from_json(to_json(recipe))->stages[0].sharding.recompute_every(), every) << text;
+  }
+  const Recipe recipe = loaded(kSmall, {"stages.align.sharding={shard: gradients, prefetch: 2}"});
+  EXPECT_EQ(recipe.stages[0].sharding.shard, "gradients");
+  EXPECT_EQ(recipe.stages[0].sharding.prefetch, 2);
+  EXPECT_EQ(recipe.stages[1].sharding.prefetch, 1);
+}
+
 TEST(Recipe, MakesPathsAbsoluteAgainstItsFolder) {
   const Recipe recipe = loaded(kSmall);
   EXPECT_EQ(recipe.model.vision, "/recipes/clip");

@@ -90,13 +90,13 @@ TEST(Lora, MergedForInferenceGivesTheSameLoss) {
   }
 }
 
-Trained train(int world_size, bool shard_parameters, bool recompute, const std::set<std::string>& groups) {
+Trained train(int world_size, sharding::ShardLevel shard, int recompute_every, const std::set<std::string>& groups) {
   const ModelConfig config = tiny_model();
-  return train(config, *fresh_adapters(config, kLora), kLora, world_size, shard_parameters, recompute, groups);
+  return train(config, *fresh_adapters(config, kLora), kLora, world_size, shard, recompute_every, groups);
 }
 
 TEST(LoraTraining, ChangesTheAdaptersAndTheConnectorAndNothingElse) {
-  const Trained trained = train(1, true, false, {"connector", "llm"});
+  const Trained trained = train(1, sharding::ShardLevel::kParameters, 0, {"connector", "llm"});
   ASSERT_EQ(trained.losses.size(), 5u);
   EXPECT_LT(trained.losses.back(), 0.9 * trained.losses.front());
   EXPECT_LT(trained.evaluation, trained.losses.back());
@@ -113,10 +113,10 @@ TEST(LoraTraining, ChangesTheAdaptersAndTheConnectorAndNothingElse) {
   }
 }
 
-TEST(LoraTraining, GivesTheSameBitsOnTwoRanksAndWithEitherSharding) {
-  const Trained one = train(1, true, false, {"connector", "llm"});
-  for (bool shard_parameters : {true, false}) {
-    const Trained two = train(2, shard_parameters, false, {"connector", "llm"});
+TEST(LoraTraining, GivesTheSameBitsOnTwoRanksAtEveryLevel) {
+  const Trained one = train(1, sharding::ShardLevel::kParameters, 0, {"connector", "llm"});
+  for (const auto shard : kLevels) {
+    const Trained two = train(2, shard, 0, {"connector", "llm"});
     EXPECT_EQ(two.losses, one.losses);
     EXPECT_EQ(two.evaluation, one.evaluation);
     EXPECT_TRUE(two.state == one.state);
@@ -124,7 +124,8 @@ TEST(LoraTraining, GivesTheSameBitsOnTwoRanksAndWithEitherSharding) {
 }
 
 TEST(LoraTraining, RecomputationGivesTheSameBits) {
-  const Trained kept = train(2, true, false, {"llm"}), again = train(2, true, true, {"llm"});
+  const auto shard = sharding::ShardLevel::kParameters;
+  const Trained kept = train(2, shard, 0, {"llm"}), again = train(2, shard, 1, {"llm"});
   EXPECT_EQ(again.losses, kept.losses);
   EXPECT_FALSE(kept.state.empty());
   EXPECT_TRUE(again.state == kept.state);

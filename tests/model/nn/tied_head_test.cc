@@ -71,13 +71,13 @@ TEST(TiedHead, GradientIsTheSumOfBothUses) {
 TEST(TiedHead, LearnsWithTheSameBitsOnTwoRanksAndAtEverySetting) {
   const auto weights = tiny_weights(make_units(tied_model(), {}));
   const std::set<std::string> groups = {"connector", "llm"};
-  const Trained one = train(tied_model(), *weights, {}, 1, true, false, groups);
+  const Trained one = train(tied_model(), *weights, {}, 1, sharding::ShardLevel::kParameters, 0, groups);
   ASSERT_EQ(one.losses.size(), 5u);
   EXPECT_LT(one.losses.back(), 0.9 * one.losses.front());
   EXPECT_TRUE(one.state.contains({kEmbedding, sharding::StateKind::kParameter}));
-  for (const bool shard_parameters : {true, false})
-    for (const bool recompute : {true, false}) {
-      const Trained two = train(tied_model(), *weights, {}, 2, shard_parameters, recompute, groups);
+  for (const auto shard : kLevels)
+    for (const int recompute_every : {0, 1, 2}) {
+      const Trained two = train(tied_model(), *weights, {}, 2, shard, recompute_every, groups);
       EXPECT_EQ(two.losses, one.losses);
       EXPECT_EQ(two.evaluation, one.evaluation);
       EXPECT_TRUE(two.state == one.state);
@@ -88,7 +88,7 @@ TEST(TiedHead, StandsFrozenBehindAdapters) {
   const LoraConfig lora{.rank = 2, .alpha = 4, .targets = {"q_proj", "down_proj"}};
   const auto weights =
       with_initial_values(tiny_weights(make_units(tied_model(), {})), make_units(tied_model(), {}, lora), 5);
-  const Trained trained = train(tied_model(), *weights, lora, 2, true, false, {"llm"});
+  const Trained trained = train(tied_model(), *weights, lora, 2, sharding::ShardLevel::kParameters, 0, {"llm"});
   EXPECT_LT(trained.losses.back(), trained.losses.front());
   EXPECT_FALSE(trained.state.contains({kEmbedding, sharding::StateKind::kParameter}));
 }

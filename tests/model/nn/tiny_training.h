@@ -53,9 +53,13 @@ struct Trained {
   State state;
 };
 
+inline constexpr sharding::ShardLevel kLevels[] = {sharding::ShardLevel::kNone, sharding::ShardLevel::kOptimizer,
+                                                   sharding::ShardLevel::kGradients, sharding::ShardLevel::kParameters};
+
 // Five steps over the samples, one in a micro-batch, and the loss after them.
 inline Trained train(const ModelConfig& config, const TensorSource& weights, const std::optional<LoraConfig>& lora,
-                     int world_size, bool shard_parameters, bool recompute, const std::set<std::string>& groups) {
+                     int world_size, sharding::ShardLevel shard, int recompute_every,
+                     const std::set<std::string>& groups) {
   const Samples samples;
   std::vector<LlavaBatch> batches;
   for (const TokenizedSample& s : samples.all) batches.push_back(*make_batch({&s, 1}, config, 64));
@@ -63,8 +67,8 @@ inline Trained train(const ModelConfig& config, const TensorSource& weights, con
   sharding::Policy policy;
   policy.world_size = world_size;
   policy.micro_batches = 4 / world_size;
-  policy.shard_parameters = shard_parameters;
-  policy.recompute = recompute;
+  policy.shard = shard;
+  policy.recompute_every = recompute_every;
   auto communicators = cluster::make_thread_communicators(world_size);
   at::set_num_threads(1);
   Trained trained;

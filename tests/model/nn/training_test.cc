@@ -216,15 +216,15 @@ int64_t expect_equal_bits(const Trained& trained, const Trained& alone, const St
   return elements;
 }
 
-// Every schedule that make_schedule knows.
-std::vector<std::pair<std::string, sharding::Policy>> strategies() {
-  std::vector<std::pair<std::string, sharding::Policy>> out;
-  for (const bool recompute : {false, true}) {
-    const std::string suffix = recompute ? ", recomputed" : "";
-    out.push_back({"optimizer" + suffix, {.shard_parameters = false, .recompute = recompute}});
-    for (const bool reshard : {true, false})
-      out.push_back({(reshard ? "parameters" : "parameters, kept after forward") + suffix,
-                     {.reshard_after_forward = reshard, .recompute = recompute}});
+// Every level, with and without recomputation; the executor's own tests have all the rest.
+std::vector<sharding::Policy> strategies() {
+  using sharding::ShardLevel;
+  std::vector<sharding::Policy> out;
+  for (const int recompute_every : {0, 1, 2}) {
+    for (const auto shard :
+         {ShardLevel::kNone, ShardLevel::kOptimizer, ShardLevel::kGradients, ShardLevel::kParameters})
+      out.push_back({.shard = shard, .recompute_every = recompute_every});
+    out.push_back({.reshard_after_forward = false, .recompute_every = recompute_every, .prefetch = 2});
   }
   return out;
 }
@@ -250,9 +250,9 @@ TEST_P(Training, EveryStrategyGivesTheSameBitsOnOneAndTwoRanks) {
   const State expected = whole(alone);
   int64_t all = 0;
   for (const auto& [key, values] : expected) all += static_cast<int64_t>(values.size());
-  for (const auto& [name, policy] : strategies())
+  for (const sharding::Policy& policy : strategies())
     for (const int world : {1, 2}) {
-      SCOPED_TRACE(name + " on " + std::to_string(world));
+      SCOPED_TRACE(to_string(policy) + ", on " + std::to_string(world));
       auto communicators = cluster::make_thread_communicators(world);
       std::vector<Trained> ranks(communicators.size());
       std::vector<std::thread> threads;
@@ -281,8 +281,8 @@ TEST(DISABLED_InsideMpi, Training) {
   const RecordedRun run = read_run(dir, "llava/stage2", 4);
   const Trained alone = train_alone(run);
   const State expected = whole(alone);
-  for (const auto& [name, policy] : strategies()) {
-    SCOPED_TRACE(name);
+  for (const sharding::Policy& policy : strategies()) {
+    SCOPED_TRACE(to_string(policy));
     EXPECT_GT(expect_equal_bits(train(run, policy, *communicator), alone, expected), 0);
   }
   communicator.reset();

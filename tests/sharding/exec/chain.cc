@@ -143,9 +143,10 @@ void add_to(State& state, const Snapshot& snapshot) {
 Policy policy_of(const Training& t) {
   return {.world_size = t.world_size,
           .micro_batches = t.global_micro_batches / t.world_size,
-          .shard_parameters = t.shard_parameters,
+          .shard = t.shard,
           .reshard_after_forward = t.reshard_after_forward,
-          .recompute = t.recompute};
+          .recompute_every = t.recompute_every,
+          .prefetch = t.prefetch};
 }
 
 AdamWOptions optimizer_of(const Training& t) { return {.weight_decay = t.weight_decay, .clip_norm = t.clip_norm}; }

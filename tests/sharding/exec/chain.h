@@ -44,9 +44,10 @@ struct Training {
   int global_micro_batches = 4;
   int first_step = 1;
   int steps = 3;
-  bool shard_parameters = true;
+  ShardLevel shard = ShardLevel::kParameters;
   bool reshard_after_forward = true;
-  bool recompute = false;
+  int recompute_every = 0;
+  int prefetch = 1;
   double weight_decay = 0.1;
   double clip_norm = 1.0;
 };

@@ -4,11 +4,13 @@
 
 #include <ATen/ops/empty.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <mutex>
 
+#include "base/random.h"
 #include "tests/sharding/exec/chain.h"
 
 namespace tephra::sharding::test {
@@ -129,7 +131,7 @@ class Plain {
 };
 
 TEST(Executor, EqualsPlainAutograd) {
-  const Training training{.world_size = 2, .global_micro_batches = 6, .steps = 4, .recompute = true};
+  const Training training{.world_size = 2, .global_micro_batches = 6, .steps = 4, .recompute_every = 1};
   const Trained trained = train(training, initial_reader(), false);
   ASSERT_EQ(trained.stats.size(), 4u);
   Plain plain(optimizer_of(training));
@@ -151,34 +153,201 @@ TEST(Executor, EqualsPlainAutograd) {
   EXPECT_NEAR(trained.evaluation, sum / tokens, 1e-4);
 }
 
-TEST(Executor, GivesTheSameBitsHoweverTheWorkIsCut) {
-  for (int micro_batches : {4, 12}) {
-    const Trained expected = train({.world_size = 1, .global_micro_batches = micro_batches}, initial_reader(), false);
-    ASSERT_EQ(expected.stats.size(), 3u);
-    EXPECT_FALSE(expected.stats[0].skipped);
-    for (int world : {1, 2, 4}) {
-      for (bool shard : {true, false}) {
-        for (bool reshard : {true, false}) {
-          for (bool recompute : {true, false}) {
-            SCOPED_TRACE(::testing::Message() << "world " << world << " micro-batches " << micro_batches << " shard "
-                                              << shard << " reshard " << reshard << " recompute " << recompute);
-            expect_same(train({.world_size = world,
-                               .global_micro_batches = micro_batches,
-                               .shard_parameters = shard,
-                               .reshard_after_forward = reshard,
-                               .recompute = recompute},
-                              initial_reader(), false),
-                        expected);
-          }
+constexpr ShardLevel kLevels[] = {ShardLevel::kNone, ShardLevel::kOptimizer, ShardLevel::kGradients,
+                                  ShardLevel::kParameters};
+
+// At every level, with every recomputation and depth of prefetching that differ on this chain.
+template <typename Each>
+void for_strategies(const Each& each) {
+  for (const ShardLevel shard : kLevels) {
+    for (const int recompute_every : {0, 1, 2}) {
+      for (const int prefetch : {0, 1, 2, 9}) {
+        if (shard == ShardLevel::kNone && prefetch != 1) continue;  // nothing is gathered
+        for (const bool reshard : {true, false}) {
+          if (shard != ShardLevel::kParameters && !reshard) continue;  // nothing is freed
+          each(Training{.shard = shard,
+                        .reshard_after_forward = reshard,
+                        .recompute_every = recompute_every,
+                        .prefetch = prefetch});
         }
       }
     }
   }
 }
 
-TEST(Executor, ContinuesAtAnotherWorldSizeWithTheSameBits) {
+TEST(Executor, GivesTheSameBitsHoweverTheWorkIsCut) {
+  for (int micro_batches : {4, 12}) {
+    const Trained expected = train({.world_size = 1, .global_micro_batches = micro_batches}, initial_reader(), false);
+    ASSERT_EQ(expected.stats.size(), 3u);
+    EXPECT_FALSE(expected.stats[0].skipped);
+    for (int world : {1, 2, 4}) {
+      for_strategies([&](Training training) {
+        training.world_size = world;
+        training.global_micro_batches = micro_batches;
+        SCOPED_TRACE(to_string(policy_of(training)));
+        expect_same(train(training, initial_reader(), false), expected);
+      });
+    }
+  }
+}
+
+// With a snapshot held in each step, so that the second set of state is needed as planned.
+TEST(Executor, HoldsWhatWasPlannedAndNoMore) {
+  for (const int micro_batches : {1, 2, 3, 4}) {
+    for (const int world : {1, 2, 4}) {
+      for_strategies([&](Training training) {
+        training.world_size = world;
+        training.global_micro_batches = micro_batches * world;
+        const Policy policy = policy_of(training);
+        SCOPED_TRACE(to_string(policy));
+        const std::vector<UnitSpec> units = toy_units();
+        const MemoryEstimate planned = estimate(make_schedule(units, policy), units, policy, 1).memory;
+        auto communicators = cluster::make_thread_communicators(world);
+        const auto batches = toy_batches(1, training.global_micro_batches);
+        on_ranks(world, [&](int rank) {
+          auto executor =
+              Executor::create(units, toy_modules(), communicators[rank].get(), policy, {}, std::chrono::seconds(60));
+          ASSERT_TRUE(executor.ok()) << executor.status().to_string();
+          ASSERT_TRUE((*executor)->load(initial_reader(), false).ok());
+          Snapshot held;
+          for (int s = 1; s <= 3; ++s) {
+            ASSERT_TRUE((*executor)->train_step(local_part(batches, rank, world), step_input(s)).ok());
+            held = (*executor)->snapshot();
+          }
+          const HeldPeaks peaks = (*executor)->held_peaks();
+          EXPECT_EQ(peaks.gathered, planned.gathered_peak);
+          // Autograd's gradients have no padding; a unit that gets none for want of a picture counts as if it did.
+          const int64_t largest = units[2].flat_numel * int64_t{sizeof(float)};
+          EXPECT_LE(peaks.gradients, planned.gradient_peak);
+          EXPECT_GE(peaks.gradients, planned.gradient_peak - largest);
+          EXPECT_LE(peaks.total, planned.total() - planned.activation_peak);
+        });
+      });
+    }
+  }
+}
+
+// Takes its tensors' means into what passes through, so that each of them gets a gradient.
+class Means : public UnitModule {
+ public:
+  Means(bool first, bool last) : first_(first), last_(last) {}
+  Activations forward(const std::vector<at::Tensor>& parameters, const Activations& in,
+                      const MicroBatch& batch) override {
+    at::Tensor h = first_ ? static_cast<const ToyBatch&>(batch).x_BD : in[0];
+    for (const at::Tensor& parameter : parameters) h = (h * (parameter.tanh().mean() + 1)).tanh();
+    return {last_ ? h.square().sum() : h};
+  }
+
+ private:
+  const bool first_, last_;
+};
+
+struct RandomCase {
+  std::vector<UnitSpec> units;
+  Policy policy;
+};
+
+RandomCase random_case(uint64_t seed) {
+  RandomCase c;
+  c.units.resize(1 + random_below(7, {seed, 0}));
+  for (uint64_t u = 0; u < c.units.size(); ++u) {
+    c.units[u] = {.name = "u" + std::to_string(u), .group = "llm", .trainable = random_below(3, {seed, 1, u}) != 0};
+    for (uint64_t t = 0; t < random_below(4, {seed, 2, u}); ++t) {
+      c.units[u].tensors.push_back(
+          {c.units[u].name + "." + std::to_string(t), {static_cast<int64_t>(1 + random_below(6000, {seed, 3, u, t}))}});
+    }
+  }
+  layout(c.units);
+  c.policy = {.world_size = 1 << random_below(3, {seed, 4}),
+              .shard = static_cast<ShardLevel>(random_below(4, {seed, 5})),
+              .reshard_after_forward = random_below(2, {seed, 6}) == 1,
+              .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
+              .prefetch = static_cast<int>(random_below(5, {seed, 8}))};
+  c.policy.micro_batches = static_cast<int>(1 + random_below(4, {seed, 9})) * 4 / c.policy.world_size;
+  return c;
+}
+
+// Three steps of `policy` over `units`, a snapshot held in each; `planned` is compared with what was held.
+Trained train_random(const std::vector<UnitSpec>& units, const Policy& policy) {
+  const MemoryEstimate planned = estimate(make_schedule(units, policy), units, policy, 1).memory;
+  int64_t largest = 0;
+  for (const UnitSpec& unit : units) largest = std::max<int64_t>(largest, unit.flat_numel * sizeof(float));
+  auto communicators = cluster::make_thread_communicators(policy.world_size);
+  const auto batches = toy_batches(1, policy.micro_batches * policy.world_size);
+  std::mutex mutex;
+  Trained trained;
+  on_ranks(policy.world_size, [&](int rank) {
+    std::vector<std::unique_ptr<UnitModule>> modules;
+    for (size_t u = 0; u < units.size(); ++u) modules.push_back(std::make_unique<Means>(u == 0, u + 1 == units.size()));
+    auto executor =
+        Executor::create(units, std::move(modules), communicators[rank].get(), policy, {}, std::chrono::seconds(60));
+    ASSERT_TRUE(executor.ok()) << executor.status().to_string();
+    ASSERT_TRUE((*executor)->load(initial_reader(), false).ok());
+    std::vector<StepStats> stats;
+    Snapshot held;
+    for (int s = 1; s <= 3; ++s) {
+      const auto step =
+          (*executor)->train_step(local_part(batches, rank, policy.world_size),
+                                  {.learning_rate = std::vector<double>(units.size(), 0.01), .optimizer_step = s});
+      ASSERT_TRUE(step.ok()) << step.status().to_string();
+      stats.push_back(*step);
+      held = (*executor)->snapshot();
+    }
+    const HeldPeaks peaks = (*executor)->held_peaks();
+    EXPECT_EQ(peaks.gathered, planned.gathered_peak);
+    EXPECT_LE(peaks.gradients, planned.gradient_peak);
+    EXPECT_GE(peaks.gradients, planned.gradient_peak - largest);
+    EXPECT_LE(peaks.total, planned.total() - planned.activation_peak);
+    std::lock_guard lock(mutex);
+    add_to(trained.state, held);
+    trained.stats = stats;
+  });
+  return trained;
+}
+
+TEST(Executor, RandomChainsAndPoliciesGiveTheSameBitsInThePlannedMemory) {
+  for (uint64_t seed = 0; seed < 150; ++seed) {
+    const RandomCase c = random_case(seed);
+    SCOPED_TRACE("seed " + std::to_string(seed) + ": " + to_string(c.policy));
+    const Policy alone{.micro_batches = c.policy.micro_batches * c.policy.world_size};
+    expect_same(train_random(c.units, c.policy), train_random(c.units, alone));
+    if (::testing::Test::HasFailure()) return;
+  }
+}
+
+TEST(Executor, EachLevelDividesMore) {
+  std::vector<MemoryEstimate> planned;
+  for (const ShardLevel shard : kLevels) {
+    const Policy policy{.world_size = 4, .shard = shard};
+    planned.push_back(estimate(make_schedule(toy_units(), policy), toy_units(), policy, 1).memory);
+  }
+  EXPECT_EQ(planned[0].optimizer_shards, 4 * planned[1].optimizer_shards);
+  EXPECT_EQ(planned[0].gathered_peak, 0);
+  EXPECT_EQ(planned[1].gathered_peak, planned[0].parameter_shards);
+  EXPECT_LT(planned[2].gradient_peak, planned[1].gradient_peak);
+  EXPECT_LT(planned[3].gathered_peak, planned[2].gathered_peak);
+}
+
+TEST(Executor, ASnapshotHasARanksOwnPartOfReplicatedState) {
+  for (const ShardLevel shard : kLevels) {
+    auto communicators = cluster::make_thread_communicators(2);
+    std::vector<int64_t> elements(2);
+    on_ranks(2, [&](int rank) {
+      auto executor = Executor::create(toy_units(), toy_modules(), communicators[rank].get(),
+                                       {.world_size = 2, .shard = shard}, {}, std::chrono::seconds(60));
+      ASSERT_TRUE(executor.ok()) << executor.status().to_string();
+      for (const StatePiece& piece : (*executor)->snapshot().pieces) elements[rank] += std::ssize(piece.values);
+    });
+    int64_t trained = 0;
+    for (const UnitSpec& unit : toy_units())
+      for (const TensorSpec& tensor : unit.tensors) trained += unit.trainable ? numel(tensor.shape) : 0;
+    EXPECT_EQ(elements[0] + elements[1], 3 * trained);
+  }
+}
+
+TEST(Executor, ContinuesAtAnotherWorldSizeAndLevelWithTheSameBits) {
   const Trained whole = train({.world_size = 1, .steps = 5}, initial_reader(), false);
-  const Trained first = train({.world_size = 4, .steps = 2}, initial_reader(), false);
+  const Trained first = train({.world_size = 4, .steps = 2, .shard = ShardLevel::kNone}, initial_reader(), false);
   const Trained second = train({.world_size = 2, .first_step = 3, .steps = 3}, reader_of(first.state), true);
   EXPECT_TRUE(same_bits(second.state, whole.state));
   ASSERT_EQ(second.stats.size(), 3u);
@@ -193,7 +362,7 @@ TEST(Executor, TrainsWhenNoMicroBatchHasAPicture) {
   };
   const Trained one = train({.world_size = 1, .weight_decay = 0}, initial_reader(), false, no_pictures);
   const Trained four =
-      train({.world_size = 4, .recompute = true, .weight_decay = 0}, initial_reader(), false, no_pictures);
+      train({.world_size = 4, .recompute_every = 1, .weight_decay = 0}, initial_reader(), false, no_pictures);
   expect_same(one, four);
   const std::vector<float>& connector = one.state.at({"connector.0", StateKind::kParameter});
   for (size_t i = 0; i < connector.size(); ++i) ASSERT_EQ(connector[i], initial_value("connector.0", i));
@@ -254,7 +423,7 @@ TEST(Executor, MemoryDoesNotGrowOverSteps) {
     auto communicators = cluster::make_thread_communicators(world);
     const auto batches = toy_batches(1, 4);
     on_ranks(world, [&](int rank) {
-      Training training{.world_size = world, .recompute = true};
+      Training training{.world_size = world, .recompute_every = 1};
       auto executor = alone(communicators[rank].get(), training);
       const auto local = local_part(batches, rank, world);
       int64_t settled = 0;
@@ -295,13 +464,16 @@ class FailingCommunicator : public cluster::Communicator {
   int left_;
 };
 
-TEST(Executor, EveryFailingCollectiveEndsTheStepOnAllRanks) {
-  const Training training{.world_size = 2, .global_micro_batches = 2};
+// Fails each collective of a step in turn; returns how many there are.
+int fail_each_collective(const Training& training) {
   const auto batches = toy_batches(1, 2);
   bool finished = false;
   int failures = 0;
   for (int n = 0; !finished; ++n) {
-    ASSERT_LT(n, 100) << "the step never got by without a failure";
+    if (n == 100) {
+      ADD_FAILURE() << "the step never got by without a failure";
+      break;
+    }
     auto communicators = cluster::make_thread_communicators(2);
     on_ranks(2, [&](int rank) {
       FailingCommunicator failing(communicators[rank].get(), rank == 1 ? n : -1);
@@ -318,8 +490,19 @@ TEST(Executor, EveryFailingCollectiveEndsTheStepOnAllRanks) {
       EXPECT_NE(executor->progress().phase.load(), 0) << "the flight record is kept";
     });
   }
+  return failures;
+}
+
+TEST(Executor, EveryFailingCollectiveEndsTheStepOnAllRanks) {
+  Training training{.world_size = 2, .global_micro_batches = 2};
   // Gathers: 6 forward, 3 again in backward; 3 reductions; losses and counts.
-  EXPECT_EQ(failures, 6 + 3 + 3 + 2);
+  EXPECT_EQ(fail_each_collective(training), 6 + 3 + 3 + 2);
+  training.prefetch = 3;
+  EXPECT_EQ(fail_each_collective(training), 6 + 3 + 3 + 2);
+  training.shard = ShardLevel::kOptimizer;
+  EXPECT_EQ(fail_each_collective(training), 6 + 3 + 2);
+  training.shard = ShardLevel::kNone;
+  EXPECT_EQ(fail_each_collective(training), 2 * 3 + 2);
 }
 
 TEST(Executor, ARankThatThrowsNamesItsUnitAndFreesItsPeers) {
@@ -353,6 +536,8 @@ TEST(Executor, RefusesArgumentsThatDoNotFit) {
   EXPECT_EQ(code(toy_units(), 6, {.world_size = 2}), Code::kInvalidArgument);
   EXPECT_EQ(code(toy_units(), 6, {.world_size = 3}), Code::kInvalidArgument);
   EXPECT_EQ(code(toy_units(), 6, {.micro_batches = 0}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.recompute_every = -1}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.prefetch = -1}), Code::kInvalidArgument);
   std::vector<UnitSpec> bare = toy_units();
   bare[1].flat_numel = 0;
   EXPECT_EQ(code(bare, 6, {}), Code::kInvalidArgument);

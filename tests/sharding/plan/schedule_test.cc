@@ -1,10 +1,12 @@
-// Schedules over random chains and policies: they pass their own check, no changed one does, and what an independent
-// walk counts in memory stays within the estimate. Seeds are in the failure messages.
+// Schedules over random chains and policies: they gather before use, free after the last use and reduce once, pass
+// their own check, which no changed one does, and what an independent walk counts in memory stays within the estimate.
+// Seeds are in the failure messages.
 #include "sharding/plan/schedule.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 #include "base/random.h"
@@ -40,9 +42,10 @@ Case random_case(uint64_t seed) {
   }
   const Policy policy{.world_size = 1 << random_below(4, {seed, 3}),
                       .micro_batches = static_cast<int>(1 + random_below(5, {seed, 4})),
-                      .shard_parameters = random_below(4, {seed, 5}) != 0,
+                      .shard = static_cast<ShardLevel>(random_below(4, {seed, 5})),
                       .reshard_after_forward = random_below(2, {seed, 6}) == 1,
-                      .recompute = random_below(2, {seed, 7}) == 1};
+                      .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
+                      .prefetch = static_cast<int>(random_below(5, {seed, 8}))};
   return {chain(trainable, sizes), policy};
 }
 
@@ -50,17 +53,110 @@ bool same(const Op& a, const Op& b) { return a.kind == b.kind && a.unit == b.uni
 
 TEST(Schedule, IsTheListThatTheDesignDraws) {
   const auto units = chain({false, true, false});
-  EXPECT_EQ(to_string(make_schedule(units, {.world_size = 2, .recompute = true}), units),
-            "gather u0\nforward u0 micro_batch 0\nfree u0\n"
-            "gather u1\nforward u1 micro_batch 0\nfree u1\n"
-            "gather u2\nforward u2 micro_batch 0\nbackward u2 micro_batch 0\nfree u2\n"
+  const Policy policy{.world_size = 2, .recompute_every = 1};
+  EXPECT_EQ(to_string(make_schedule(units, policy), units, policy),
+            "gather u0\nforward u0 micro_batch 0; gathering u1\nfree u0\n"
+            "gather u1\nforward u1 micro_batch 0; gathering u2\nfree u1\n"
+            "gather u2\nforward u2 micro_batch 0; gathering u1\nbackward u2 micro_batch 0\nfree u2\n"
             "gather u1\nrecompute u1 micro_batch 0\nbackward u1 micro_batch 0\nreduce_scatter u1\nfree u1\n"
             "step\n");
+  EXPECT_EQ(to_string(policy), "2 ranks x 1 micro-batch, shard parameters, all units recomputed, prefetch 1");
+}
+
+TEST(Schedule, ReplicatedUnitsAreNeitherGatheredNorFreed) {
+  const auto units = chain({true, true});
+  const Policy policy{.world_size = 2, .micro_batches = 2, .shard = ShardLevel::kNone};
+  EXPECT_EQ(to_string(make_schedule(units, policy), units, policy),
+            "forward u0 micro_batch 0\nforward u1 micro_batch 0\nbackward u1 micro_batch 0\nbackward u0 micro_batch 0\n"
+            "forward u0 micro_batch 1\nforward u1 micro_batch 1\n"
+            "backward u1 micro_batch 1\nall_reduce u1\nbackward u0 micro_batch 1\nall_reduce u0\nstep\n");
+}
+
+TEST(Schedule, ShardedGradientsAreReducedAsTheyComeAndOthersAtTheEnd) {
+  const auto units = chain({true, true});
+  Policy policy{.world_size = 2, .shard = ShardLevel::kOptimizer};
+  const std::string forward =
+      "gather u0\nforward u0 micro_batch 0; gathering u1\ngather u1\nforward u1 micro_batch 0\n";
+  EXPECT_EQ(
+      to_string(make_schedule(units, policy), units, policy),
+      forward + "backward u1 micro_batch 0\nbackward u0 micro_batch 0\nreduce_scatter u1\nreduce_scatter u0\nstep\n");
+  policy.shard = ShardLevel::kGradients;
+  EXPECT_EQ(
+      to_string(make_schedule(units, policy), units, policy),
+      forward + "backward u1 micro_batch 0\nreduce_scatter u1\nbackward u0 micro_batch 0\nreduce_scatter u0\nstep\n");
+}
+
+TEST(Schedule, RecomputesEveryKthUnitThatBackwardPasses) {
+  const auto units = chain({false, true, false, true, true, true, true});
+  const auto recomputed = [&](int every) {
+    std::vector<int> out;
+    for (const Op& op : make_schedule(units, {.recompute_every = every}))
+      if (op.kind == OpKind::kRecompute) out.insert(out.begin(), op.unit);
+    return out;
+  };
+  EXPECT_EQ(recomputed(0), (std::vector<int>{}));
+  EXPECT_EQ(recomputed(1), (std::vector<int>{1, 2, 3, 4, 5}));
+  EXPECT_EQ(recomputed(2), (std::vector<int>{2, 4}));  // not 6: it is the last
+  EXPECT_EQ(recomputed(3), (std::vector<int>{3}));
+  EXPECT_EQ(recomputed(9), (std::vector<int>{}));
+}
+
+TEST(ShardLevels, AreCalledAsInRecipes) {
+  for (const auto level : {ShardLevel::kNone, ShardLevel::kOptimizer, ShardLevel::kGradients, ShardLevel::kParameters})
+    EXPECT_EQ(shard_level(name_of(level)), level);
+  EXPECT_EQ(name_of(ShardLevel::kGradients), "gradients");
+}
+
+// Counted anew: no rule is shared with make_schedule() or check_schedule().
+TEST(Schedule, GathersBeforeUseFreesAfterTheLastAndReducesOnce) {
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
+    const Case c = random_case(seed);
+    const Schedule ops = make_schedule(c.units, c.policy);
+    const bool frees = c.policy.shard == ShardLevel::kParameters;
+    std::vector<bool> here(c.units.size(), c.policy.shard == ShardLevel::kNone);
+    std::map<std::pair<int, int>, int> forwards, backwards;  // (unit, micro-batch): times
+    std::vector<int> reductions(c.units.size()), last_backward(c.units.size(), -1), reduced_at(c.units.size(), -1);
+    for (int i = 0; i < std::ssize(ops); ++i) {
+      const auto [kind, unit, micro_batch] = ops[i];
+      if (kind == OpKind::kStep) {
+        ASSERT_EQ(i + 1, std::ssize(ops)) << "seed " << seed;
+        break;
+      }
+      if (kind == OpKind::kGather) {
+        ASSERT_FALSE(here[unit]) << "seed " << seed << " operation " << i;
+        here[unit] = true;
+      } else if (kind == OpKind::kFree) {
+        ASSERT_TRUE(here[unit] && frees) << "seed " << seed << " operation " << i;
+        ASSERT_EQ(ops[i - 1].unit, unit) << "seed " << seed << " operation " << i << " was not freed at once";
+        here[unit] = false;
+      } else if (kind == OpKind::kReduceScatter || kind == OpKind::kAllReduce) {
+        ++reductions[unit];
+        reduced_at[unit] = i;
+      } else {
+        ASSERT_TRUE(here[unit]) << "seed " << seed << " operation " << i << " uses what is not gathered";
+        if (kind == OpKind::kForward) ++forwards[{unit, micro_batch}];
+        if (kind == OpKind::kBackward) ++backwards[{unit, micro_batch}], last_backward[unit] = i;
+      }
+    }
+    EXPECT_EQ(ops.back().kind, OpKind::kStep);
+    for (size_t u = 0; u < c.units.size(); ++u) {
+      const UnitSpec& unit = c.units[u];
+      ASSERT_EQ(here[u], !frees) << "seed " << seed << ": " << unit.name << " at the end";
+      ASSERT_EQ(reductions[u], unit.trainable ? 1 : 0) << "seed " << seed << " " << unit.name;
+      if (unit.trainable) {
+        ASSERT_GT(reduced_at[u], last_backward[u]) << "seed " << seed << " " << unit.name;
+      }
+      for (int m = 0; m < c.policy.micro_batches; ++m) {
+        ASSERT_EQ((forwards[{static_cast<int>(u), m}]), 1) << "seed " << seed;
+        ASSERT_EQ((backwards[{static_cast<int>(u), m}]), unit.needs_backward ? 1 : 0) << "seed " << seed;
+      }
+    }
+  }
 }
 
 TEST(Schedule, FrozenFrontIsNeverRunBackward) {
   const auto units = chain({false, false, true, false});
-  for (const Op& op : make_schedule(units, {.world_size = 2, .micro_batches = 3, .recompute = true})) {
+  for (const Op& op : make_schedule(units, {.world_size = 2, .micro_batches = 3, .recompute_every = 1})) {
     if (op.kind == OpKind::kBackward || op.kind == OpKind::kRecompute) {
       EXPECT_GE(op.unit, 2);
     }
@@ -69,13 +165,13 @@ TEST(Schedule, FrozenFrontIsNeverRunBackward) {
 
 TEST(Schedule, UnshardedParametersAreGatheredOnceAndNeverFreed) {
   const auto units = chain({true, true});
-  const Schedule ops = make_schedule(units, {.world_size = 2, .micro_batches = 3, .shard_parameters = false});
+  const Schedule ops = make_schedule(units, {.world_size = 2, .micro_batches = 3, .shard = ShardLevel::kGradients});
   EXPECT_EQ(std::count_if(ops.begin(), ops.end(), [](const Op& op) { return op.kind == OpKind::kGather; }), 2);
   EXPECT_EQ(std::count_if(ops.begin(), ops.end(), [](const Op& op) { return op.kind == OpKind::kFree; }), 0);
 }
 
 TEST(Schedule, PassesItsCheckForRandomChainsAndPolicies) {
-  for (uint64_t seed = 0; seed < 300; ++seed) {
+  for (uint64_t seed = 0; seed < 1000; ++seed) {
     const Case c = random_case(seed);
     const Status status = check_schedule(make_schedule(c.units, c.policy), c.units, c.policy);
     ASSERT_TRUE(status.ok()) << "seed " << seed << ": " << status.to_string();
@@ -113,28 +209,45 @@ TEST(CheckSchedule, NamesTheOperationAtFault) {
   EXPECT_FALSE(check_schedule({{OpKind::kFree, -1, -1}}, units, {}).ok());
 }
 
-TEST(Prefetch, NeverPassesAFreeOfTheSameUnitOrAStep) {
-  for (uint64_t seed = 0; seed < 100; ++seed) {
+TEST(Prefetch, IsSoManyGathersAheadAndNeverPassesAUseOfTheSameUnitOrAStep) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
     const Case c = random_case(seed);
     const Schedule ops = make_schedule(c.units, c.policy);
+    size_t before = 0;
     for (size_t i = 0; i < ops.size(); ++i) {
-      const size_t next = prefetch_position(ops, i);
-      if (next == ops.size()) continue;
-      ASSERT_EQ(ops[next].kind, OpKind::kGather);
-      for (size_t j = i; j < next; ++j) {
-        ASSERT_NE(ops[j].unit, ops[next].unit) << "seed " << seed;
-        ASSERT_NE(ops[j].kind, OpKind::kStep);
+      const size_t end = prefetch_end(ops, i, c.policy.prefetch);
+      ASSERT_GT(end, i);
+      if (ops[i].micro_batch >= 0) {  // a use
+        ASSERT_GE(end, before) << "seed " << seed << ": what was issued stays issued";
+        before = end;
       }
+      int ahead = 0;
+      for (size_t next = i + 1; next < end; ++next) {
+        ASSERT_NE(ops[next].kind, OpKind::kStep);
+        if (ops[next].kind != OpKind::kGather) continue;
+        ++ahead;
+        for (size_t j = i; j < next; ++j) ASSERT_NE(ops[j].unit, ops[next].unit) << "seed " << seed;
+      }
+      ASSERT_LE(ahead, c.policy.prefetch);
     }
   }
+  const auto units = chain({true, true, true, true});
+  const Schedule ops = make_schedule(units, {.world_size = 2});
+  EXPECT_EQ(prefetch_end(ops, 1, 0), 3u);  // at forward u0: up to the gather of u1 ...
+  EXPECT_EQ(prefetch_end(ops, 1, 1), 6u);  // ... of u2
+  EXPECT_EQ(prefetch_end(ops, 1, 2), 9u);  // ... of u3
+  EXPECT_EQ(prefetch_end(ops, 1, 9), 14u) << "u2 is gathered again, but is to be freed first";
 }
 
 TEST(Estimate, GatheredUnitsNeverExceedThePeak) {
   for (uint64_t seed = 0; seed < 300; ++seed) {
     const Case c = random_case(seed);
-    if (c.policy.world_size == 1) continue;
     const Schedule ops = make_schedule(c.units, c.policy);
     const int64_t peak = estimate(ops, c.units, c.policy, 10).memory.gathered_peak;
+    if (replicated(c.policy)) {
+      ASSERT_EQ(peak, 0) << "seed " << seed;
+      continue;
+    }
     std::vector<bool> in_memory(c.units.size(), false);
     int64_t seen = 0;
     for (size_t i = 0; i < ops.size(); ++i) {
@@ -146,11 +259,16 @@ TEST(Estimate, GatheredUnitsNeverExceedThePeak) {
     }
     ASSERT_LE(seen, peak) << "seed " << seed;
     ASSERT_GT(peak, 0);
-    if (c.policy.shard_parameters && c.policy.reshard_after_forward) {
+    if (c.policy.shard != ShardLevel::kParameters || c.policy.prefetch == 0) {
+      ASSERT_EQ(seen, peak) << "seed " << seed;
+    }
+    if (c.policy.shard == ShardLevel::kParameters && c.policy.reshard_after_forward) {
       std::vector<int64_t> sizes;
       for (const UnitSpec& unit : c.units) sizes.push_back(unit.flat_numel * 4);
       std::sort(sizes.rbegin(), sizes.rend());
-      ASSERT_LE(peak, sizes[0] + (sizes.size() > 1 ? sizes[1] : 0)) << "seed " << seed << ": one unit and the next one";
+      sizes.resize(std::min<size_t>(sizes.size(), 1 + c.policy.prefetch));
+      ASSERT_LE(peak, std::accumulate(sizes.begin(), sizes.end(), int64_t{0}))
+          << "seed " << seed << ": one unit and those gathered ahead";
     }
   }
 }
@@ -172,8 +290,8 @@ TEST(Estimate, CountsWorkAndTraffic) {
 
 TEST(Estimate, FixedActivationsAreKeptUntilTheirUnitsBackward) {
   auto units = chain({false, true, false, false});
-  for (const bool recompute : {false, true}) {
-    const Policy policy{.micro_batches = 2, .recompute = recompute};
+  for (const int recompute_every : {0, 1}) {
+    const Policy policy{.micro_batches = 2, .recompute_every = recompute_every};
     units[1].activation_fixed = 0;
     const auto without = estimate(make_schedule(units, policy), units, policy, 5).memory.activation_peak;
     units[1].activation_fixed = 1000;
@@ -183,12 +301,45 @@ TEST(Estimate, FixedActivationsAreKeptUntilTheirUnitsBackward) {
 
 TEST(Estimate, RecomputationTradesWorkForActivations) {
   const auto units = chain({true, true, true, true, true, true});
-  Policy policy{.world_size = 2};
-  const StepEstimate kept = estimate(make_schedule(units, policy), units, policy, 8);
-  policy.recompute = true;
-  const StepEstimate again = estimate(make_schedule(units, policy), units, policy, 8);
-  EXPECT_GT(again.macs, kept.macs);
-  EXPECT_LT(again.memory.activation_peak, kept.memory.activation_peak);
+  const auto with = [&](int recompute_every) {
+    const Policy policy{.world_size = 2, .recompute_every = recompute_every};
+    return estimate(make_schedule(units, policy), units, policy, 8);
+  };
+  const StepEstimate kept = with(0), half = with(2), again = with(1);
+  EXPECT_GT(again.macs, half.macs);
+  EXPECT_GT(half.macs, kept.macs);
+  EXPECT_LT(again.memory.activation_peak, half.memory.activation_peak);
+  EXPECT_LT(half.memory.activation_peak, kept.memory.activation_peak);
+}
+
+// In units of one unit's buffer: what the header says of each level.
+TEST(Estimate, EachLevelHoldsWhatTheHeaderSays) {
+  const auto units = chain({true, true, true, true});
+  const auto plan = [&](ShardLevel shard, int micro_batches) {
+    const Policy policy{.world_size = 2, .micro_batches = micro_batches, .shard = shard};
+    MemoryEstimate m = estimate(make_schedule(units, policy), units, policy, 1).memory;
+    const auto buffers = [](int64_t bytes) { return static_cast<double>(bytes) / (4096 * 4); };
+    return std::vector<double>{buffers(m.parameter_shards), buffers(m.gathered_peak), buffers(m.gradient_shards),
+                               buffers(m.gradient_peak), buffers(m.optimizer_shards)};
+  };
+  // Gradients: one more whole unit is autograd's own; with kNone, or half a unit of a reduction under way.
+  EXPECT_EQ(plan(ShardLevel::kNone, 1), (std::vector<double>{4, 0, 0, 5.5, 20}));
+  EXPECT_EQ(plan(ShardLevel::kOptimizer, 1), (std::vector<double>{2, 4, 2, 5, 10}));
+  EXPECT_EQ(plan(ShardLevel::kGradients, 1), (std::vector<double>{2, 4, 2, 3, 10}));
+  EXPECT_EQ(plan(ShardLevel::kParameters, 1), (std::vector<double>{2, 2, 2, 3, 10}));
+  EXPECT_EQ(plan(ShardLevel::kNone, 4), (std::vector<double>{4, 0, 0, 9, 20}));
+  for (const ShardLevel shard : {ShardLevel::kOptimizer, ShardLevel::kGradients})
+    EXPECT_EQ(plan(shard, 4), (std::vector<double>{2, 4, 2, 9, 10})) << "two whole partial sums of each, at either";
+}
+
+TEST(Estimate, AnAllReduceMovesAsMuchAsAReductionAndAGather) {
+  const auto units = chain({true, true});
+  Policy policy{.world_size = 2, .micro_batches = 3, .shard = ShardLevel::kGradients};
+  const StepEstimate sharded = estimate(make_schedule(units, policy), units, policy, 1);
+  policy.shard = ShardLevel::kNone;
+  const StepEstimate whole = estimate(make_schedule(units, policy), units, policy, 1);
+  EXPECT_EQ(whole.gathered_bytes, 0);
+  EXPECT_EQ(whole.reduced_bytes, sharded.reduced_bytes + sharded.gathered_bytes);
 }
 
 TEST(TreeMerges, RankSubtreesContinueIntoTheWholeTree) {
