@@ -138,17 +138,13 @@ class Writer {
   Json captions_ = Json::array(), instruct_ = Json::array(), scenes_ = Json::array();
 };
 
-// Every picture gives two samples of several multiple-choice questions, and in turn one of the other kinds; each fourth adds a
-// sample without a picture, about another scene that is told in words. Two, since an answer of
-// one letter weighs little beside the sentences of the other kinds.
+// Every picture gives one sample of several multiple-choice questions, and in turn one of the other kinds; each fourth adds a
+// sample without a picture, about another scene that is told in words.
 Status Writer::add_instruct(int index, const Scene& scene, const std::string& image) {
   const std::string id = numbered(index);
   const uint64_t key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(index)});
-  for (const uint64_t turn : {0, 1}) {
-    const uint64_t choice_key = random_bits({kTextKey, options_.seed, static_cast<uint64_t>(index), 2, turn});
-    TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> choices, choices_about(scene, choice_key, kQuestionsPerPicture));
-    instruct_.push_back(sample_json("choice-" + id + (turn == 0 ? "-a" : "-b"), image, choices));
-  }
+  TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> choices, choices_about(scene, key, kQuestionsPerPicture));
+  instruct_.push_back(sample_json("choice-" + id, image, choices));
   static constexpr Talk kKinds[] = {kConversation, kConversation, kDetail, kReasoning};
   const Talk& talk = kKinds[key % 4];
   instruct_.push_back(sample_json(std::string(talk.name) + "-" + id, image, talk.about(scene, key)));

@@ -124,7 +124,7 @@ TEST_F(SceneDataset, InstructionsHoldAllKinds) {
     const auto id = sample["id"].get<std::string>();
     ++kinds[id.substr(0, id.find('-'))];
   }
-  EXPECT_EQ(kinds["choice"], 120);
+  EXPECT_EQ(kinds["choice"], 60);
   EXPECT_EQ(kinds["talk"] + kinds["detail"] + kinds["reason"], 60);
   for (const char* kind : {"talk", "detail", "reason"}) EXPECT_GT(kinds[kind], 3) << kind;
   EXPECT_EQ(kinds["text"], 15);
