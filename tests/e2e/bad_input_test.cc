@@ -20,8 +20,8 @@ std::string tiny() { return std::string(TEPHRA_SOURCE_DIR) + "/tests/e2e/tiny.ya
 // tiny.yaml with one text replaced, written beside absolute paths to the base models.
 std::string recipe_with(const Scratch& scratch, const std::string& from, const std::string& to) {
   std::string text = read_text(tiny());
-  for (std::string relative = "../../recipes"; text.find(relative) != std::string::npos;)
-    text.replace(text.find(relative), relative.size(), std::string(TEPHRA_SOURCE_DIR) + "/recipes");
+  const std::string relative = "../../recipes", absolute = TEPHRA_SOURCE_DIR "/recipes";
+  while (text.find(relative) != std::string::npos) text.replace(text.find(relative), relative.size(), absolute);
   size_t at = text.find(from);
   EXPECT_NE(at, std::string::npos) << from;
   text.replace(at, from.size(), to);
@@ -50,9 +50,11 @@ TEST(BadInput, AMissingModelFolderIsNamedBeforeAnythingRuns) {
 // recipes/base/language with damage of one kind, in a folder of the scratch.
 class DamagedModel {
  public:
+  static constexpr const char* kFile = "model-00002-of-00003.safetensors";  // the shard with the last norm
+
   explicit DamagedModel(const Scratch& scratch) : dir_(scratch.path("language")) {
     std::filesystem::copy(std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language", dir_);
-    weights_ = read_text(path("model.safetensors"));
+    weights_ = read_text(path(kFile));
   }
   std::string path(const std::string& file) const { return dir_ + "/" + file; }
   void replace_in(const std::string& file, const std::string& from, const std::string& to) const {
@@ -65,7 +67,7 @@ class DamagedModel {
     std::ofstream(path(file), std::ios::binary) << bytes;
   }
   const std::string& weights() const { return weights_; }
-  // Where the tensor's data begins in model.safetensors.
+  // Where the tensor's data begins in kFile.
   size_t data_of(const std::string& tensor) const {
     uint64_t header = 0;
     std::memcpy(&header, weights_.data(), 8);
@@ -86,27 +88,26 @@ TEST(BadInput, DamagedWeightsAreNamedWithFileAndTensorBeforeAnythingRuns) {
   const std::string norm = "model.norm.weight";
   for (const Case& c :
        {Case{"truncated",
-             [](const DamagedModel& m) { m.write("model.safetensors", m.weights().substr(0, m.weights().size() - 9)); },
-             {"model.safetensors", "truncated: tensor "}},
+             [](const DamagedModel& m) { m.write(m.kFile, m.weights().substr(0, m.weights().size() - 9)); },
+             {DamagedModel::kFile, "truncated: tensor "}},
         Case{"nan",
              [&](const DamagedModel& m) {
                std::string bytes = m.weights();
-               m.write("model.safetensors", bytes.replace(m.data_of(norm) + 2 * 3, 2, "\xC0\x7F"));
+               m.write(m.kFile, bytes.replace(m.data_of(norm) + 2 * 3, 2, "\xC0\x7F"));
              },
-             {"model.safetensors: tensor " + norm + ": element 3 is not a finite number"}},
+             {std::string(DamagedModel::kFile) + ": tensor " + norm + ": element 3 is not a finite number"}},
         Case{"missing file",
              [&](const DamagedModel& m) {
-               m.write("model.safetensors.index.json",
-                       R"({"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}})");
+               m.replace_in("model.safetensors.index.json", m.kFile, "model-00004-of-00004.safetensors");
              },
-             {"model-00002-of-00002.safetensors is missing, and the index beside it names it"}},
+             {"model-00004-of-00004.safetensors is missing, and the index beside it names it"}},
         Case{"dtype",
              [&](const DamagedModel& m) {
                std::string bytes = m.weights();
                const size_t at = bytes.find("\"BF16\"", bytes.find("\"" + norm + "\""));
-               m.write("model.safetensors", bytes.replace(at, 6, "\"I16\" "));
+               m.write(m.kFile, bytes.replace(at, 6, "\"I16\" "));
              },
-             {"model.safetensors", norm, "I16"}},
+             {DamagedModel::kFile, norm, "I16"}},
         Case{"shape",
              [](const DamagedModel& m) {
                m.replace_in("config.json", "\"intermediate_size\": ", "\"intermediate_size\": 1");
