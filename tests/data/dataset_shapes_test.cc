@@ -66,13 +66,23 @@ TEST_F(Shapes, TheCaptionNamesPlaceAndColorOfWhatIsThere) {
       }
     }
     const double x = (x0 + x1 + 1) / 2.0, y = (y0 + y1 + 1) / 2.0;
-    if (std::abs(x - 32) > 1) EXPECT_EQ(said[6].ends_with("west"), x < 32) << sample.turns[1].value;
-    if (std::abs(y - 32) > 1) EXPECT_EQ(said[6].starts_with("north"), y < 32) << sample.turns[1].value;
+    if (std::abs(x - 32) > 1) {
+      EXPECT_EQ(said[6].ends_with("west"), x < 32) << sample.turns[1].value;
+    }
+    if (std::abs(y - 32) > 1) {
+      EXPECT_EQ(said[6].starts_with("north"), y < 32) << sample.turns[1].value;
+    }
     EXPECT_EQ(said[1] == "large", std::max(x1 - x0, y1 - y0) + 1 > 22) << sample.turns[1].value;
     const Pixel p = pixel(*image, static_cast<int>(x), static_cast<int>(y));
-    if (said[2] == "red") EXPECT_TRUE(p.r > 150 && p.g < 90 && p.b < 90) << sample.images.at(0);
-    if (said[2] == "blue") EXPECT_TRUE(p.b > 150 && p.r < 90 && p.g < 90) << sample.images.at(0);
-    if (said[2] == "black") EXPECT_TRUE(p.r < 60 && p.g < 60 && p.b < 60) << sample.images.at(0);
+    if (said[2] == "red") {
+      EXPECT_TRUE(p.r > 150 && p.g < 90 && p.b < 90) << sample.images.at(0);
+    }
+    if (said[2] == "blue") {
+      EXPECT_TRUE(p.b > 150 && p.r < 90 && p.g < 90) << sample.images.at(0);
+    }
+    if (said[2] == "black") {
+      EXPECT_TRUE(p.r < 60 && p.g < 60 && p.b < 60) << sample.images.at(0);
+    }
   }
   EXPECT_EQ(colors.size(), 10u);
   EXPECT_EQ(figures, (std::set<std::string>{"circle", "cross", "rectangle", "triangle"}));

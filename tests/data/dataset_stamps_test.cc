@@ -121,7 +121,9 @@ TEST_F(Stamps, AChangedCaptionIsSeenAndLeavesTheOtherPicturesAlone) {
   const auto after = contents("a");
   EXPECT_NE(before.at("captions.json"), after.at("captions.json"));
   for (const auto& [name, bytes] : before)
-    if (name.starts_with("images/")) EXPECT_EQ(bytes, after.at(name)) << name;
+    if (name.starts_with("images/")) {
+      EXPECT_EQ(bytes, after.at(name)) << name;
+    }
 }
 
 TEST_F(Stamps, NamesWhatIsWrongAndTheRemedy) {

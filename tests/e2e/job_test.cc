@@ -362,7 +362,9 @@ TEST(Job, ExportLoadsAgainAndAnswers) {
   ASSERT_EQ(ex.code, 0) << ex.err;
   EXPECT_TRUE(std::filesystem::exists(folder + "/model.safetensors.index.json"));
   for (const auto& file : std::filesystem::directory_iterator(folder))
-    if (file.path().extension() == ".safetensors") EXPECT_LE(file.file_size(), 1'020'000u) << file.path();
+    if (file.path().extension() == ".safetensors") {
+      EXPECT_LE(file.file_size(), 1'020'000u) << file.path();
+    }
   Finished reply =
       tephra(u.scratch, {"generate", "--model", folder, "--prompt", "What is there?", "--max-new-tokens", "4"});
   ASSERT_EQ(reply.code, 0) << reply.err;
