@@ -12,6 +12,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "bench/peer_shape.h"
 #include "model/nn/generate.h"
 #include "model/nn/lanes.h"
 #include "model/spec/model_folder.h"
@@ -25,24 +26,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kNew = 64, kText = 32, kScoredText = 64, kSupervised = 48, kRuns = 5;
 
-model::ModelConfig shape() {
-  model::ModelConfig c;
-  c.vision.hidden_size = 256, c.vision.intermediate_size = 1024, c.vision.num_layers = 6, c.vision.num_heads = 4;
-  c.vision.image_size = 224, c.vision.patch_size = 14;
-  c.vision_layer = -1;
-  c.text.hidden_size = 512, c.text.intermediate_size = 1376, c.text.num_layers = 8, c.text.num_heads = 8;
-  c.text.num_kv_heads = 8, c.text.head_dim = 64, c.text.vocab_size = 32000;
-  c.connector = {"linear", 256, 512};
-  return c;
-}
-
 double seconds(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
 }
 
 // Bytes a second that the threads read together, from 256 MiB.
@@ -62,7 +47,7 @@ double bandwidth() {
     });
     if (run > 0) times.push_back(seconds(start, Clock::now()));
   }
-  return static_cast<double>(memory.nbytes()) / median(times);
+  return static_cast<double>(memory.nbytes()) / bench::median(times);
 }
 
 struct Times {
@@ -99,7 +84,7 @@ std::vector<int32_t> image_and_text(uint64_t row, uint64_t count) {
 }
 
 Status measure(DType dtype, size_t batch, int threads) {
-  const model::ModelConfig config = shape();
+  const model::ModelConfig config = bench::peer_shape();
   const auto units = model::make_units(config, {});
   const auto weights = model::with_initial_values(nullptr, units, 1);
   TEPHRA_ASSIGN_OR_RETURN(const auto generator, model::Generator::create(config, *weights, dtype));
@@ -130,8 +115,8 @@ Status measure(DType dtype, size_t batch, int threads) {
   std::printf(
       "{\"bench\": \"generate\", \"dtype\": \"%s\", \"batch\": %zu, \"threads\": %d, \"image_and_prompt_ms\": %.1f, "
       "\"decode_tokens_per_s\": %.1f, \"limit_tokens_per_s\": %.1f, \"score_tokens_per_s\": %.1f}\n",
-      std::string(dtype_name(dtype)).c_str(), batch, threads, 1000 * median(first), median(decode),
-      static_cast<double>(batch) * bandwidth() / bytes, median(score));
+      std::string(dtype_name(dtype)).c_str(), batch, threads, 1000 * bench::median(first), bench::median(decode),
+      static_cast<double>(batch) * bandwidth() / bytes, bench::median(score));
   std::fflush(stdout);
   return ok_status();
 }

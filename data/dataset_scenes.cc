@@ -16,7 +16,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr int kFormatVersion =
-    2;  // of the words and pixels below; raise it when either changes, so that old folders are redone
+    3;  // of the words and pixels below; raise it when either changes, so that old folders are redone
 constexpr uint64_t kTextKey = 0x74657874;
 constexpr std::string_view kPromptFormat = "CQM-A";
 constexpr int kQuestionsPerPicture = 3;
@@ -34,9 +34,10 @@ Json options_json(const SceneDatasetOptions& o) {
 }
 
 // Several questions on one scene, as turns of one conversation: the picture and the system text are paid for once.
-Result<std::vector<SceneExchange>> choices_about(const Scene& scene, uint64_t key, int count) {
+Result<std::vector<SceneExchange>> choices_about(const Scene& scene, uint64_t key, int count,
+                                                 std::span<const SceneQuestionKind> always = {}) {
   std::vector<SceneExchange> out;
-  for (const SceneQuestion& question : questions_about(scene, key, count)) {
+  for (const SceneQuestion& question : questions_about(scene, key, count, always)) {
     TEPHRA_ASSIGN_OR_RETURN(SceneExchange exchange, scienceqa_exchange(question.problem, kPromptFormat));
     out.push_back(std::move(exchange));
   }
@@ -54,10 +55,16 @@ constexpr Talk kDetail = {
 constexpr Talk kReasoning = {
     "reason", [](const Scene& scene, uint64_t key) { return std::vector{complex_reasoning(scene, key)}; }};
 
+// What a language model learns late, so its corpus asks for it more often: a color by shape in every conversation, a shape by place in
+// every second one.
+constexpr SceneQuestionKind kLearntLate[] = {SceneQuestionKind::kColorOfShape, SceneQuestionKind::kShapeAtPlace};
+
 // Multiple-choice questions and one of the other kinds of talk in one conversation, either of them first.
 Result<std::vector<SceneExchange>> talk_of_all_kinds(const Scene& scene, uint64_t key) {
   static constexpr Talk kKinds[] = {kDetail, kReasoning, kConversation, kConversation};
-  TEPHRA_ASSIGN_OR_RETURN(std::vector<SceneExchange> turns, choices_about(scene, key, kQuestionsPerPicture));
+  TEPHRA_ASSIGN_OR_RETURN(
+      std::vector<SceneExchange> turns,
+      choices_about(scene, key, kQuestionsPerPicture + 1, std::span(kLearntLate).first(1 + random_below(2, {key, 5}))));
   const std::vector<SceneExchange> talk = kKinds[random_below(4, {key, 3})].about(scene, key);
   turns.insert(random_below(2, {key, 4}) == 0 ? turns.begin() : turns.end(), talk.begin(), talk.end());
   return turns;

@@ -147,20 +147,29 @@ SceneQuestion scene_question(uint64_t seed, SceneSplit split, uint64_t index) {
   }
 }
 
-std::vector<SceneQuestion> questions_about(const Scene& scene, uint64_t key, int count) {
-  std::vector<SceneQuestion> out;
-  for (uint64_t i = 0; static_cast<int>(out.size()) < count; ++i) {
-    // Kinds in a drawn order, again from the front when there are not enough. Only kColorOfShape may have no question
-    // (every shape twice), so at most one turn in six is in vain.
-    const auto kind = static_cast<SceneQuestionKind>(permute(i % kSceneQuestionKinds, kSceneQuestionKinds, {key, 1}));
+std::vector<SceneQuestion> questions_about(const Scene& scene, uint64_t key, int count,
+                                           std::span<const SceneQuestionKind> always) {
+  // Kinds in a drawn order behind those that are wanted, again from the front when there are not enough. Only kColorOfShape may
+  // have no question (every shape twice), so few turns are in vain.
+  std::vector<SceneQuestionKind> kinds(always.begin(), always.end());
+  for (uint64_t i = 0; i < kSceneQuestionKinds; ++i) {
+    const auto kind = static_cast<SceneQuestionKind>(permute(i, kSceneQuestionKinds, {key, 1}));
+    if (std::find(always.begin(), always.end(), kind) == always.end()) kinds.push_back(kind);
+  }
+  std::vector<SceneQuestion> drawn;
+  for (uint64_t i = 0; static_cast<int>(drawn.size()) < count; ++i) {
+    const SceneQuestionKind kind = kinds[i % kinds.size()];
     for (uint64_t k = 0; k < kChoices; ++k) {
       const int answer = static_cast<int>(permute(k, kChoices, {key, 2, i}));
       Asked asked;
       if (!ask(scene, kind, answer, random_below(kScenePlaces, {key, 3, i}), asked)) continue;
-      out.push_back(assemble(scene, kind, std::move(asked), answer));
+      drawn.push_back(assemble(scene, kind, std::move(asked), answer));
       break;
     }
   }
+  if (always.empty()) return drawn;
+  std::vector<SceneQuestion> out;  // so that the wanted ones do not always stand first
+  for (uint64_t i = 0; i < drawn.size(); ++i) out.push_back(drawn[permute(i, drawn.size(), {key, 4})]);
   return out;
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -33,9 +34,11 @@ struct SceneQuestion {
 // within every kSceneQuestionKinds * 4 consecutive indices that start at a multiple of it.
 SceneQuestion scene_question(uint64_t seed, SceneSplit split, uint64_t index);
 
-// `count` questions on one given scene, of different kinds where it has enough, drawn from `key`.
-// Over scenes from scene_at, answers are as balanced as chance makes them.
-std::vector<SceneQuestion> questions_about(const Scene& scene, uint64_t key, int count);
+// `count` questions on one given scene, of different kinds where it has enough, drawn from `key`; those of `always` are among
+// them where the scene has one of the kind and `count` allows. Over scenes from scene_at, answers are as balanced as chance
+// makes them.
+std::vector<SceneQuestion> questions_about(const Scene& scene, uint64_t key, int count,
+                                           std::span<const SceneQuestionKind> always = {});
 
 // The index of the only choice that is true of `scene`, found from the objects and the words of the choices alone.
 // -1 when none or several are. What tests and swapped-picture baselines use.

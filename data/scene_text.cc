@@ -41,6 +41,17 @@ SceneExchange ask_color(const Scene& scene, uint64_t key) {
           "The object " + in_place(o.place) + " is " + std::string(word(o.color)) + "."};
 }
 
+// By place when no shape is there only once.
+SceneExchange ask_color_of_shape(const Scene& scene, uint64_t key) {
+  for (size_t i = 0; i < scene.objects.size(); ++i) {
+    const SceneObject& o = pick(scene, key % scene.objects.size() + i);
+    if (only_object_of(scene, o.shape) == nullptr) continue;
+    return {"What color is the " + std::string(word(o.shape)) + "?",
+            "The " + std::string(word(o.shape)) + " is " + std::string(word(o.color)) + "."};
+  }
+  return ask_color(scene, key);
+}
+
 SceneExchange ask_shape(const Scene& scene, uint64_t key) {
   const SceneObject& o = pick(scene, key);
   return {"What shape is the " + std::string(word(o.color)) + " object?",
@@ -68,7 +79,7 @@ SceneExchange ask_what(const Scene& scene, uint64_t key) {
 }
 
 using Ask = SceneExchange (*)(const Scene&, uint64_t);
-constexpr Ask kAsks[] = {ask_color, ask_shape, ask_place, ask_size, ask_count, ask_what};
+constexpr Ask kAsks[] = {ask_color, ask_color_of_shape, ask_shape, ask_place, ask_size, ask_count, ask_what};
 
 SceneExchange reason_removal(const Scene& scene, uint64_t key) {
   const SceneObject& o = pick(scene, key);

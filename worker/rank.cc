@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/version.h"
 #include "cluster/mpi/mpi_communicator.h"
 #include "worker/evaluator.h"
@@ -77,6 +78,7 @@ int serve_tasks(const RankOptions& options, cluster::Communicator* communicator,
 int run_rank(const RankOptions& options) {
   size_t colon = options.coordinator.rfind(':');
   if (colon == std::string::npos) return environment_failure({Code::kInvalidArgument, "--coordinator wants HOST:PORT"});
+  keep_freed_memory();
   if (Status status = cluster::mpi_init(); !status.ok()) return environment_failure(status);
   auto communicator = cluster::make_mpi_communicator();
   if (!communicator.ok()) return environment_failure(communicator.status());

@@ -16,6 +16,7 @@ namespace tephra::model {
 inline constexpr int64_t kLanes = 8;
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 using IntLanes = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
+using UIntLanes = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 
 inline Lanes load(const float* from) {
   Lanes lanes;
@@ -34,6 +35,14 @@ inline Lanes load(const at::BFloat16* from) {
 #endif
 }
 inline void store(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof lanes); }
+// To the nearest, ties to even. Not for NaN whose payload is all in the lower half.
+inline void store(const Lanes& lanes, at::BFloat16* to) {
+  const auto bits = reinterpret_cast<UIntLanes>(lanes);
+  const UIntLanes rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  const auto halves =
+      __builtin_convertvector(rounded, uint16_t __attribute__((vector_size(kLanes * sizeof(uint16_t)))));
+  std::memcpy(to, &halves, sizeof halves);
+}
 
 inline float sum(const Lanes& x) {
   const auto four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);

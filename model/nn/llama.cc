@@ -3,47 +3,69 @@
 #include <algorithm>
 #include <numbers>
 
+#include "model/nn/fused.h"
 #include "model/nn/thin_linear.h"
 #include "sharding/exec/aten.h"
 
 namespace tephra::model {
 namespace {
 
-constexpr int64_t kLogitsPerChunk = int64_t{1} << 25;  // 128 MiB of float32
-
-at::Tensor split_heads(const at::Tensor& x_BTD, int64_t count, int64_t head_dim) {  // [B, N, T, H]
-  return x_BTD.view({x_BTD.size(0), x_BTD.size(1), count, head_dim}).transpose(1, 2);
+at::Tensor split_heads(const at::Tensor& x_BTD, int64_t count, int64_t head_dim) {  // [B, T, N, H]
+  return x_BTD.view({x_BTD.size(0), x_BTD.size(1), count, head_dim});
 }
 
-at::Tensor rotate(const at::Tensor& x, const Rotary& rotary) {
-  const int64_t half = x.size(-1) / 2;
-  at::Tensor turned = at::cat({-x.narrow(-1, half, half), x.narrow(-1, 0, half)}, -1);
-  return x * rotary.cos.to(x.scalar_type()) + turned * rotary.sin.to(x.scalar_type());
+at::Tensor rotate(const at::Tensor& x_BTNH, const Rotary& rotary) {
+  if (rotary.cos.dim() == 2) return fused_rotate(x_BTNH, rotary.cos, rotary.sin);
+  // One token a row, each at its own place: rows stand where places do.
+  const int64_t rows = x_BTNH.size(0);
+  return fused_rotate(x_BTNH.transpose(0, 1), rotary.cos.view({rows, -1}), rotary.sin.view({rows, -1})).transpose(0, 1);
 }
 
 struct Qkv {
   at::Tensor q_BNTH, k_BGTH, v_BGTH;
 };
 
-// A block's projections with their adapters.
+// A block's projections with their adapters. Products that are trained through are fused; the others may be thin.
 struct Projections {
   Parameters p;
   const Adapters& adapters;
 
-  at::Tensor operator()(LlamaBlockTensor place, const at::Tensor& x) const {
-    at::Tensor y = thin_linear(x, p[place]);
+  std::vector<at::Tensor> operator()(std::initializer_list<LlamaBlockTensor> places, const at::Tensor& x) const {
+    std::vector<at::Tensor> weights, outputs;
+    for (const LlamaBlockTensor place : places) weights.push_back(p[place]);
+    if (at::GradMode::is_enabled()) {
+      outputs = fused_linears(x, weights);
+    } else {
+      for (const at::Tensor& weight : weights) outputs.push_back(thin_linear(x, weight));
+    }
+    size_t i = 0;
+    for (const LlamaBlockTensor place : places) {
+      if (adapters.at[place].a_RI.defined()) outputs[i] = outputs[i] + adapted(place, x);
+      ++i;
+    }
+    return outputs;
+  }
+
+  // residual + the projection of x.
+  at::Tensor add(LlamaBlockTensor place, const at::Tensor& x, const at::Tensor& residual) const {
+    const at::Tensor sum =
+        at::GradMode::is_enabled() ? fused_linear_add(x, p[place], residual) : residual + thin_linear(x, p[place]);
+    return adapters.at[place].a_RI.defined() ? sum + adapted(place, x) : sum;
+  }
+
+  at::Tensor adapted(LlamaBlockTensor place, const at::Tensor& x) const {
     const auto& [a, b] = adapters.at[place];
-    return a.defined() ? y + thin_linear(thin_linear(x, a) * adapters.scale, b) : y;
+    return thin_linear(thin_linear(x, a) * adapters.scale, b);
   }
 };
 
 Qkv project(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& c,
             const Adapters& adapters = {}) {
-  const Projections linear{p, adapters};
-  at::Tensor x = rms_norm(h_BTD, p[kInputNorm], c.rms_norm_eps);
-  return {rotate(split_heads(linear(kQ, x), c.num_heads, c.head_dim), rotary),
-          rotate(split_heads(linear(kK, x), c.num_kv_heads, c.head_dim), rotary),
-          split_heads(linear(kV, x), c.num_kv_heads, c.head_dim)};
+  const at::Tensor x = rms_norm(h_BTD, p[kInputNorm], c.rms_norm_eps);
+  const std::vector<at::Tensor> qkv = Projections{p, adapters}({kQ, kK, kV}, x);
+  return {rotate(split_heads(qkv[0], c.num_heads, c.head_dim), rotary).transpose(1, 2),
+          rotate(split_heads(qkv[1], c.num_kv_heads, c.head_dim), rotary).transpose(1, 2),
+          split_heads(qkv[2], c.num_kv_heads, c.head_dim).transpose(1, 2)};
 }
 
 // Each key-value head serves N / G query heads that follow one another.
@@ -64,9 +86,10 @@ at::Tensor attend_causal(const Qkv& qkv, const LlamaConfig& c) {
 at::Tensor finish_block(Parameters p, const at::Tensor& h_BTD, const at::Tensor& attended_BTD, const LlamaConfig& c,
                         const Adapters& adapters = {}) {
   const Projections linear{p, adapters};
-  at::Tensor h = h_BTD + linear(kO, attended_BTD);
-  at::Tensor x = rms_norm(h, p[kPostNorm], c.rms_norm_eps);
-  return h + linear(kDown, at::silu(linear(kGate, x)) * linear(kUp, x));
+  const at::Tensor h = linear.add(kO, attended_BTD, h_BTD);
+  const at::Tensor x = rms_norm(h, p[kPostNorm], c.rms_norm_eps);
+  const std::vector<at::Tensor> gate_up = linear({kGate, kUp}, x);
+  return linear.add(kDown, fused_swiglu(gate_up[0], gate_up[1]), h);
 }
 
 at::Tensor join_heads(const at::Tensor& x_BNTH) {
@@ -76,9 +99,7 @@ at::Tensor join_heads(const at::Tensor& x_BNTH) {
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  at::Tensor wide = x.to(at::kFloat);
-  at::Tensor scaled = wide * at::rsqrt(wide.pow(2).mean({-1}, /*keepdim=*/true) + eps);
-  return weight * scaled.to(x.scalar_type());
+  return fused_rms_norm(x, weight, eps);
 }
 
 namespace {
@@ -140,34 +161,27 @@ at::Tensor llama_logits(Parameters p, const at::Tensor& x_ND, const LlamaConfig&
 
 namespace {
 
-// Calls use(chunk's losses) for each chunk of targets, in order.
-template <typename Use>
-void for_each_chunk(Parameters p, const at::Tensor& h_BTD, const at::Tensor& rows, const at::Tensor& targets,
-                    const LlamaConfig& c, at::Reduction::Reduction reduction, Use use) {
-  at::Tensor flat = h_BTD.reshape({-1, h_BTD.size(-1)});
-  const int64_t chunk = std::max<int64_t>(1, kLogitsPerChunk / c.vocab_size);
-  for (int64_t begin = 0; begin < rows.size(0); begin += chunk) {
-    const int64_t count = std::min(chunk, rows.size(0) - begin);
-    at::Tensor logits = llama_logits(p, flat.index_select(0, rows.narrow(0, begin, count)), c).to(at::kFloat);
-    use(at::cross_entropy_loss(logits, targets.narrow(0, begin, count), {}, reduction));
-  }
+at::Tensor rows_of(const at::Tensor& h_BTD, const at::Tensor& rows) {
+  return h_BTD.reshape({-1, h_BTD.size(-1)}).index_select(0, rows);
 }
 
 }  // namespace
 
 at::Tensor llama_loss(Parameters p, const at::Tensor& h_BTD, const at::Tensor& target_rows, const at::Tensor& targets,
                       const LlamaConfig& config) {
-  at::Tensor sum;
-  for_each_chunk(p, h_BTD, target_rows, targets, config, at::Reduction::Sum,
-                 [&](at::Tensor part) { sum = sum.defined() ? sum + part : part; });
-  return sum.defined() ? sum : at::zeros({}, h_BTD.options().dtype(at::kFloat));
+  const at::Tensor x = rms_norm(rows_of(h_BTD, target_rows), p[kFinalNorm], config.rms_norm_eps);
+  return fused_head_loss(x, p[kLmHead], targets);
 }
 
 at::Tensor llama_losses(Parameters p, const at::Tensor& h_BTD, const at::Tensor& target_rows, const at::Tensor& targets,
-                        const LlamaConfig& config) {
+                        const LlamaConfig& c) {
   std::vector<at::Tensor> parts;
-  for_each_chunk(p, h_BTD, target_rows, targets, config, at::Reduction::None,
-                 [&](at::Tensor part) { parts.push_back(part); });
+  const int64_t chunk = std::max<int64_t>(1, kLogitsAtOnce / c.vocab_size);
+  for (int64_t begin = 0; begin < target_rows.size(0); begin += chunk) {
+    const int64_t count = std::min(chunk, target_rows.size(0) - begin);
+    const at::Tensor logits = llama_logits(p, rows_of(h_BTD, target_rows.narrow(0, begin, count)), c).to(at::kFloat);
+    parts.push_back(at::cross_entropy_loss(logits, targets.narrow(0, begin, count), {}, at::Reduction::None));
+  }
   return parts.empty() ? at::zeros({0}, h_BTD.options().dtype(at::kFloat)) : at::cat(parts);
 }
 

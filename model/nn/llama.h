@@ -50,8 +50,8 @@ at::Tensor llama_block_decode(Parameters p, const at::Tensor& h_B1D, const Rotar
 // Final norm and logits of the given rows x_ND: [N, V], in the parameters' dtype.
 at::Tensor llama_logits(Parameters p, const at::Tensor& x_ND, const LlamaConfig& config);
 
-// Sum of -log softmax(logits)[target] over rows of h_BTD (flattened) in float32; rows are taken in chunks of at most
-// 2^25 logits, added in order, so the sum's bits depend on the rows alone. A float32 zero when there are none.
+// Sum of -log softmax(logits)[target] over rows of h_BTD (flattened) in float32; at most kLogitsAtOnce logits (fused.h) exist at a
+// time. A float32 zero when there are no rows.
 at::Tensor llama_loss(Parameters p, const at::Tensor& h_BTD, const at::Tensor& target_rows, const at::Tensor& targets,
                       const LlamaConfig& config);
 // The same, one number a target: [n] float32.

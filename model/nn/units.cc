@@ -4,6 +4,7 @@
 
 #include "model/nn/batch.h"
 #include "model/nn/connector.h"
+#include "model/nn/fused.h"
 #include "model/nn/llama.h"
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
@@ -85,7 +86,7 @@ class LlamaEmbed : public UnitModule {
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
     const LlavaBatch& b = llava_batch(batch);
     at::Device device = p[0].device();
-    at::Tensor h = at::embedding(p[0], b.ids_BT.to(device));
+    at::Tensor h = fused_embedding(p[0], b.ids_BT.to(device));
     if (!in.empty()) {
       const int64_t width = h.size(-1);
       at::Tensor tokens = in[0].reshape({-1, width}).index_select(0, b.image_sources.to(device));

@@ -18,13 +18,20 @@ namespace {
 constexpr int64_t kLanes = 8;
 constexpr int64_t kGrain = 1 << 15;
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
-using WideLanes = double __attribute__((vector_size(kLanes * sizeof(double))));
+using WideLanes =
+    double __attribute__((vector_size(kLanes / 2 * sizeof(double))));  // half of the lanes: a register of AVX2
 static_assert(kTensorAlignment % kLanes == 0);
 
 inline Lanes load(const float* from) {
   Lanes lanes;
   std::memcpy(&lanes, from, sizeof(lanes));
   return lanes;
+}
+
+inline WideLanes wide_half(const float* from) {
+  float __attribute__((vector_size(kLanes / 2 * sizeof(float)))) half;
+  std::memcpy(&half, from, sizeof(half));
+  return __builtin_convertvector(half, WideLanes);
 }
 
 inline void store(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof(lanes)); }
@@ -87,12 +94,13 @@ void squared_sums(const float* values, int64_t segment, int64_t segments, double
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, segment));
   at::parallel_for(0, segments, grain, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) {
-      WideLanes sum{};
+      WideLanes low{}, high{};
       for (int64_t i = 0; i < segment; i += kLanes) {
-        const WideLanes x = __builtin_convertvector(load(values + s * segment + i), WideLanes);
-        sum += x * x;
+        const WideLanes a = wide_half(values + s * segment + i), b = wide_half(values + s * segment + i + kLanes / 2);
+        low += a * a;
+        high += b * b;
       }
-      sums[s] = ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+      sums[s] = ((low[0] + low[1]) + (low[2] + low[3])) + ((high[0] + high[1]) + (high[2] + high[3]));
     }
   });
 }

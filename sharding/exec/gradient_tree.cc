@@ -9,28 +9,33 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 16;
 
-template <typename Each>
-void for_elements(int64_t count, const Each& each) {
-  at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) each(i);
-  });
-}
-
-at::Tensor checked(const at::Tensor& gradient, const TensorSpec& spec) {
-  TEPHRA_CHECK(gradient.scalar_type() == at::kFloat && gradient.numel() == numel(spec.shape),
-               "the gradient of " + spec.name + " is not float32 of the tensor's shape");
-  return gradient.contiguous();
+void bring(const at::Tensor& gradient, const TensorSpec& spec, float* to) {
+  if (!gradient.defined()) return void(std::fill_n(to, numel(spec.shape), 0.0f));
+  TEPHRA_CHECK(gradient.numel() == numel(spec.shape), "the gradient of " + spec.name + " is not of the tensor's shape");
+  if (gradient.const_data_ptr() == to) return;
+  at::from_blob(to, gradient.sizes(), at::kFloat).copy_(gradient);
 }
 
 }  // namespace
 
-void GradientTree::add(const std::vector<at::Tensor>& gradients) {
+Block GradientTree::make_leaf() const {
+  Block leaf = pool_->acquire(unit_->flat_numel);
+  int64_t written = 0;
+  for (const TensorSpec& spec : unit_->tensors) {
+    std::fill(leaf.data() + written, leaf.data() + spec.offset, 0.0f);
+    written = spec.offset + numel(spec.shape);
+  }
+  std::fill(leaf.data() + written, leaf.data() + unit_->flat_numel, 0.0f);
+  return leaf;
+}
+
+void GradientTree::add(Block leaf, const std::vector<at::Tensor>& gradients) {
   TEPHRA_CHECK(gradients.size() == unit_->tensors.size(), "one gradient per tensor of " + unit_->name);
   TEPHRA_CHECK(leaves_added_ < merges_.size(), "more micro-batches than the tree of " + unit_->name + " has leaves");
-  const int merges = merges_[leaves_added_++];
-  if (merges == 0) return push_leaf(gradients);
-  add_leaf(gradients);  // the first merge, without a buffer for the leaf
-  for (int m = 1; m < merges; ++m) merge_top();
+  for (size_t t = 0; t < gradients.size(); ++t)
+    bring(gradients[t], unit_->tensors[t], leaf.data() + unit_->tensors[t].offset);
+  partial_sums_.push_back(std::move(leaf));
+  for (int merges = merges_[leaves_added_++]; merges > 0; --merges) merge_top();
 }
 
 Block GradientTree::take() {
@@ -46,48 +51,14 @@ void GradientTree::reset() {
   leaves_added_ = 0;
 }
 
-void GradientTree::push_leaf(const std::vector<at::Tensor>& gradients) {
-  Block block = pool_->acquire(unit_->flat_numel);
-  float* flat = block.data();
-  int64_t written = 0;
-  for (size_t t = 0; t < gradients.size(); ++t) {
-    const TensorSpec& spec = unit_->tensors[t];
-    std::fill(flat + written, flat + spec.offset, 0.0f);
-    written = spec.offset + numel(spec.shape);
-    float* to = flat + spec.offset;
-    if (gradients[t].defined()) {
-      const at::Tensor gradient = checked(gradients[t], spec);
-      const float* from = gradient.const_data_ptr<float>();
-      for_elements(gradient.numel(), [=](int64_t i) { to[i] = from[i]; });
-    } else {
-      std::fill(to, flat + written, 0.0f);
-    }
-  }
-  std::fill(flat + written, flat + unit_->flat_numel, 0.0f);
-  partial_sums_.push_back(std::move(block));
-}
-
-void GradientTree::add_leaf(const std::vector<at::Tensor>& gradients) {
-  for (size_t t = 0; t < gradients.size(); ++t) {
-    const TensorSpec& spec = unit_->tensors[t];
-    float* to = partial_sums_.back().data() + spec.offset;
-    if (gradients[t].defined()) {
-      const at::Tensor gradient = checked(gradients[t], spec);
-      const float* from = gradient.const_data_ptr<float>();
-      for_elements(gradient.numel(), [=](int64_t i) { to[i] += from[i]; });
-    } else {
-      // Not skipped: on another world size this zero is added by the reduce-scatter, and -0 + 0 is +0.
-      for_elements(numel(spec.shape), [=](int64_t i) { to[i] += 0.0f; });
-    }
-  }
-}
-
 void GradientTree::merge_top() {
   const Block right = std::move(partial_sums_.back());
   partial_sums_.pop_back();
   float* to = partial_sums_.back().data();
   const float* from = right.data();
-  for_elements(unit_->flat_numel, [=](int64_t i) { to[i] += from[i]; });
+  at::parallel_for(0, unit_->flat_numel, kGrain, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] += from[i];
+  });
 }
 
 }  // namespace tephra::sharding

@@ -17,8 +17,12 @@ class GradientTree {
   GradientTree(const UnitSpec* unit, BlockPool* pool, int leaves)
       : unit_(unit), pool_(pool), merges_(tree_merges(leaves)) {}
 
-  // The next micro-batch's gradients, one per tensor of the unit; an undefined one is zero.
-  void add(const std::vector<at::Tensor>& gradients);
+  // A buffer for the next micro-batch's gradients, flat_numel floats, for whoever can write them to their places himself. The gaps
+  // between tensors are zero, the rest is not initialised.
+  Block make_leaf() const;
+  // Adds the next micro-batch: gradients, one per tensor of the unit, are brought into `leaf`, from make_leaf(), unless they lie
+  // there already; an undefined one is zero.
+  void add(Block leaf, const std::vector<at::Tensor>& gradients);
   // The sum over all leaves, flat_numel floats with zeros in the gaps; every leaf must have been added. Empties the
   // tree.
   Block take();
@@ -26,8 +30,6 @@ class GradientTree {
   int64_t held_count() const { return std::ssize(partial_sums_) * unit_->flat_numel; }  // floats
 
  private:
-  void push_leaf(const std::vector<at::Tensor>& gradients);
-  void add_leaf(const std::vector<at::Tensor>& gradients);
   void merge_top();
 
   const UnitSpec* unit_;

@@ -175,15 +175,20 @@ void ScheduleExecutor::recompute(const Op& op, const MicroBatch& batch) {
 void ScheduleExecutor::backward(const Op& op) {
   UnitTape tape = std::move(chain_.tapes[op.unit]);
   chain_.tapes[op.unit] = {};
-  UnitGradients gradients = run_backward(units_[op.unit], buffers_[op.unit], std::move(tape), chain_.output_gradients);
-  chain_.output_gradients = std::move(gradients.inputs);
-  if (!units_[op.unit].trainable) return;
-  trees_[op.unit].add(gradients.parameters);
-  int64_t autograd_bytes = 0;
-  for (const at::Tensor& gradient : gradients.parameters) {
-    if (gradient.defined()) autograd_bytes += static_cast<int64_t>(gradient.nbytes());
+  const UnitSpec& unit = units_[op.unit];
+  UnitBuffer& buffer = buffers_[op.unit];
+  // Modules that can write their gradients straight into the leaf; what others return is copied there.
+  Block leaf;
+  if (unit.trainable) {
+    leaf = trees_[op.unit].make_leaf();
+    buffer.place_gradients(leaf.data());
   }
-  note_held(autograd_bytes);
+  UnitGradients gradients = run_backward(unit, buffer, std::move(tape), chain_.output_gradients);
+  chain_.output_gradients = std::move(gradients.inputs);
+  if (!unit.trainable) return;
+  buffer.place_gradients(nullptr);
+  note_held(leaf.count());
+  trees_[op.unit].add(std::move(leaf), gradients.parameters);
 }
 
 void ScheduleExecutor::issue_gather(int unit) {
@@ -336,7 +341,10 @@ void ScheduleExecutor::clear_step() {
 }
 
 void ScheduleExecutor::drop_gathered() {
-  for (UnitBuffer& buffer : buffers_) buffer.detach();
+  for (UnitBuffer& buffer : buffers_) {
+    buffer.place_gradients(nullptr);
+    buffer.detach();
+  }
   stale_.assign(units_.size(), true);
 }
 
@@ -346,8 +354,8 @@ HeldPeaks ScheduleExecutor::held_peaks() const {
   return peaks;
 }
 
-void ScheduleExecutor::note_held(int64_t autograd_bytes) {
-  int64_t gathered = 0, gradients = reduction_.buffer.count();
+void ScheduleExecutor::note_held(int64_t leaf_count) {
+  int64_t gathered = 0, gradients = reduction_.buffer.count() + leaf_count;
   for (const InFlight& gather : gathers_) gathered += gather.buffer.count();
   for (size_t u = 0; u < units_.size(); ++u) {
     gathered += buffers_[u].owned_count();
@@ -355,7 +363,7 @@ void ScheduleExecutor::note_held(int64_t autograd_bytes) {
   }
   constexpr auto kFloat = static_cast<int64_t>(sizeof(float));
   peaks_.gathered = std::max(peaks_.gathered, gathered * kFloat);
-  peaks_.gradients = std::max(peaks_.gradients, gradients * kFloat + autograd_bytes);
+  peaks_.gradients = std::max(peaks_.gradients, gradients * kFloat);
 }
 
 void ScheduleExecutor::note(const Op& op) {

@@ -71,7 +71,7 @@ class ScheduleExecutor final : public Executor {
   Status fail(const Status& status);
   void clear_step();
   void drop_gathered();
-  void note_held(int64_t autograd_bytes);
+  void note_held(int64_t leaf_count);
   void note(const Op& op);
 
   bool alone() const { return policy_.world_size == 1; }

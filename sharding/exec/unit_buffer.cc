@@ -15,6 +15,7 @@ UnitBuffer::UnitBuffer(const UnitSpec& unit)
     tensor.unsafeGetTensorImpl()->set_sizes_contiguous(spec.shape);
     tensor.set_requires_grad(unit.trainable);
     parameters_.push_back(std::move(tensor));
+    offsets_.push_back(spec.offset);
   }
 }
 
@@ -31,6 +32,13 @@ void UnitBuffer::attach(float* shard) {
 void UnitBuffer::detach() {
   point_to(nullptr);
   block_ = Block();
+}
+
+void UnitBuffer::place_gradients(float* flat) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    parameters_[i].mutable_grad() =
+        flat == nullptr ? at::Tensor() : at::from_blob(flat + offsets_[i], parameters_[i].sizes(), at::kFloat);
+  }
 }
 
 void UnitBuffer::point_to(float* data) {

@@ -24,11 +24,15 @@ class UnitBuffer {
   // In the order and shapes of the unit's tensors; leaves that require a gradient when the unit is trainable. Reading
   // them is allowed between attach and detach only.
   const std::vector<at::Tensor>& parameters() const { return parameters_; }
+  // Lets each parameter's grad() be its place in `flat` (flat_numel floats, borrowed until called again), where modules may write its
+  // gradient; nullptr: undefined again.
+  void place_gradients(float* flat);
   bool owns(const at::Tensor& tensor) const { return tensor.defined() && tensor.storage().is_alias_of(storage_); }
 
  private:
   void point_to(float* data);
 
+  std::vector<int64_t> offsets_;  // of the parameters
   c10::Storage storage_;
   std::vector<at::Tensor> parameters_;
   Block block_;

@@ -28,7 +28,9 @@ class UnitModule {
   // may be freed and gathered again between forward and backward, so forward must not return a view of them (checked)
   // or keep one. inputs: the previous unit's outputs, detached; empty for the first unit. Those that a trainable unit
   // before this one had part in require a gradient. Tensors of any other type, and undefined ones, pass from unit to
-  // unit untouched. Deterministic for equal inputs and thread count. Builds the tape when gradients are on.
+  // unit untouched. Deterministic for equal inputs and thread count. Builds the tape when gradients are on. During backward each
+  // parameter's grad() is its place in the flat gradient buffer: an operation may write the whole gradient there and return that
+  // tensor, which saves a copy, if it is the parameter's only use in the unit.
   virtual Activations forward(const std::vector<at::Tensor>& parameters, const Activations& inputs,
                               const MicroBatch& batch) = 0;
 };

@@ -98,12 +98,9 @@ class Walk {
     result_.macs += spec.macs_per_token * tokens_ * ((spec.trainable ? 1 : 0) + (to_input ? 1 : 0));
     activations_ -= kept_bytes(unit);
     if (!spec.trainable) return;
-    // A leaf that is added at once needs no buffer of its own.
-    const bool new_buffer = merges_[micro_batch] == 0;
-    gradients_ += new_buffer ? flat_bytes(unit) : 0;
-    memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_ + flat_bytes(unit));
-    const int released = std::max(0, merges_[micro_batch] - 1);
-    gradients_ -= released * flat_bytes(unit);
+    gradients_ += flat_bytes(unit);  // the micro-batch's own, which becomes a partial sum or is added to one
+    memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_);
+    gradients_ -= merges_[micro_batch] * flat_bytes(unit);
   }
 
   // What a reduction needs beside its result is in use until the next one is issued: the whole sum where a shard is

@@ -28,8 +28,8 @@ struct Op {
 };
 
 // What is divided over the ranks; each level divides what the one before it does, and more. Bytes that a rank holds
-// beside activations, snapshots and autograd's own gradients of one unit, with P and T those of all and of the
-// trainable parameters, W ranks, and m micro-batches a rank and step:
+// beside activations and snapshots, with P and T those of all and of the trainable parameters, W ranks, and m
+// micro-batches a rank and step:
 //
 //   kNone        parameters P, moments 2T, gradients max(T, sums)
 //   kOptimizer   parameters P + P/W (the shard, and the whole that it is gathered to), moments 2T/W,
@@ -97,8 +97,8 @@ struct MemoryEstimate {          // bytes per rank
   int64_t gradient_shards = 0;   // reduced gradients of trainable units; 0 where they stay whole
   int64_t optimizer_shards = 0;  // two moments, and the second set of parameters and moments that a held snapshot costs
   int64_t gathered_peak = 0;     // full flat buffers at once, those gathered ahead included; 0 when replicated()
-  // Full-size gradients: partial sums of the micro-batch tree, sums being reduced or staying whole, and one unit's own
-  // from autograd.
+  // Full-size gradients: one unit's of the micro-batch in backward, partial sums of the micro-batch tree, sums being reduced or
+  // staying whole. A module that does not write its gradients in place (unit_module.h) holds its own once more beside them.
   int64_t gradient_peak = 0;
   int64_t activation_peak = 0;  // what backward keeps
   int64_t total() const {

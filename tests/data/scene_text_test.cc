@@ -77,7 +77,8 @@ TEST(SceneText, CaptionsAndDescriptionsHoldTheWholeScene) {
 TEST(SceneText, ConversationAnswersAreTrue) {
   const std::regex place("The (\\w+) (\\w+) is in the (\\w+)\\."), size("The (\\w+) (\\w+) is (large|small)\\."),
       shape("The (\\w+) object is a (\\w+)\\."), color("The object in the (\\w+) is (\\w+)\\."),
-      count("There (?:is|are) (\\w+) objects?\\."), what("(A \\w+ \\w+ \\w+|Nothing) is in the (\\w+)\\.");
+      color_of_shape("The (\\w+) is (\\w+)\\."), count("There (?:is|are) (\\w+) objects?\\."),
+      what("(A \\w+ \\w+ \\w+|Nothing) is in the (\\w+)\\.");
   std::map<std::string, int> seen;
   for (uint64_t i = 0; i < 600; ++i) {
     const Scene scene = scene_at(6, SceneSplit::kTrain, i);
@@ -104,6 +105,12 @@ TEST(SceneText, ConversationAnswersAreTrue) {
         EXPECT_TRUE(holds([&](const SceneObject& o) {
           return word(o.place) == m[1].str() && word(o.color) == m[2].str();
         })) << e.answer;
+      } else if (std::regex_match(e.answer, m, color_of_shape)) {
+        ++seen["color of shape"];
+        const SceneObject* only = nullptr;
+        for (const SceneShape s : {SceneShape::kCircle, SceneShape::kSquare, SceneShape::kTriangle, SceneShape::kCross})
+          if (word(s) == m[1].str()) only = only_object_of(scene, s);
+        EXPECT_TRUE(only != nullptr && word(only->color) == m[2].str()) << e.answer;
       } else if (std::regex_match(e.answer, m, count)) {
         ++seen["count"];
         EXPECT_EQ(m[1].str(), number_word(static_cast<int>(scene.objects.size())));
@@ -120,7 +127,7 @@ TEST(SceneText, ConversationAnswersAreTrue) {
       }
     }
   }
-  EXPECT_EQ(seen.size(), 6u);
+  EXPECT_EQ(seen.size(), 7u);
 }
 
 TEST(SceneText, ReasoningCountsAndCompares) {

@@ -86,17 +86,37 @@ TEST(GradientTree, SumsInTheTreesOrderAndCountsUndefinedAsZero) {
   GradientTree tree(&unit, &pool, 3);
   // In float32 (1e8 + 3) + 3 is 1e8 and 1e8 + (3 + 3) is not: the order shows.
   const std::vector<float> leaves{1e8f, 3.0f, 3.0f};
-  for (float leaf : leaves) tree.add({at::full({3, 5}, leaf), at::Tensor()});
+  for (float leaf : leaves) tree.add(tree.make_leaf(), {at::full({3, 5}, leaf), at::Tensor()});
   Block sum = tree.take();
   EXPECT_EQ(sum.data()[0], (leaves[0] + leaves[1]) + leaves[2]);
   for (int64_t i = 15; i < unit.flat_numel; ++i) ASSERT_EQ(sum.data()[i], 0) << i;
   // A transposed gradient is read by its values, and an old sum leaves nothing behind.
   sum = Block();
   const at::Tensor g = at::arange(15).to(at::kFloat).view({5, 3}).t();
-  for (int i = 0; i < 3; ++i) tree.add({g, at::ones({7})});
+  for (int i = 0; i < 3; ++i) tree.add(tree.make_leaf(), {g, at::ones({7})});
   sum = tree.take();
   EXPECT_EQ(sum.data()[1], 3 * 3);
   EXPECT_EQ(sum.data()[16], 3);
+}
+
+TEST(GradientTree, TakesGradientsThatLieInTheLeaf) {
+  BlockPool pool;
+  const UnitSpec unit = two_tensors();
+  UnitBuffer buffer(unit);
+  GradientTree tree(&unit, &pool, 2);
+  for (int i = 0; i < 2; ++i) {
+    Block leaf = tree.make_leaf();
+    buffer.place_gradients(leaf.data());
+    at::Tensor place = buffer.parameters()[0].grad();
+    place.fill_(5.0f);
+    tree.add(std::move(leaf), {place, at::ones({7})});
+  }
+  buffer.place_gradients(nullptr);
+  EXPECT_FALSE(buffer.parameters()[0].grad().defined());
+  const Block sum = tree.take();
+  EXPECT_EQ(sum.data()[14], 10);
+  EXPECT_EQ(sum.data()[15], 0);  // the gap
+  EXPECT_EQ(sum.data()[16], 2);
 }
 
 }  // namespace

@@ -322,11 +322,11 @@ TEST(Estimate, EachLevelHoldsWhatTheHeaderSays) {
     return std::vector<double>{buffers(m.parameter_shards), buffers(m.gathered_peak), buffers(m.gradient_shards),
                                buffers(m.gradient_peak), buffers(m.optimizer_shards)};
   };
-  // Gradients: one more whole unit is autograd's own; with kNone, or half a unit of a reduction under way.
-  EXPECT_EQ(plan(ShardLevel::kNone, 1), (std::vector<double>{4, 0, 0, 5.5, 20}));
-  EXPECT_EQ(plan(ShardLevel::kOptimizer, 1), (std::vector<double>{2, 4, 2, 5, 10}));
-  EXPECT_EQ(plan(ShardLevel::kGradients, 1), (std::vector<double>{2, 4, 2, 3, 10}));
-  EXPECT_EQ(plan(ShardLevel::kParameters, 1), (std::vector<double>{2, 2, 2, 3, 10}));
+  // Gradients: beside a whole unit of the micro-batch one that is being reduced; with kNone half a unit of it.
+  EXPECT_EQ(plan(ShardLevel::kNone, 1), (std::vector<double>{4, 0, 0, 4.5, 20}));
+  EXPECT_EQ(plan(ShardLevel::kOptimizer, 1), (std::vector<double>{2, 4, 2, 4, 10}));
+  EXPECT_EQ(plan(ShardLevel::kGradients, 1), (std::vector<double>{2, 4, 2, 2, 10}));
+  EXPECT_EQ(plan(ShardLevel::kParameters, 1), (std::vector<double>{2, 2, 2, 2, 10}));
   EXPECT_EQ(plan(ShardLevel::kNone, 4), (std::vector<double>{4, 0, 0, 9, 20}));
   for (const ShardLevel shard : {ShardLevel::kOptimizer, ShardLevel::kGradients})
     EXPECT_EQ(plan(shard, 4), (std::vector<double>{2, 4, 2, 9, 10})) << "two whole partial sums of each, at either";

@@ -1,0 +1,192 @@
+// Training steps of the executor on the model shape that PyTorch's FSDP2 is measured with: CLIP at 224 px and patch 14 (width 256,
+// 6 layers) without class token, linear connector, LLaMA of width 512 with 8 layers and a vocabulary of 32,000; 256 image and 64
+// text tokens, the last 48 supervised; random weights, AdamW, clipping at 1. Batches are made outside the timed part.
+// Run under mpirun: train_bench [--stage 2] [--batch 2] [--steps 10] [--warmup 3] [--threads 1] [--shard parameters]
+// [--compute-dtype float32]. Rank 0 prints one JSON line: the slowest rank's steps count.
+#include <sys/resource.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "bench/peer_shape.h"
+#include "cluster/mpi/mpi_communicator.h"
+#include "model/nn/batch.h"
+#include "model/nn/units.h"
+#include "model/spec/model_folder.h"
+#include "model/spec/units.h"
+#include "sharding/exec/aten.h"
+#include "sharding/exec/executor.h"
+
+namespace {
+
+using namespace tephra;
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  int stage = 2, batch = 2, steps = 10, warmup = 3, threads = 1;
+  std::string shard = "parameters";
+};
+
+constexpr int kText = 64, kSupervised = 48;
+
+// Floating-point operations that a rank's micro-batch needs: two a multiply-add; attention at half of its square; backward twice a
+// trained layer's forward, once a frozen one's; the head on supervised places only. Norms, softmax and optimizer count nothing.
+double needed_flops(const model::ModelConfig& c, const Options& o) {
+  const double patches = 256, sequence = patches + kText, rows = o.batch;
+  const auto width = static_cast<double>(c.vision.hidden_size), d = static_cast<double>(c.text.hidden_size);
+  const double vision_weights = 6 * (4 * width * width + 2 * width * 1024);
+  const double vision = rows * (2 * vision_weights * (patches + 1) + 2 * 3 * 14 * 14 * width * patches +
+                                6 * 4 * (patches + 1) * (patches + 1) * width);
+  const double connector = rows * 2 * width * d * patches;
+  const double blocks = rows * 2 * 8 * (4 * d * d + 3 * d * 1376) * sequence;
+  const double attention = rows * 8 * 2 * sequence * sequence * d;
+  const double head = rows * 2 * d * 32000 * kSupervised;
+  const double passes = o.stage == 2 ? 3 : 2;
+  return vision + 2 * connector + passes * (blocks + head) + 3 * attention;
+}
+
+double seconds_since(Clock::time_point from) { return std::chrono::duration<double>(Clock::now() - from).count(); }
+
+// Best of twelve square products on every rank at once, summed, in floating-point operations a second.
+double product_peak() {
+  const int64_t n = 2048;
+  const at::Tensor a = at::randn({n, n}), b = at::randn({n, n});
+  double best = 1e9;
+  for (int i = 0; i < 14; ++i) {
+    const auto start = Clock::now();
+    at::matmul(a, b);
+    best = std::min(best, seconds_since(start));
+  }
+  return 2.0 * n * n * n / best;
+}
+
+class Bench {
+ public:
+  Bench(cluster::Communicator* communicator, const Options& options) : comm_(communicator), o_(options) {}
+
+  Status run() {
+    const auto started = Clock::now();
+    TEPHRA_RETURN_IF_ERROR(make_executor());
+    double first_step = 0;
+    std::vector<double> slowest;
+    for (int step = 0; step < o_.warmup + o_.steps; ++step) {
+      TEPHRA_ASSIGN_OR_RETURN(const double seconds, one_step(step));
+      if (step == 0) first_step = seconds_since(started);
+      if (step >= o_.warmup) slowest.push_back(seconds);
+    }
+    TEPHRA_ASSIGN_OR_RETURN(const std::vector<double> peaks, from_all(product_peak()));
+    struct rusage usage {};
+    getrusage(RUSAGE_SELF, &usage);
+    TEPHRA_ASSIGN_OR_RETURN(const std::vector<double> resident, from_all(static_cast<double>(usage.ru_maxrss) / 1024));
+    if (comm_->rank() == 0) report(slowest, first_step, peaks, resident);
+    return ok_status();
+  }
+
+ private:
+  Status make_executor() {
+    const std::set<std::string> trained =
+        o_.stage == 2 ? std::set<std::string>{"connector", "llm"} : std::set<std::string>{"connector"};
+    auto units = model::make_units(config_, trained);
+    for (const auto& unit : units) rates_.push_back(unit.trainable ? 1e-3 : 0);
+    const auto weights = model::with_initial_values(nullptr, units, 1);
+    const sharding::Policy policy{.world_size = comm_->world_size(), .shard = sharding::shard_level(o_.shard)};
+    TEPHRA_ASSIGN_OR_RETURN(executor_, sharding::Executor::create(units, model::make_modules(config_), comm_, policy,
+                                                                  {}, std::chrono::minutes(5)));
+    return executor_->load([&](const std::string& name, sharding::StateKind, int64_t begin, int64_t count,
+                               float* out) { return weights->read_float32(name, begin, count, out); },
+                           false);
+  }
+
+  Result<model::LlavaBatch> make_batch(int step) const {
+    std::vector<std::vector<float>> images(o_.batch);
+    std::vector<model::TokenizedSample> samples;
+    for (int b = 0; b < o_.batch; ++b) {
+      const auto key = static_cast<uint64_t>((step * comm_->world_size() + comm_->rank()) * o_.batch + b);
+      images[b].resize(3 * 224 * 224);
+      for (size_t i = 0; i < images[b].size(); ++i)
+        images[b][i] = static_cast<float>(random_bits({2, key, i}) >> 40) / float{1 << 23} - 1.0f;
+      model::TokenizedSample sample{{model::kImageToken}, {}, {images[b].data()}, key};
+      for (uint64_t i = 0; i < kText; ++i) sample.ids.push_back(static_cast<int32_t>(random_below(32000, {3, key, i})));
+      sample.labels = sample.ids;
+      std::fill(sample.labels.begin(), sample.labels.end() - kSupervised, model::kIgnoreLabel);
+      samples.push_back(std::move(sample));
+    }
+    return model::make_batch(samples, config_, 4096);
+  }
+
+  // Seconds of the slowest rank.
+  Result<double> one_step(int step) {
+    TEPHRA_ASSIGN_OR_RETURN(const model::LlavaBatch batch, make_batch(step));
+    TEPHRA_RETURN_IF_ERROR(comm_->barrier(Deadline::after(std::chrono::minutes(5))));
+    const auto start = Clock::now();
+    TEPHRA_ASSIGN_OR_RETURN(const auto stats, executor_->train_step({&batch}, {rates_, step + 1}));
+    const double seconds = seconds_since(start);
+    last_loss_ = stats.loss;
+    TEPHRA_ASSIGN_OR_RETURN(const std::vector<double> all, from_all(seconds));
+    return *std::max_element(all.begin(), all.end());
+  }
+
+  Result<std::vector<double>> from_all(double mine) {
+    std::vector<double> all(comm_->world_size());
+    TEPHRA_RETURN_IF_ERROR(comm_->all_gather({&mine, 1, DType::kFloat64},
+                                             {all.data(), std::ssize(all), DType::kFloat64},
+                                             Deadline::after(std::chrono::minutes(5))));
+    return all;
+  }
+
+  void report(const std::vector<double>& steps, double first_step, const std::vector<double>& peaks,
+              const std::vector<double>& resident) const {
+    const int world = comm_->world_size();
+    double peak = 0;
+    for (const double p : peaks) peak += p;
+    const double step = bench::median(steps), rate = needed_flops(config_, o_) * world / step;
+    std::printf(
+        "{\"bench\": \"train\", \"stage\": %d, \"ranks\": %d, \"threads\": %d, \"shard\": \"%s\", \"tokens_per_s\": %.1f, "
+        "\"tokens_per_s_min\": %.1f, \"tokens_per_s_max\": %.1f, \"step_ms\": %.1f, \"gflops_needed\": %.1f, "
+        "\"product_peak_gflops\": %.1f, \"of_peak\": %.3f, \"peak_rss_mib\": %.0f, \"first_step_s\": %.2f, \"loss\": %.4f}\n",
+        o_.stage, world, o_.threads, o_.shard.c_str(), tokens(step),
+        tokens(*std::max_element(steps.begin(), steps.end())), tokens(*std::min_element(steps.begin(), steps.end())),
+        1000 * step, rate / 1e9, peak / 1e9, rate / peak, *std::max_element(resident.begin(), resident.end()),
+        first_step, last_loss_);
+  }
+  double tokens(double seconds) const { return o_.batch * comm_->world_size() * (256 + kText) / seconds; }
+
+  cluster::Communicator* comm_;
+  const Options o_;
+  const model::ModelConfig config_ = bench::peer_shape();
+  std::vector<double> rates_;
+  std::unique_ptr<sharding::Executor> executor_;
+  double last_loss_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Training steps beside PyTorch's FSDP2");
+  app.add_option("--stage", options.stage);
+  app.add_option("--batch", options.batch);
+  app.add_option("--steps", options.steps);
+  app.add_option("--warmup", options.warmup);
+  app.add_option("--threads", options.threads);
+  app.add_option("--shard", options.shard);
+  CLI11_PARSE(app, argc, argv);
+  keep_freed_memory();  // as tephra-worker does
+  at::set_num_threads(options.threads);
+  Status status = cluster::mpi_init();
+  auto communicator = cluster::make_mpi_communicator();
+  if (status.ok()) status = communicator.ok() ? Bench(communicator->get(), options).run() : communicator.status();
+  if (!status.ok()) {
+    std::fprintf(stderr, "train_bench: %s\n", status.to_string().c_str());
+    return 1;
+  }
+  communicator->reset();
+  cluster::mpi_finalize();
+  return 0;
+}
