@@ -2,7 +2,7 @@
 // 6 layers) without class token, linear connector, LLaMA of width 512 with 8 layers and a vocabulary of 32,000; 256 image and 64
 // text tokens, the last 48 supervised; random weights, AdamW, clipping at 1. Batches are made outside the timed part.
 // Run under mpirun: train_bench [--stage 2] [--batch 2] [--steps 10] [--warmup 3] [--threads 1] [--shard parameters]
-// [--compute-dtype float32]. Rank 0 prints one JSON line: the slowest rank's steps count.
+// [--dtype float32]. Rank 0 prints one JSON line: the slowest rank's steps count.
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   int stage = 2, batch = 2, steps = 10, warmup = 3, threads = 1;
-  std::string shard = "parameters";
+  std::string shard = "parameters", dtype = "float32";
 };
 
 constexpr int kText = 64, kSupervised = 48;
@@ -93,6 +93,8 @@ class Bench {
     const std::set<std::string> trained =
         o_.stage == 2 ? std::set<std::string>{"connector", "llm"} : std::set<std::string>{"connector"};
     auto units = model::make_units(config_, trained);
+    TEPHRA_ASSIGN_OR_RETURN(const DType dtype, parse_float_dtype(o_.dtype));
+    model::set_compute_dtypes(units, {{"vision", dtype}, {"connector", dtype}, {"llm", dtype}});
     for (const auto& unit : units) rates_.push_back(unit.trainable ? 1e-3 : 0);
     const auto weights = model::with_initial_values(nullptr, units, 1);
     const sharding::Policy policy{.world_size = comm_->world_size(), .shard = sharding::shard_level(o_.shard)};
@@ -147,10 +149,10 @@ class Bench {
     for (const double p : peaks) peak += p;
     const double step = bench::median(steps), rate = needed_flops(config_, o_) * world / step;
     std::printf(
-        "{\"bench\": \"train\", \"stage\": %d, \"ranks\": %d, \"threads\": %d, \"shard\": \"%s\", \"tokens_per_s\": %.1f, "
+        "{\"bench\": \"train\", \"stage\": %d, \"ranks\": %d, \"threads\": %d, \"shard\": \"%s\", \"dtype\": \"%s\", \"tokens_per_s\": %.1f, "
         "\"tokens_per_s_min\": %.1f, \"tokens_per_s_max\": %.1f, \"step_ms\": %.1f, \"gflops_needed\": %.1f, "
         "\"product_peak_gflops\": %.1f, \"of_peak\": %.3f, \"peak_rss_mib\": %.0f, \"first_step_s\": %.2f, \"loss\": %.4f}\n",
-        o_.stage, world, o_.threads, o_.shard.c_str(), tokens(step),
+        o_.stage, world, o_.threads, o_.shard.c_str(), o_.dtype.c_str(), tokens(step),
         tokens(*std::max_element(steps.begin(), steps.end())), tokens(*std::min_element(steps.begin(), steps.end())),
         1000 * step, rate / 1e9, peak / 1e9, rate / peak, *std::max_element(resident.begin(), resident.end()),
         first_step, last_loss_);
@@ -176,6 +178,7 @@ int main(int argc, char** argv) {
   app.add_option("--warmup", options.warmup);
   app.add_option("--threads", options.threads);
   app.add_option("--shard", options.shard);
+  app.add_option("--dtype", options.dtype);
   CLI11_PARSE(app, argc, argv);
   keep_freed_memory();  // as tephra-worker does
   at::set_num_threads(options.threads);

@@ -49,7 +49,8 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
     TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(paths, parts));
     plan.units = model::make_units(config, train, model::lora_config(stage.lora));
   }
-  // As worker/trainer.cc does.
+  // As worker/stage_model.cc and worker/trainer.cc do.
+  model::set_compute_dtypes(plan.units, stage.precision.by_group());
   plan.policy = {.world_size = static_cast<int>(recipe.gang.ranks),
                  .micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks),
                  .shard = sharding::shard_level(stage.sharding.shard),

@@ -87,6 +87,13 @@ class Writer {
 
 }  // namespace
 
+std::map<std::string, DType> PrecisionRecipe::by_group() const {
+  std::map<std::string, DType> out;
+  for (const auto& [group, name] : {std::pair{"vision", vision}, {"connector", connector}, {"llm", llm}})
+    out[group] = parse_float_dtype(name).value();
+  return out;
+}
+
 std::optional<int> ShardingRecipe::recompute_every() const {
   if (recompute == "none") return 0;
   if (recompute == "all") return 1;

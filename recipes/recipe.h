@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/diagnostic.h"
+#include "base/dtype.h"
 #include "base/hash.h"
 #include "base/status.h"
 
@@ -83,6 +84,15 @@ struct ShardingRecipe {
   std::optional<int> recompute_every() const;
 };
 
+// What each group is gathered and computed in; masters, moments and gradient sums are float32.
+struct PrecisionRecipe {
+  std::string vision = "float32";     // float32 | bfloat16
+  std::string connector = "float32";  // float32 | bfloat16
+  std::string llm = "float32";        // float32 | bfloat16
+
+  std::map<std::string, DType> by_group() const;  // of the values above, which load_recipe has checked
+};
+
 // Low-rank adapters beside the language model's projections, trained in its place (Hu et al. 2021).
 struct LoraRecipe {
   int64_t rank = 0;
@@ -115,6 +125,7 @@ struct StageRecipe {
   OptimizerRecipe optimizer;
   ScheduleRecipe schedule;
   ShardingRecipe sharding;
+  PrecisionRecipe precision;
   CheckpointRecipe checkpoint;
   std::vector<std::string>
       evaluate;  // bench names, after the stage; load_recipe fills in all benches when the key is absent

@@ -88,6 +88,8 @@ class Rules {
     check_lora(stage, init_stage(index), path);
     check_data(stage, path);
     check_batches(stage, path);
+    if (stage.kind == "contrastive" && stage.precision.vision != "float32")
+      report(path + ".precision.vision", "contrastive training computes in float32", "leave it out");
     if (!stage.sharding.recompute_every())
       report(path + ".sharding.recompute",
              "'" + stage.sharding.recompute + "' is not one of none, all or a number of blocks",

@@ -157,6 +157,18 @@ void describe(V& v, ShardingRecipe& s) {
 }
 
 template <class V>
+void describe(V& v, PrecisionRecipe& p) {
+  const auto field = [&](const char* name, std::string& member) {
+    v.field(name, member,
+            Field{.about = "what the group is gathered and computed in; masters, moments and gradient sums are float32",
+                  .allowed = {"float32", "bfloat16"}});
+  };
+  field("vision", p.vision);
+  field("connector", p.connector);
+  field("llm", p.llm);
+}
+
+template <class V>
 void describe(V& v, LoraRecipe& l) {
   v.field("rank", l.rank,
           Field{.about = "rank of the adapters that learn in place of the language model's own weights",
@@ -227,6 +239,7 @@ void describe(V& v, StageRecipe& s) {
   v.group("optimizer", s.optimizer, "");
   v.group("schedule", s.schedule, "");
   v.group("sharding", s.sharding, "");
+  v.group("precision", s.precision, "");
   v.group("checkpoint", s.checkpoint, "");
   v.field("evaluate", s.evaluate,
           Field{.about = "benches to run on the stage's last checkpoint", .absent = "all benches"});

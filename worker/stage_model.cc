@@ -39,6 +39,7 @@ Result<StageModel> build_llava(const TaskContext& context) {
   StageModel m;
   const auto lora = model::lora_config(stage.lora);
   m.units = model::make_units(config, groups(stage), lora);
+  model::set_compute_dtypes(m.units, stage.precision.by_group());
   m.modules = model::make_modules(config, lora);
   TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(source.tokenizer_dir));
   TEPHRA_ASSIGN_OR_RETURN(m.preprocess, data::load_preprocess(source.image_dir));
@@ -57,6 +58,7 @@ Result<StageModel> build_language_model(const TaskContext& context) {
   StageModel m;
   const auto lora = model::lora_config(stage.lora);
   m.units = model::make_lm_units(config, groups(stage), lora);
+  model::set_compute_dtypes(m.units, stage.precision.by_group());
   m.modules = model::make_lm_modules(config, lora);
   TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(dir));
   m.make_batch = [config, max_length = stage.max_length](const std::vector<TrainingSample>& samples) {

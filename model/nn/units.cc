@@ -29,6 +29,9 @@ const ClipBatch& clip_batch(const MicroBatch& batch) {
   return *out;
 }
 
+// A unit computes in its parameters' dtype, whatever the one before it did.
+at::Tensor as(const Tensors& p, const at::Tensor& x) { return x.to(p[0].scalar_type()); }
+
 ClipBlockOptions block_options(const ClipVisionConfig& c) {
   return {c.num_heads, c.layer_norm_eps, c.hidden_act == "quick_gelu", /*causal=*/false};
 }
@@ -57,7 +60,7 @@ class ClipBlock : public UnitModule {
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
     if (in.empty()) return {};
     Activations out = in;
-    out[0] = clip_block(p, in[0], options_);
+    out[0] = clip_block(p, as(p, in[0]), options_);
     return out;
   }
 
@@ -71,7 +74,8 @@ class Connector : public UnitModule {
       : config_(std::move(config)), drop_class_token_(drop_class_token) {}
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
     if (in.empty()) return {};
-    return {connect(p, drop_class_token_ ? in[0].narrow(1, 1, in[0].size(1) - 1) : in[0], config_)};
+    const at::Tensor features = as(p, in[0]);
+    return {connect(p, drop_class_token_ ? features.narrow(1, 1, features.size(1) - 1) : features, config_)};
   }
 
  private:
@@ -89,7 +93,7 @@ class LlamaEmbed : public UnitModule {
     at::Tensor h = fused_embedding(p[0], b.ids_BT.to(device));
     if (!in.empty()) {
       const int64_t width = h.size(-1);
-      at::Tensor tokens = in[0].reshape({-1, width}).index_select(0, b.image_sources.to(device));
+      at::Tensor tokens = as(p, in[0]).reshape({-1, width}).index_select(0, b.image_sources.to(device));
       h = h.view({-1, width}).index_copy(0, b.image_rows.to(device), tokens).view(h.sizes());
     }
     if (tied_head_) return {h, p[0].clone()};
@@ -125,10 +129,10 @@ class LlamaBlock : public UnitModule {
     Adapters adapters{.scale = scale_};
     auto next = in.begin() + 1;
     for (LlamaBlockTensor place : targets_) {
-      adapters.at[place] = {next[0], next[1]};
+      adapters.at[place] = {as(p, next[0]), as(p, next[1])};
       next += 2;
     }
-    Activations out = {llama_block(p, in[0], rotary_tables(positions, config_), config_, adapters)};
+    Activations out = {llama_block(p, as(p, in[0]), rotary_tables(positions, config_), config_, adapters)};
     out.insert(out.end(), next, in.end());
     return out;
   }
@@ -145,8 +149,8 @@ class LlamaHead : public UnitModule {
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
     const LlavaBatch& b = llava_batch(batch);
     Tensors head = p;
-    if (config_.tied_head) head.push_back(in[1]);
-    return {llama_loss(head, in[0], b.target_rows.to(in[0].device()), b.targets.to(in[0].device()), config_)};
+    if (config_.tied_head) head.push_back(as(p, in[1]));
+    return {llama_loss(head, as(p, in[0]), b.target_rows.to(in[0].device()), b.targets.to(in[0].device()), config_)};
   }
 
  private:

@@ -220,4 +220,9 @@ std::vector<UnitSpec> make_lm_units(const LlamaConfig& config, const std::set<st
   return units;
 }
 
+void set_compute_dtypes(std::vector<UnitSpec>& units, const std::map<std::string, DType>& by_group) {
+  for (UnitSpec& unit : units)
+    if (const auto found = by_group.find(unit.group); found != by_group.end()) unit.compute_dtype = found->second;
+}
+
 }  // namespace tephra::model

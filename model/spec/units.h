@@ -7,6 +7,7 @@
 // part of a LLaVA model as it is.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -65,6 +66,9 @@ enum ClipTextHeadTensor { kTextNormWeight, kTextNormBias, kTextProjection, kLogi
 // blocks' gathers run ahead of the compute as before.
 std::vector<sharding::UnitSpec> make_units(const ModelConfig& config, const std::set<std::string>& trainable,
                                            const std::optional<LoraConfig>& lora = {});
+
+// Sets compute_dtype of every unit to that of its group; groups that are not named stay as they are.
+void set_compute_dtypes(std::vector<sharding::UnitSpec>& units, const std::map<std::string, DType>& by_group);
 
 // What contrastive training trains: the towers learn together, whatever is kept of them later.
 inline const std::set<std::string> kClipGroups = {"vision", "text"};

@@ -23,6 +23,12 @@ Status check_arguments(const std::vector<UnitSpec>& units, const std::vector<std
       return invalid("unit " + unit.name + " has not been through layout()");
     }
   }
+  for (const UnitSpec& unit : units) {
+    if (unit.compute_dtype != DType::kFloat32 && unit.compute_dtype != DType::kBFloat16) {
+      return invalid("unit " + unit.name + " is to compute in " + std::string(dtype_name(unit.compute_dtype)) +
+                     "; use float32 or bfloat16");
+    }
+  }
   if (policy.world_size < 1 || policy.world_size > kMaxWorldSize ||
       !std::has_single_bit(static_cast<unsigned>(policy.world_size))) {
     return invalid("world size " + std::to_string(policy.world_size) + " is not a power of two up to " +

@@ -199,9 +199,10 @@ void ScheduleExecutor::issue_gather(int unit) {
   if (flat == 0) return buffer.attach(store_.parameters(unit));
   InFlight& gather = gathers_.emplace_back();
   gather.unit = unit;
-  gather.buffer = pool_.acquire(flat);
-  const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], policy_.world_size), DType::kFloat32};
-  const Buffer full{gather.buffer.data(), flat, DType::kFloat32};
+  const DType dtype = units_[unit].compute_dtype;
+  gather.buffer = pool_.acquire(gathered_bytes(units_[unit]) / static_cast<int64_t>(sizeof(float)));
+  const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], policy_.world_size), dtype};
+  const Buffer full{gather.buffer.data(), flat, dtype};
   gather.done = submit("gather " + units_[unit].name,
                        [=, this](Deadline deadline) { return communicator_->all_gather(shard, full, deadline); });
 }

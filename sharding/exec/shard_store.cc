@@ -1,6 +1,9 @@
 #include "sharding/exec/shard_store.h"
 
+#include <algorithm>
 #include <cmath>
+
+#include "sharding/exec/aten.h"
 
 namespace tephra::sharding {
 namespace {
@@ -25,12 +28,13 @@ ShardStore::ShardStore(const std::vector<UnitSpec>* units, int rank, int world_s
       held_rank_(replicated ? 0 : rank),
       held_world_size_(replicated ? 1 : world_size),
       pool_(pool),
-      frozen_(units->size()) {
+      computed_(units->size()) {
   for (size_t u = 0; u < units_.size(); ++u) {
     runs_.push_back(decay_runs(units_[u], held_rank_, held_world_size_));
-    if (units_[u].trainable) continue;
-    frozen_[u] = pool_->acquire(shard_numel(units_[u], held_world_size_));
-    frozen_[u].fill_zero();
+    const bool wide = units_[u].compute_dtype == DType::kFloat32;
+    if (units_[u].trainable && wide) continue;
+    computed_[u] = pool_->acquire(shard_numel(units_[u], held_world_size_) / (wide ? 1 : 2));
+    computed_[u].fill_zero();
   }
   current_ = make_state();
   for (const UnitState& state : current_->units) {
@@ -53,8 +57,13 @@ std::shared_ptr<ShardStore::TrainedState> ShardStore::writable() const {
   return current_->holders.load(std::memory_order_acquire) == 0 ? current_ : make_state();
 }
 
-float* ShardStore::parameters(int unit) const {
-  return units_[unit].trainable ? current_->units[unit].parameters.data() : frozen_[unit].data();
+void* ShardStore::parameters(int unit) const {
+  return computed_[unit] ? computed_[unit].data() : current_->units[unit].parameters.data();
+}
+
+void ShardStore::round_parameters(int unit, float* from) {
+  const int64_t count = shard_numel(units_[unit], held_world_size_);
+  at::from_blob(computed_[unit].data(), {count}, at::kBFloat16).copy_(at::from_blob(from, {count}, at::kFloat));
 }
 
 Status ShardStore::load(const Executor::Reader& reader, bool with_moments) {
@@ -69,20 +78,28 @@ Status ShardStore::load(const Executor::Reader& reader, bool with_moments) {
 Status ShardStore::load_unit(const Executor::Reader& reader, int unit, bool with_moments, TrainedState& into) {
   const UnitSpec& spec = units_[unit];
   const int64_t size = shard_numel(spec, held_world_size_);
-  const auto read = [&](StateKind kind, const Block& block) {
-    block.fill_zero();
+  const auto read = [&](StateKind kind, float* values) {
+    std::fill_n(values, size, 0.0f);
     for (const TensorRange& range : tensor_ranges(spec, held_rank_ * size, (held_rank_ + 1) * size)) {
-      float* out = block.data() + (range.flat_offset - held_rank_ * size);
+      float* out = values + (range.flat_offset - held_rank_ * size);
       TEPHRA_RETURN_IF_ERROR(reader(range.tensor->name, kind, range.begin, range.count, out));
     }
     return ok_status();
   };
-  if (!spec.trainable) return read(StateKind::kParameter, frozen_[unit]);
+  const bool rounds = spec.compute_dtype != DType::kFloat32;
+  if (!spec.trainable) {
+    if (!rounds) return read(StateKind::kParameter, computed_[unit].data());
+    std::vector<float> wide(size);  // for the moment of loading only
+    TEPHRA_RETURN_IF_ERROR(read(StateKind::kParameter, wide.data()));
+    round_parameters(unit, wide.data());
+    return ok_status();
+  }
   const UnitState& state = into.units[unit];
-  TEPHRA_RETURN_IF_ERROR(read(StateKind::kParameter, state.parameters));
+  TEPHRA_RETURN_IF_ERROR(read(StateKind::kParameter, state.parameters.data()));
+  if (rounds) round_parameters(unit, state.parameters.data());
   if (with_moments) {
-    TEPHRA_RETURN_IF_ERROR(read(StateKind::kFirstMoment, state.first_moment));
-    return read(StateKind::kSecondMoment, state.second_moment);
+    TEPHRA_RETURN_IF_ERROR(read(StateKind::kFirstMoment, state.first_moment.data()));
+    return read(StateKind::kSecondMoment, state.second_moment.data());
   }
   state.first_moment.fill_zero();
   state.second_moment.fill_zero();
@@ -96,6 +113,8 @@ void ShardStore::update(const AdamWOptions& options, const StepInput& input, flo
     if (!units_[u].trainable) continue;
     const AdamWConstants constants = constants_for(options, input.learning_rate[u], input.optimizer_step, scale);
     adamw_update(runs_[u], constants, gradients[u].data(), current_->units[u].pointers(), next->units[u].pointers());
+    if (units_[u].compute_dtype != DType::kFloat32)
+      round_parameters(static_cast<int>(u), next->units[u].parameters.data());
   }
   current_ = std::move(next);
 }

@@ -22,8 +22,9 @@ class ShardStore {
   // Executor::load. On failure the contents are unspecified.
   Status load(const Executor::Reader& reader, bool with_moments);
 
-  // shard_numel floats, or flat_numel where replicated. Valid until the next load() or update().
-  float* parameters(int unit) const;
+  // What is gathered and computed with: shard_numel elements of the unit's compute_dtype, or flat_numel where replicated. Valid until
+  // the next load() or update().
+  void* parameters(int unit) const;
 
   // One AdamW step of every trainable unit. gradients: per unit, the summed gradient of what is held; scale: times each
   // element.
@@ -47,13 +48,17 @@ class ShardStore {
   // The state that the next write goes to: the current one when nobody else holds it.
   std::shared_ptr<TrainedState> writable() const;
   Status load_unit(const Executor::Reader& reader, int unit, bool with_moments, TrainedState& into);
+  // Rounds float32 parameters of `unit`, as many as are held, to its compute_dtype.
+  void round_parameters(int unit, float* from);
 
   const std::vector<UnitSpec>& units_;
   const int rank_, world_size_;
   const int held_rank_, held_world_size_;  // whose shards are held: 0 and 1 where replicated
   BlockPool* const pool_;
   std::vector<std::vector<DecayRun>> runs_;
-  std::vector<Block> frozen_;  // parameters of frozen units; empty for trainable ones
+  // Per unit, what parameters() gives of frozen units and of those that compute in bfloat16; empty for the others, whose parameters
+  // are those of the state.
+  std::vector<Block> computed_;
   std::shared_ptr<TrainedState> current_;
 };
 

@@ -40,16 +40,21 @@ class Walk {
 
  private:
   int64_t flat_bytes(int unit) const { return units_[unit].flat_numel * kElement; }
-  int64_t activation_bytes(double per_token) const { return static_cast<int64_t>(per_token * tokens_) * kElement; }
-  double moved(int unit) const {  // what a rank receives: all but its own shard
-    return static_cast<double>(flat_bytes(unit)) * (policy_.world_size - 1) / policy_.world_size;
+  int64_t unit_gathered_bytes(int unit) const { return gathered_bytes(units_[unit]); }
+  int64_t activation_bytes(double per_token, int unit) const {
+    return static_cast<int64_t>(per_token * tokens_) * size_bytes(units_[unit].compute_dtype);
+  }
+  double moved(int64_t bytes) const {  // what a rank receives: all but its own shard
+    return static_cast<double>(bytes) * (policy_.world_size - 1) / policy_.world_size;
   }
 
   void shards() {
     for (const UnitSpec& unit : units_) {
-      const int64_t bytes = shard_numel(unit, replicated(policy_) ? 1 : policy_.world_size) * kElement;
-      memory_.parameter_shards += bytes;
+      const int64_t count = shard_numel(unit, replicated(policy_) ? 1 : policy_.world_size), bytes = count * kElement;
+      const bool rounded = unit.compute_dtype != DType::kFloat32;
+      if (!unit.trainable || rounded) memory_.parameter_shards += count * size_bytes(unit.compute_dtype);
       if (!unit.trainable) continue;
+      memory_.parameter_shards += bytes;
       if (!replicated(policy_)) memory_.gradient_shards += bytes;
       memory_.optimizer_shards += 2 * bytes + 3 * bytes;
     }
@@ -58,16 +63,17 @@ class Walk {
   void gather(int unit) {
     gathered_[unit] = true;
     // Frozen units that stay gathered were gathered in the first step of the job.
-    if (policy_.shard == ShardLevel::kParameters || units_[unit].trainable) result_.gathered_bytes += moved(unit);
+    if (policy_.shard == ShardLevel::kParameters || units_[unit].trainable)
+      result_.gathered_bytes += moved(unit_gathered_bytes(unit));
   }
 
   void note_gathered(size_t position) {
     if (replicated(policy_)) return;  // the shard is the unit and is used in place
     int64_t bytes = 0;
     for (size_t i = position + 1; i < prefetch_end(schedule_, position, policy_.prefetch); ++i) {
-      bytes += schedule_[i].kind == OpKind::kGather ? flat_bytes(schedule_[i].unit) : 0;
+      bytes += schedule_[i].kind == OpKind::kGather ? unit_gathered_bytes(schedule_[i].unit) : 0;
     }
-    for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? flat_bytes(static_cast<int>(u)) : 0;
+    for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? unit_gathered_bytes(static_cast<int>(u)) : 0;
     memory_.gathered_peak = std::max(memory_.gathered_peak, bytes);
   }
 
@@ -82,12 +88,14 @@ class Walk {
     result_.macs += units_[unit].macs_per_token * tokens_;
     note_activations(tape_bytes(unit));
   }
-  int64_t tape_bytes(int unit) const { return activation_bytes(units_[unit].activation_per_token); }
+  int64_t tape_bytes(int unit) const { return activation_bytes(units_[unit].activation_per_token, unit); }
   int64_t fixed_bytes(int unit) const { return static_cast<int64_t>(units_[unit].activation_fixed) * kElement; }
   int64_t kept_bytes(int unit) const {
     return (recomputes(units_, policy_, unit) ? input_bytes(unit) : tape_bytes(unit)) + fixed_bytes(unit);
   }
-  int64_t input_bytes(int unit) const { return unit == 0 ? 0 : activation_bytes(units_[unit - 1].output_per_token); }
+  int64_t input_bytes(int unit) const {
+    return unit == 0 ? 0 : activation_bytes(units_[unit - 1].output_per_token, unit - 1);
+  }
   void note_activations(int64_t more) {
     memory_.activation_peak = std::max(memory_.activation_peak, activations_ + more);
   }
@@ -110,7 +118,7 @@ class Walk {
     reducing_ = 0;
     if (policy_.world_size == 1) return;  // the sum is the result
     const bool whole = op.kind == OpKind::kAllReduce;
-    result_.reduced_bytes += moved(op.unit) * (whole ? 2 : 1);
+    result_.reduced_bytes += moved(flat_bytes(op.unit)) * (whole ? 2 : 1);
     if (whole) gradients_ += flat_bytes(op.unit) / policy_.world_size;
     reducing_ = whole ? flat_bytes(op.unit) / policy_.world_size : flat_bytes(op.unit);
     memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_);

@@ -31,6 +31,9 @@ struct UnitSpec {
   // Set by layout(): true when this unit or one before it is trainable, so that backward has to pass through it.
   bool needs_backward = false;
   int64_t flat_numel = 0;  // padded; set by layout()
+  // What its parameters are gathered as and its module computes in: kFloat32 or kBFloat16. What ranks keep of a trainable unit
+  // (parameters, moments) and what they add (gradients) is float32 all the same; of a frozen one they keep this.
+  DType compute_dtype = DType::kFloat32;
   // For the cost model. Multiply-adds per token of the micro-batch, and float32 activation elements kept per token.
   double macs_per_token = 0;
   double activation_per_token = 0;
@@ -41,6 +44,9 @@ struct UnitSpec {
 // Sets offsets, padded sizes and needs_backward over the whole chain. Tensors keep their order; the gaps between them
 // and the padding are zero in every buffer (parameters, gradients, moments). A unit without tensors has flat_numel 0.
 void layout(std::vector<UnitSpec>& units);
+
+// Bytes of the whole unit as it is gathered.
+inline int64_t gathered_bytes(const UnitSpec& unit) { return unit.flat_numel * size_bytes(unit.compute_dtype); }
 
 // Elements of `unit` that each rank owns: rank r has flat elements [r * n, (r + 1) * n). world_size: a power of two up
 // to kMaxWorldSize.

@@ -59,11 +59,12 @@ inline constexpr sharding::ShardLevel kLevels[] = {sharding::ShardLevel::kNone, 
 // Five steps over the samples, one in a micro-batch, and the loss after them.
 inline Trained train(const ModelConfig& config, const TensorSource& weights, const std::optional<LoraConfig>& lora,
                      int world_size, sharding::ShardLevel shard, int recompute_every,
-                     const std::set<std::string>& groups) {
+                     const std::set<std::string>& groups, const std::map<std::string, DType>& dtypes = {}) {
   const Samples samples;
   std::vector<LlavaBatch> batches;
   for (const TokenizedSample& s : samples.all) batches.push_back(*make_batch({&s, 1}, config, 64));
-  const auto units = make_units(config, groups, lora);
+  auto units = make_units(config, groups, lora);
+  set_compute_dtypes(units, dtypes);
   sharding::Policy policy;
   policy.world_size = world_size;
   policy.micro_batches = 4 / world_size;

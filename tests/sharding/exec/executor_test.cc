@@ -252,6 +252,7 @@ RandomCase random_case(uint64_t seed) {
   c.units.resize(1 + random_below(7, {seed, 0}));
   for (uint64_t u = 0; u < c.units.size(); ++u) {
     c.units[u] = {.name = "u" + std::to_string(u), .group = "llm", .trainable = random_below(3, {seed, 1, u}) != 0};
+    if (random_below(3, {seed, 10, u}) == 0) c.units[u].compute_dtype = DType::kBFloat16;
     for (uint64_t t = 0; t < random_below(4, {seed, 2, u}); ++t) {
       c.units[u].tensors.push_back(
           {c.units[u].name + "." + std::to_string(t), {static_cast<int64_t>(1 + random_below(6000, {seed, 3, u, t}))}});
