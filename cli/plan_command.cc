@@ -50,12 +50,16 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
     plan.units = model::make_units(config, train, model::lora_config(stage.lora));
   }
   // As worker/trainer.cc does.
-  plan.policy = {.world_size = static_cast<int>(recipe.gang.ranks),
-                 .micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks),
-                 .shard = sharding::shard_level(stage.sharding.shard),
-                 .reshard_after_forward = stage.sharding.reshard_after_forward,
-                 .recompute_every = *stage.sharding.recompute_every(),
-                 .prefetch = static_cast<int>(stage.sharding.prefetch)};
+  plan.policy = {
+      .world_size = static_cast<int>(recipe.gang.ranks),
+      .micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks),
+      .shard = sharding::shard_level(stage.sharding.shard),
+      .reshard_after_forward = stage.sharding.reshard_after_forward,
+      .recompute_every = *stage.sharding.recompute_every(),
+      .prefetch = static_cast<int>(stage.sharding.prefetch),
+      .group_ranks = static_cast<int>(stage.sharding.group_ranks),
+      .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
+      .moments = stage.optimizer.moments()};
   plan.schedule = sharding::make_schedule(plan.units, plan.policy);
   // The units of contrastive training count their cost by pair, the others by token.
   const int64_t length = stage.kind == "contrastive" ? 1 : stage.max_length;

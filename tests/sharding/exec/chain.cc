@@ -146,10 +146,19 @@ Policy policy_of(const Training& t) {
           .shard = t.shard,
           .reshard_after_forward = t.reshard_after_forward,
           .recompute_every = t.recompute_every,
-          .prefetch = t.prefetch};
+          .prefetch = t.prefetch,
+          .group_ranks = t.group_ranks,
+          .reduction = t.reduction,
+          .moments = optimizer_of(t).moments()};
 }
 
-AdamWOptions optimizer_of(const Training& t) { return {.weight_decay = t.weight_decay, .clip_norm = t.clip_norm}; }
+OptimizerOptions optimizer_of(const Training& t) {
+  return {.kind = t.optimizer,
+          .momentum = t.momentum,
+          .nesterov = t.momentum != 0,
+          .weight_decay = t.weight_decay,
+          .clip_norm = t.clip_norm};
+}
 
 StepInput step_input(int step) {
   return {.learning_rate = {0, 0, 0.01, 0.002 / step, 0, 0.003}, .optimizer_step = step};

@@ -48,8 +48,12 @@ struct Training {
   bool reshard_after_forward = true;
   int recompute_every = 0;
   int prefetch = 1;
+  int group_ranks = 0;
+  Reduction reduction = Reduction::kTree;
   double weight_decay = 0.1;
   double clip_norm = 1.0;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  double momentum = 0;
 };
 struct Trained {
   std::vector<StepStats> stats;  // per step; checked to be equal on all ranks
@@ -61,7 +65,7 @@ Trained train(const Training& training, const Executor::Reader& start, bool with
               const std::function<void(int step, std::vector<std::unique_ptr<ToyBatch>>&)>& edit = {});
 
 Policy policy_of(const Training& training);
-AdamWOptions optimizer_of(const Training& training);
+OptimizerOptions optimizer_of(const Training& training);
 StepInput step_input(int step);
 std::vector<const MicroBatch*> local_part(const std::vector<std::unique_ptr<ToyBatch>>& all, int rank, int world_size);
 // Runs `body(rank)` on one thread per rank and joins them.

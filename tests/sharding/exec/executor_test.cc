@@ -45,7 +45,7 @@ void expect_same(const Trained& a, const Trained& b) {
 // Training without units, shards or schedules: one tape over everything, and AdamW in double.
 class Plain {
  public:
-  explicit Plain(const AdamWOptions& options) : options_(options) {
+  explicit Plain(const OptimizerOptions& options) : options_(options) {
     for (const UnitSpec& unit : units_) {
       std::vector<at::Tensor> tensors;
       for (const TensorSpec& spec : unit.tensors) {
@@ -123,7 +123,7 @@ class Plain {
     }
   }
 
-  const AdamWOptions options_;
+  const OptimizerOptions options_;
   const std::vector<UnitSpec> units_ = toy_units();
   const std::vector<std::unique_ptr<UnitModule>> modules_ = toy_modules();
   std::vector<std::vector<at::Tensor>> parameters_;
@@ -170,6 +170,9 @@ void for_strategies(const Each& each) {
                         .recompute_every = recompute_every,
                         .prefetch = prefetch});
         }
+        // Hybrid: what is sharded is so within pairs; needs more than one pair to differ.
+        if (shard == ShardLevel::kNone || prefetch > 1) continue;
+        each(Training{.shard = shard, .recompute_every = recompute_every, .prefetch = prefetch, .group_ranks = 2});
       }
     }
   }
@@ -182,6 +185,7 @@ TEST(Executor, GivesTheSameBitsHoweverTheWorkIsCut) {
     EXPECT_FALSE(expected.stats[0].skipped);
     for (int world : {1, 2, 4}) {
       for_strategies([&](Training training) {
+        if (world < training.group_ranks) return;
         training.world_size = world;
         training.global_micro_batches = micro_batches;
         SCOPED_TRACE(to_string(policy_of(training)));
@@ -196,6 +200,7 @@ TEST(Executor, HoldsWhatWasPlannedAndNoMore) {
   for (const int micro_batches : {1, 2, 3, 4}) {
     for (const int world : {1, 2, 4}) {
       for_strategies([&](Training training) {
+        if (world < training.group_ranks) return;
         training.world_size = world;
         training.global_micro_batches = micro_batches * world;
         const Policy policy = policy_of(training);
@@ -264,6 +269,7 @@ RandomCase random_case(uint64_t seed) {
               .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
               .prefetch = static_cast<int>(random_below(5, {seed, 8}))};
   c.policy.micro_batches = static_cast<int>(1 + random_below(4, {seed, 9})) * 4 / c.policy.world_size;
+  if (c.policy.world_size == 4) c.policy.group_ranks = static_cast<int>(2 * random_below(3, {seed, 10}));
   return c;
 }
 
@@ -345,6 +351,58 @@ TEST(Executor, ASnapshotHasARanksOwnPartOfReplicatedState) {
   }
 }
 
+// Both copies' gathers stay within a pair, and each rank holds half, not a quarter, of the state.
+TEST(Executor, HybridDividesWithinItsGroups) {
+  const auto units = toy_units();
+  const auto plan = [&](int world, int group) {
+    const Policy policy{.world_size = world, .group_ranks = group};
+    return estimate(make_schedule(units, policy), units, policy, 1);
+  };
+  const StepEstimate pairs = plan(4, 2), two = plan(2, 0), four = plan(4, 0);
+  EXPECT_EQ(pairs.memory.parameter_shards, two.memory.parameter_shards);
+  EXPECT_EQ(pairs.memory.optimizer_shards, two.memory.optimizer_shards);
+  EXPECT_EQ(pairs.gathered_bytes, two.gathered_bytes);
+  EXPECT_LT(pairs.gathered_bytes, four.gathered_bytes);
+  EXPECT_GT(pairs.reduced_bytes, four.reduced_bytes) << "the sum over copies comes back whole";
+}
+
+TEST(Executor, SumsInTheLibrarysOrderAreCloseAndNotTheTree) {
+  const Trained tree = train({.world_size = 4, .global_micro_batches = 4}, initial_reader(), false);
+  for (const ShardLevel shard : kLevels) {
+    for (const int group_ranks : {0, 2}) {
+      Training training{.world_size = 4, .global_micro_batches = 4, .shard = shard, .reduction = Reduction::kFast};
+      if (shard != ShardLevel::kNone) training.group_ranks = group_ranks;
+      SCOPED_TRACE(to_string(policy_of(training)));
+      const Trained fast = train(training, initial_reader(), false);
+      ASSERT_EQ(fast.stats.size(), 3u);
+      EXPECT_EQ(fast.stats[0].loss, tree.stats[0].loss) << "losses are summed in the tree always";
+      for (int s = 0; s < 3; ++s) EXPECT_NEAR(fast.stats[s].loss, tree.stats[s].loss, 1e-5);
+      // Pairs of two are the tree's own order.
+      EXPECT_EQ(same_bits(fast.state, tree.state), training.group_ranks == 2);
+    }
+  }
+}
+
+TEST(Executor, SgdGivesTheSameBitsHoweverTheWorkIsCut) {
+  for (const double momentum : {0.0, 0.9}) {
+    Training training{.optimizer = OptimizerKind::kSgd, .momentum = momentum};
+    const Trained expected = train(training, initial_reader(), false);
+    EXPECT_EQ(expected.state.size(), (momentum == 0 ? 1u : 2u) * 7) << "what is not kept is not in a snapshot";
+    for (const int world : {2, 4}) {
+      for (const ShardLevel shard : kLevels) {
+        for (const int group_ranks : {0, 2}) {
+          if (shard == ShardLevel::kNone && group_ranks > 0) continue;
+          training.world_size = world;
+          training.shard = shard;
+          training.group_ranks = group_ranks;
+          SCOPED_TRACE(to_string(policy_of(training)));
+          expect_same(train(training, initial_reader(), false), expected);
+        }
+      }
+    }
+  }
+}
+
 TEST(Executor, ContinuesAtAnotherWorldSizeAndLevelWithTheSameBits) {
   const Trained whole = train({.world_size = 1, .steps = 5}, initial_reader(), false);
   const Trained first = train({.world_size = 4, .steps = 2, .shard = ShardLevel::kNone}, initial_reader(), false);
@@ -354,6 +412,38 @@ TEST(Executor, ContinuesAtAnotherWorldSizeAndLevelWithTheSameBits) {
   for (int s = 0; s < 3; ++s) EXPECT_EQ(second.stats[s].loss, whole.stats[s + 2].loss);
   const Trained without_moments = train({.world_size = 2, .first_step = 3, .steps = 3}, reader_of(first.state), false);
   EXPECT_FALSE(same_bits(without_moments.state, whole.state)) << "moments are not part of what is compared";
+}
+
+// A run that changes its ranks 4 -> 2 -> 1 -> 4 on the way, each part with a strategy of its own, has the bits of one on
+// a single rank that nobody disturbed: losses, norms, parameters and moments.
+TEST(Executor, ChangesItsRanksInMidRunAtEveryLevelWithTheSameBits) {
+  for (const OptimizerKind optimizer : {OptimizerKind::kAdamW, OptimizerKind::kSgd}) {
+    const double momentum = optimizer == OptimizerKind::kSgd ? 0.9 : 0;
+    const Trained whole =
+        train({.world_size = 1, .steps = 8, .optimizer = optimizer, .momentum = momentum}, initial_reader(), false);
+    ASSERT_EQ(whole.stats.size(), 8u);
+    for_strategies([&](Training training) {
+      if (training.prefetch == 2) return;  // between 1 and 9; the others are enough here
+      SCOPED_TRACE(to_string(policy_of(training)));
+      training.steps = 2;
+      training.optimizer = optimizer;
+      training.momentum = momentum;
+      const int group_ranks = training.group_ranks;
+      State state;
+      std::vector<StepStats> stats;
+      double evaluation = 0;
+      for (const int world : {4, 2, 1, 4}) {
+        training.world_size = world;
+        training.group_ranks = world < group_ranks ? 0 : group_ranks;
+        const Trained part = train(training, stats.empty() ? initial_reader() : reader_of(state), !stats.empty());
+        state = part.state;
+        stats.insert(stats.end(), part.stats.begin(), part.stats.end());
+        evaluation = part.evaluation;
+        training.first_step += training.steps;
+      }
+      expect_same({stats, evaluation, state}, whole);
+    });
+  }
 }
 
 TEST(Executor, TrainsWhenNoMicroBatchHasAPicture) {
@@ -377,6 +467,8 @@ TEST(Executor, SkipsAStepWhoseLossIsNotFinite) {
   ASSERT_EQ(trained.stats.size(), 2u);
   EXPECT_FALSE(trained.stats[0].skipped);
   EXPECT_TRUE(trained.stats[1].skipped);
+  ASSERT_EQ(trained.stats[1].micro_batch_losses.size(), 4u);
+  for (int m = 0; m < 4; ++m) EXPECT_EQ(std::isnan(trained.stats[1].micro_batch_losses[m]), m == 3);
   const Trained before = train({.world_size = 2, .steps = 1}, initial_reader(), false);
   EXPECT_TRUE(same_bits(trained.state, before.state));
 }
@@ -451,6 +543,12 @@ class FailingCommunicator : public cluster::Communicator {
   Status reduce_scatter_tree(cluster::Buffer full, cluster::Buffer shard, Deadline deadline) override {
     return left_-- == 0 ? failure() : inner_->reduce_scatter_tree(full, shard, deadline);
   }
+  Status reduce_scatter_fast(cluster::Buffer full, cluster::Buffer shard, Deadline deadline) override {
+    return left_-- == 0 ? failure() : inner_->reduce_scatter_fast(full, shard, deadline);
+  }
+  Result<std::unique_ptr<Communicator>> split(int group, Deadline deadline) override {
+    return left_-- == 0 ? failure() : inner_->split(group, deadline);
+  }
   Status broadcast(cluster::Buffer data, int root, Deadline deadline) override {
     return inner_->broadcast(data, root, deadline);
   }
@@ -503,6 +601,8 @@ TEST(Executor, EveryFailingCollectiveEndsTheStepOnAllRanks) {
   EXPECT_EQ(fail_each_collective(training), 6 + 3 + 2);
   training.shard = ShardLevel::kNone;
   EXPECT_EQ(fail_each_collective(training), 2 * 3 + 2);
+  training.reduction = Reduction::kFast;
+  EXPECT_EQ(fail_each_collective(training), 2 * 3 + 2);
 }
 
 TEST(Executor, ARankThatThrowsNamesItsUnitAndFreesItsPeers) {
@@ -538,6 +638,8 @@ TEST(Executor, RefusesArgumentsThatDoNotFit) {
   EXPECT_EQ(code(toy_units(), 6, {.micro_batches = 0}), Code::kInvalidArgument);
   EXPECT_EQ(code(toy_units(), 6, {.recompute_every = -1}), Code::kInvalidArgument);
   EXPECT_EQ(code(toy_units(), 6, {.prefetch = -1}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.group_ranks = 2}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.moments = 1}), Code::kInvalidArgument);
   std::vector<UnitSpec> bare = toy_units();
   bare[1].flat_numel = 0;
   EXPECT_EQ(code(bare, 6, {}), Code::kInvalidArgument);
