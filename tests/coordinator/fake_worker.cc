@@ -56,7 +56,7 @@ class FakeRank {
     TEPHRA_ASSIGN_OR_RETURN(
         client_, cluster::RpcClient::connect(host, port, handlers, Deadline::after(std::chrono::seconds(20))));
     TEPHRA_RETURN_IF_ERROR(client_->send(
-        cluster::Hello{job_, attempt_, rank_, world_, environment("TEPHRA_GANG_TOKEN"), getpid(), "fake 1"}));
+        cluster::Hello{job_, attempt_, rank_, world_, environment("TEPHRA_GANG_TOKEN"), getpid(), build()}));
     while (std::optional<cluster::Task> task = next_task()) {
       TEPHRA_RETURN_IF_ERROR(client_->send(cluster::Heartbeat{"load", "", 0, 0, 0, 0}));
       const Status status = task->kind == "train" ? train(*task) : evaluate(*task);
@@ -86,6 +86,12 @@ class FakeRank {
     cluster::Task task = tasks_.front();
     tasks_.pop_front();
     return task;
+  }
+
+  // {"builds": ["a", "b"]}: by rank.
+  std::string build() const {
+    if (!plan_.is_object() || !plan_.contains("builds")) return "fake 1";
+    return plan_["builds"].at(static_cast<size_t>(rank_));
   }
 
   // Whether the plan wants `what` here.
