@@ -1,4 +1,4 @@
-// What the fixed order of sums over ranks costs: training steps of a LLaMA (width 256, 6 layers, vocabulary 8000; 5 million weights,
+// What the fixed order of sums over ranks costs: training steps of a LLaMA (width 256, 6 layers, vocabulary 8000; 9 million weights,
 // random) with reduction: tree and with reduction: fast, taking turns step by step in one run. A step is one micro-batch of 4 texts of 64 tokens a
 // rank, every parameter learns, and each rank computes with one thread.
 // Run: mpirun --bind-to none -n 2 build/bin/reduction_bench. Medians of 20 steps of each after 3; one JSON line.
