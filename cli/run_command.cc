@@ -125,7 +125,8 @@ void add_run(Verbs& verbs) {
   verb->add_option("--store", o->store, "store folder; made when missing")
       ->envname("TEPHRA_STORE")
       ->capture_default_str();
-  verb->add_option("--ranks", o->ranks, "ranks of the gang; overrides gang.ranks");
+  verb->add_option("--ranks", o->ranks,
+                   "ranks of the gang; overrides gang.ranks, also of an interrupted job that goes on");
   verb->add_flag("--json", o->json, "events as JSON lines");
   verb->footer("Example:\n  tephra run recipes/demo.yaml --store tephra-store --set seed=2");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return run(*o); }; });

@@ -8,12 +8,14 @@
 
 #include "base/diagnostic.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "model/spec/model_folder.h"
 #include "recipes/lr_schedule.h"
 #include "sharding/exec/executor.h"
 #include "storage/pack.h"
 #include "worker/agreement.h"
 #include "worker/checkpoint_writer.h"
+#include "worker/memory_check.h"
 #include "worker/skipped_steps.h"
 #include "worker/stage_model.h"
 #include "worker/step_loader.h"
@@ -90,6 +92,7 @@ class StageTrainer {
   Status prepare() {
     context_.vitals->phase = "load";
     TEPHRA_ASSIGN_OR_RETURN(model_, build_stage_model(context_));
+    TEPHRA_RETURN_IF_ERROR(check_memory(stage_.name, model_.units, policy_of(context_), machine_memory_bytes()));
     TEPHRA_ASSIGN_OR_RETURN(source_, open_samples(context_, model_.tokenizer, model_.preprocess));
     total_steps_ = worker::total_steps(stage_, source_->size());
     TEPHRA_RETURN_IF_ERROR(load_executor());
@@ -184,7 +187,8 @@ class StageTrainer {
     TEPHRA_ASSIGN_OR_RETURN(const std::string line, skips_.skipped(step_, stats, ids));
     if (rank_ != 0) return ok_status();
     log::warning(line);
-    return context_.link->send(cluster::Log{log::Level::kWarning, line});
+    (void)context_.link->send(cluster::Log{log::Level::kWarning, line});
+    return ok_status();
   }
 
   Status report(const sharding::StepStats& stats, const Hash128& samples, double seconds) const {

@@ -358,9 +358,14 @@ TEST(Plan, PrintsTheScheduleOfTheRecipesChoice) {
 
 TEST(Job, AKilledRankCostsNothingButTime) {
   std::mt19937 random(seed());
+  const char* const shardings[] = {"{}", "{shard: none, recompute: all}", "{shard: optimizer, prefetch: 0}",
+                                   "{shard: gradients, recompute: 2, prefetch: 3}", "{reshard_after_forward: false}"};
   for (int round = 0; round < 2; ++round) {
     int at = std::uniform_int_distribution<int>(1, 22)(random);
-    a_killed_rank({}, at, random, undisturbed());
+    const std::string sharding = shardings[random() % std::size(shardings)];
+    SCOPED_TRACE("sharding " + sharding);
+    a_killed_rank({"--set", "stages.align.sharding=" + sharding, "--set", "stages.instruct.sharding=" + sharding}, at,
+                  random, undisturbed());
   }
 }
 

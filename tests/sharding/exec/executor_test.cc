@@ -622,6 +622,21 @@ TEST(Executor, ARankThatThrowsNamesItsUnitAndFreesItsPeers) {
   });
 }
 
+// Rank 3 fails; ranks 0 and 1, of the other copy, wait for it in the sum over copies, or for rank 2, which waits for it.
+TEST(Executor, AFailureReachesEveryGroup) {
+  for (const int group_ranks : {0, 2}) {
+    auto communicators = cluster::make_thread_communicators(4);
+    auto batches = toy_batches(1, 4);
+    batches[3]->x_BD = batches[3]->x_BD.slice(1, 0, 7);
+    on_ranks(4, [&](int rank) {
+      auto executor = alone(communicators[rank].get(), {.world_size = 4, .group_ranks = group_ranks});
+      const auto stats = executor->train_step(local_part(batches, rank, 4), step_input(1));
+      ASSERT_FALSE(stats.ok());
+      EXPECT_EQ(stats.status().code(), rank == 3 ? Code::kInternal : Code::kPeerLost) << stats.status().to_string();
+    });
+  }
+}
+
 TEST(Executor, RefusesArgumentsThatDoNotFit) {
   auto self = cluster::make_self_communicator();
   const auto code = [&](std::vector<UnitSpec> units, size_t modules, const Policy& policy) {
