@@ -197,6 +197,17 @@ TEST(Coordinator, DoesNotRetryAPermanentFailure) {
   EXPECT_EQ(coordinator->get("demo-1")->report_path, "") << "nothing was trained";
 }
 
+// What ranks find different is no echo of a lost peer, after which another attempt would help.
+TEST(Coordinator, DoesNotRetryWhenRanksDiffer) {
+  TempDir dir;
+  Plan plan(R"({"differ": {"rank": 1, "stage": "lm", "step": 2}})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(*coordinator, make_recipe(dir.path(), 2, 3));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_EQ(state.attempt, 1u);
+  EXPECT_EQ(state.reason, "rank 1: ranks 0 and 1 differ");
+}
+
 TEST(Coordinator, AFailedJobHasAReportOfWhatItDid) {
   TempDir dir;
   Plan plan(R"({"fail": {"rank": 0, "stage": "more", "step": 4}})");

@@ -117,6 +117,7 @@ class FakeRank {
     for (int64_t step = static_cast<int64_t>(task.start_step) + 1; step <= stage.steps; ++step) {
       if (planned("die", stage.name, step)) raise(SIGKILL);
       if (planned("fail", stage.name, step)) return {Code::kInvalidArgument, "a step that cannot work"};
+      if (planned("differ", stage.name, step)) return {Code::kMismatch, RetryClass::kPermanent, "ranks 0 and 1 differ"};
       if (planned("hold", stage.name, step)) {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return stop_ && !plan_.value("deaf", false); });

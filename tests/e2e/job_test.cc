@@ -218,6 +218,25 @@ TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
   }
 }
 
+// SGD's velocity is a first moment: saved, read by a new attempt and at another number of ranks, and nothing beside it.
+TEST(Job, SgdGoesOnWithItsVelocityAfterAKill) {
+  const std::string sgd = ".optimizer={kind: sgd, lr: 0.05, momentum: 0.9, nesterov: true}";
+  const std::vector<std::string> options{"--set", "stages.align" + sgd, "--set", "stages.instruct" + sgd};
+  std::vector<std::string> alone = options;
+  alone.insert(alone.end(), {"--ranks", "1"});
+  const Undisturbed one(alone);
+  ASSERT_EQ(one.run.code, 0) << one.run.err;
+  std::mt19937 random(seed() + 4);
+  a_killed_rank(options, std::uniform_int_distribution<int>(5, 22)(random), random, one);
+  const Finished show = tephra(one.scratch, {"ckpt", "show", "tiny-1/align@12", "--store", one.store, "--json"});
+  const json manifest = json::parse(show.out, nullptr, false);
+  ASSERT_TRUE(manifest.is_object()) << show.err;
+  std::map<std::string, int> kinds;
+  for (const json& t : manifest["tensors"])
+    if (!t["frozen"].get<bool>()) ++kinds[t["kind"]];
+  EXPECT_EQ(kinds, (std::map<std::string, int>{{"parameter", 4}, {"first_moment", 4}}));
+}
+
 // The same job, the second stage of which trains adapters.
 std::vector<std::string> with_lora(std::vector<std::string> more = {}) {
   more.insert(more.end(), {"--set", "stages.instruct.lora={rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}"});

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty.h>
 
 #include <bit>
+#include <cstring>
 #include <limits>
 #include <mutex>
 #include <thread>
@@ -137,6 +138,52 @@ void add_to(State& state, const Snapshot& snapshot) {
     std::vector<float>& whole = state[{piece.tensor, piece.kind}];
     whole.resize(numel(piece.shape), std::numeric_limits<float>::quiet_NaN());
     std::copy(piece.values.begin(), piece.values.end(), whole.begin() + piece.begin);
+  }
+}
+
+bool same_bits(const State& a, const State& b) {
+  if (a.size() != b.size()) return false;
+  for (const auto& [key, values] : a) {
+    const auto other = b.find(key);
+    if (other == b.end() || other->second.size() != values.size() ||
+        std::memcmp(other->second.data(), values.data(), values.size() * sizeof(float)) != 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void expect_same(const Trained& a, const Trained& b) {
+  ASSERT_EQ(a.stats.size(), b.stats.size());
+  for (size_t s = 0; s < a.stats.size(); ++s) {
+    EXPECT_EQ(a.stats[s].loss, b.stats[s].loss) << "step " << s;
+    EXPECT_EQ(a.stats[s].gradient_norm, b.stats[s].gradient_norm) << "step " << s;
+    EXPECT_EQ(a.stats[s].loss_tokens, b.stats[s].loss_tokens);
+    EXPECT_EQ(a.stats[s].tokens, b.stats[s].tokens);
+    EXPECT_EQ(a.stats[s].skipped, b.stats[s].skipped);
+    EXPECT_EQ(a.stats[s].micro_batch_losses, b.stats[s].micro_batch_losses);
+  }
+  EXPECT_EQ(a.evaluation, b.evaluation);
+  EXPECT_TRUE(same_bits(a.state, b.state));
+}
+
+void for_strategies(const std::function<void(Training)>& each) {
+  for (const ShardLevel shard : kLevels) {
+    for (const int recompute_every : {0, 1, 2}) {
+      for (const int prefetch : {0, 1, 2, 9}) {
+        if (shard == ShardLevel::kNone && prefetch != 1) continue;  // nothing is gathered
+        for (const bool reshard : {true, false}) {
+          if (shard != ShardLevel::kParameters && !reshard) continue;  // nothing is freed
+          each(Training{.shard = shard,
+                        .reshard_after_forward = reshard,
+                        .recompute_every = recompute_every,
+                        .prefetch = prefetch});
+        }
+        // Hybrid: what is sharded is so within pairs; needs more than one pair to differ.
+        if (shard == ShardLevel::kNone || prefetch > 1) continue;
+        each(Training{.shard = shard, .recompute_every = recompute_every, .prefetch = prefetch, .group_ranks = 2});
+      }
+    }
   }
 }
 

@@ -64,6 +64,16 @@ struct Trained {
 Trained train(const Training& training, const Executor::Reader& start, bool with_moments,
               const std::function<void(int step, std::vector<std::unique_ptr<ToyBatch>>&)>& edit = {});
 
+// Equal bits, not equal values: -0 and +0 differ, NaN equals itself.
+bool same_bits(const State& a, const State& b);
+void expect_same(const Trained& a, const Trained& b);
+
+inline constexpr ShardLevel kLevels[] = {ShardLevel::kNone, ShardLevel::kOptimizer, ShardLevel::kGradients,
+                                         ShardLevel::kParameters};
+// Calls `each` with every level, recomputation, depth of prefetching and size of groups that differ on this chain; the
+// world size is left to it. group_ranks 2 wants a world of two or more.
+void for_strategies(const std::function<void(Training)>& each);
+
 Policy policy_of(const Training& training);
 OptimizerOptions optimizer_of(const Training& training);
 StepInput step_input(int step);
