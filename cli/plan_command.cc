@@ -51,12 +51,16 @@ Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::Stage
   }
   // As worker/stage_model.cc and worker/trainer.cc do.
   model::set_compute_dtypes(plan.units, stage.precision.by_group());
-  plan.policy = {.world_size = static_cast<int>(recipe.gang.ranks),
-                 .micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks),
-                 .shard = sharding::shard_level(stage.sharding.shard),
-                 .reshard_after_forward = stage.sharding.reshard_after_forward,
-                 .recompute_every = *stage.sharding.recompute_every(),
-                 .prefetch = static_cast<int>(stage.sharding.prefetch)};
+  plan.policy = {
+      .world_size = static_cast<int>(recipe.gang.ranks),
+      .micro_batches = static_cast<int>(stage.micro_batches_per_step() / recipe.gang.ranks),
+      .shard = sharding::shard_level(stage.sharding.shard),
+      .reshard_after_forward = stage.sharding.reshard_after_forward,
+      .recompute_every = *stage.sharding.recompute_every(),
+      .prefetch = static_cast<int>(stage.sharding.prefetch),
+      .group_ranks = static_cast<int>(stage.sharding.group_ranks),
+      .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
+      .moments = stage.optimizer.moments()};
   plan.schedule = sharding::make_schedule(plan.units, plan.policy);
   // The units of contrastive training count their cost by pair, the others by token.
   const int64_t length = stage.kind == "contrastive" ? 1 : stage.max_length;

@@ -33,18 +33,20 @@ Result<recipes::Recipe> load(const Options& o) {
   return loaded.recipe;
 }
 
-// The unfinished job of the same recipe, if an earlier run was interrupted; else a new one.
-Result<std::string> find_or_submit(Coordinator& coordinator, const std::string& recipe_json, EventRenderer& out) {
+// The unfinished job that continues the recipe, if an earlier run was interrupted; else a new one.
+Result<std::string> find_or_submit(Coordinator& coordinator, const recipes::Recipe& recipe, EventRenderer& out) {
   for (const coordinator::JobView& view : coordinator.list()) {
     if (is_final(view.state.phase)) continue;
-    if (view.state.recipe_json == recipe_json) {
-      out.line("job " + view.state.id + " goes on where it was interrupted");
+    const auto theirs = recipes::from_json(view.state.recipe_json);
+    if (theirs.ok() && recipes::continues(*theirs, recipe)) {
+      out.line("job " + view.state.id + " goes on where it was interrupted, on " + std::to_string(recipe.gang.ranks) +
+               (recipe.gang.ranks == 1 ? " rank" : " ranks"));
       return view.state.id;
     }
     out.line("note: unfinished job " + view.state.id + " of this store goes on too");
   }
   const char* user = std::getenv("USER");
-  return coordinator.submit(recipe_json, user == nullptr ? "" : user);
+  return coordinator.submit(recipes::to_json(recipe), user == nullptr ? "" : user);
 }
 
 int conclude(const coordinator::JobView& view, const EventRenderer& out, bool json) {
@@ -75,6 +77,7 @@ int run(const Options& o) {
   coordinator::Options options;
   options.store_dir = o.store;
   options.worker_program = *worker;
+  options.goes_on_with = recipes::to_json(*recipe);
   auto coordinator = Coordinator::start(options);
   if (!coordinator.ok()) return fail(coordinator.status());
 
@@ -86,7 +89,7 @@ int run(const Options& o) {
     std::lock_guard lock(mutex);
     out.event(to_json(e));
   });
-  auto job = find_or_submit(**coordinator, recipes::to_json(*recipe), out);
+  auto job = find_or_submit(**coordinator, *recipe, out);
   if (!job.ok()) return fail(job.status());
   for (;;) {
     auto state = (*coordinator)->wait(*job, Deadline::after(std::chrono::milliseconds(100)));
@@ -99,8 +102,11 @@ int run(const Options& o) {
     }
     (*coordinator)->unsubscribe(subscription);
     (*coordinator)->shutdown();
-    std::fprintf(stderr, "tephra: interrupted; job %s is kept. The same command goes on from its last checkpoint.\n",
-                 job->c_str());
+    std::fprintf(
+        stderr,
+        "tephra: interrupted; job %s is kept. The same command goes on from its last checkpoint, also with another "
+        "number of ranks.\n",
+        job->c_str());
     return kInterrupted;
   }
   (*coordinator)->unsubscribe(subscription);
@@ -119,7 +125,8 @@ void add_run(Verbs& verbs) {
   verb->add_option("--store", o->store, "store folder; made when missing")
       ->envname("TEPHRA_STORE")
       ->capture_default_str();
-  verb->add_option("--ranks", o->ranks, "ranks of the gang; overrides gang.ranks");
+  verb->add_option("--ranks", o->ranks,
+                   "ranks of the gang; overrides gang.ranks, also of an interrupted job that goes on");
   verb->add_flag("--json", o->json, "events as JSON lines");
   verb->footer("Example:\n  tephra run recipes/demo.yaml --store tephra-store --set seed=2");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return run(*o); }; });

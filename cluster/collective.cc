@@ -10,6 +10,8 @@ std::string_view kind_name(CollectiveKind kind) {
     case CollectiveKind::kReduceScatterTree: return "reduce_scatter_tree";
     case CollectiveKind::kBroadcast: return "broadcast";
     case CollectiveKind::kBarrier: return "barrier";
+    case CollectiveKind::kReduceScatterFast: return "reduce_scatter_fast";
+    case CollectiveKind::kSplit: return "split";
   }
   return "unknown collective";
 }
@@ -17,7 +19,7 @@ std::string_view kind_name(CollectiveKind kind) {
 
 std::string CollectiveHeader::to_string() const {
   std::string text = std::string(kind_name(kind)) + " #" + std::to_string(sequence);
-  if (kind == CollectiveKind::kBarrier) return text;
+  if (kind == CollectiveKind::kBarrier || kind == CollectiveKind::kSplit) return text;
   text += " (" + std::to_string(count) + " " + std::string(dtype_name(static_cast<DType>(dtype)));
   if (kind == CollectiveKind::kBroadcast) text += " from rank " + std::to_string(root);
   return text + ")";
@@ -49,12 +51,24 @@ CollectiveHeader reduce_scatter_header(uint64_t sequence, const Buffer& full, co
   return {sequence, shard.count, CollectiveKind::kReduceScatterTree, static_cast<uint32_t>(shard.dtype)};
 }
 
+CollectiveHeader reduce_scatter_fast_header(uint64_t sequence, const Buffer& full, const Buffer& shard,
+                                            int world_size) {
+  TEPHRA_CHECK(full.count == shard.count * world_size, "reduce_scatter_fast: full is not world size times the shard");
+  TEPHRA_CHECK(full.dtype == DType::kFloat32 && shard.dtype == DType::kFloat32, "reduce_scatter_fast: not float32");
+  const auto* begin = static_cast<const float*>(full.data);
+  const auto* out = static_cast<const float*>(shard.data);
+  TEPHRA_CHECK(shard.count == 0 || out + shard.count <= begin || begin + full.count <= out,
+               "reduce_scatter_fast: the shard lies in full");
+  return {sequence, shard.count, CollectiveKind::kReduceScatterFast, static_cast<uint32_t>(shard.dtype)};
+}
+
 CollectiveHeader broadcast_header(uint64_t sequence, const Buffer& data, int root, int world_size) {
   TEPHRA_CHECK(root >= 0 && root < world_size, "broadcast: root is no rank");
   return {sequence, data.count, CollectiveKind::kBroadcast, static_cast<uint32_t>(data.dtype), root};
 }
 
 CollectiveHeader barrier_header(uint64_t sequence) { return {sequence, 0, CollectiveKind::kBarrier}; }
+CollectiveHeader split_header(uint64_t sequence) { return {sequence, 0, CollectiveKind::kSplit}; }
 
 Status peer_lost(int rank, std::string_view reason) {
   return {Code::kPeerLost, RetryClass::kNewAttempt,

@@ -57,8 +57,17 @@ class Communicator {
   // a contiguous range of micro-batches continues the same tree whatever the world size. Uses `full` as scratch.
   virtual Status reduce_scatter_tree(Buffer full, Buffer shard, Deadline deadline) = 0;
 
+  // The same sum as the transport's library makes it: in an order of its own, which may depend on world size and
+  // topology. `shard` lies apart from `full`. Any world size.
+  virtual Status reduce_scatter_fast(Buffer full, Buffer shard, Deadline deadline) = 0;
+
   virtual Status broadcast(Buffer data, int root, Deadline deadline) = 0;
   virtual Status barrier(Deadline deadline) = 0;
+
+  // A further communicator over those ranks that give the same `group`, in their order here. Collective over all ranks.
+  // A failure of one does not fail the other: who leaves says so to both. It may be used on this one's communication
+  // thread only, and goes before it.
+  virtual Result<std::unique_ptr<Communicator>> split(int group, Deadline deadline) = 0;
 
   // Ok, or the failure that the next collective would return: looks, without waiting, whether a peer has aborted. Not a
   // collective. For whoever waits for something else that a lost peer would have done.

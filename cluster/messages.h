@@ -47,9 +47,10 @@ struct StepProgress {
   double tokens_per_second = 0;
   double step_seconds = 0;
   int64_t rss_bytes = 0;
-  double epoch = 0;         // passes over the data, fractional
-  int64_t loss_tokens = 0;  // supervised tokens of the step
-  bool skipped = false;     // the update was not applied (non-finite gradient)
+  double epoch = 0;          // passes over the data, fractional
+  int64_t loss_tokens = 0;   // supervised tokens of the step
+  bool skipped = false;      // the update was not applied (non-finite loss or gradient)
+  std::string samples_hash;  // of the ids of the step's samples in the batch's order, hex: equal at every world size
 };
 
 // The rank's pack for a checkpoint is sealed and synced.

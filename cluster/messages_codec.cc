@@ -117,6 +117,7 @@ void fill(v1::Envelope& e, const StepProgress& m) {
   w.set_epoch(m.epoch);
   w.set_loss_tokens(m.loss_tokens);
   w.set_skipped(m.skipped);
+  w.set_samples_hash(m.samples_hash);
 }
 void fill(v1::Envelope& e, const ShardWritten& m) {
   auto& w = *e.mutable_shard_written();
@@ -254,7 +255,7 @@ Result<RankMessage> from(const v1::StepProgress& w) {
   TEPHRA_RETURN_IF_ERROR(not_negative(w.loss_tokens(), "step_progress.loss_tokens"));
   return RankMessage(StepProgress{w.stage(), w.step(), w.total_steps(), w.loss(), w.gradient_norm(), w.learning_rate(),
                                   w.tokens_per_second(), w.step_seconds(), w.rss_bytes(), w.epoch(), w.loss_tokens(),
-                                  w.skipped()});
+                                  w.skipped(), w.samples_hash()});
 }
 Result<RankMessage> from(const v1::ShardWritten& w) {
   TEPHRA_RETURN_IF_ERROR(not_negative(w.step(), "shard_written.step"));

@@ -25,6 +25,12 @@ class SelfCommunicator final : public Communicator {
     if (full.data != shard.data && shard.count > 0) std::memmove(shard.data, full.data, shard.size_bytes());
     return {};
   }
+  Status reduce_scatter_fast(Buffer full, Buffer shard, Deadline) override {
+    reduce_scatter_fast_header(++sequence_, full, shard, 1);
+    TEPHRA_RETURN_IF_ERROR(failure());
+    if (shard.count > 0) std::memcpy(shard.data, full.data, shard.size_bytes());
+    return {};
+  }
   Status broadcast(Buffer data, int root, Deadline) override {
     broadcast_header(++sequence_, data, root, 1);
     return failure();
@@ -32,6 +38,11 @@ class SelfCommunicator final : public Communicator {
   Status barrier(Deadline) override {
     ++sequence_;
     return failure();
+  }
+  Result<std::unique_ptr<Communicator>> split(int, Deadline) override {
+    ++sequence_;
+    TEPHRA_RETURN_IF_ERROR(failure());
+    return make_self_communicator();
   }
   Status probe() override { return failure(); }
   void abort(const Status& reason) override {

@@ -1,4 +1,5 @@
 // Ranks as threads of one process: buffers are read where they lie, between two meetings of all ranks.
+#include <algorithm>
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
@@ -186,6 +187,19 @@ class ThreadCommunicator final : public Communicator, private PairExchange {
                                         {static_cast<float*>(shard.data), static_cast<size_t>(shard.count)}, deadline);
   }
 
+  // In rank order: another order than the tree's from three ranks on, so that tests see who relies on the tree.
+  Status reduce_scatter_fast(Buffer full, Buffer shard, Deadline deadline) override {
+    const CollectiveHeader header = reduce_scatter_fast_header(++sequence_, full, shard, world_size());
+    TEPHRA_RETURN_IF_ERROR(group_->meet(rank_, header, full.data, deadline));
+    auto* out = static_cast<float*>(shard.data);
+    std::fill_n(out, shard.count, 0.0f);
+    for (int r = 0; r < world_size(); ++r) {
+      const float* from = static_cast<const float*>(group_->data(r)) + rank_ * shard.count;
+      for (int64_t i = 0; i < shard.count; ++i) out[i] += from[i];
+    }
+    return group_->meet(rank_, header, nullptr, deadline);  // nobody's buffer may change before all have read it
+  }
+
   Status broadcast(Buffer data, int root, Deadline deadline) override {
     const CollectiveHeader header = broadcast_header(++sequence_, data, root, world_size());
     TEPHRA_RETURN_IF_ERROR(group_->meet(rank_, header, data.data, deadline));
@@ -197,6 +211,7 @@ class ThreadCommunicator final : public Communicator, private PairExchange {
     return group_->meet(rank_, barrier_header(++sequence_), nullptr, deadline);
   }
 
+  Result<std::unique_ptr<Communicator>> split(int group, Deadline deadline) override;
   Status probe() override { return group_->probe(rank_); }
   void abort(const Status& reason) override { group_->abort(rank_, reason); }
 
@@ -208,6 +223,28 @@ class ThreadCommunicator final : public Communicator, private PairExchange {
   std::shared_ptr<Group> group_;  // shared by the ranks; gone with the last
   const int rank_;
 };
+
+// The first rank of each new group makes it, and the others take it from where that one left it.
+Result<std::unique_ptr<Communicator>> ThreadCommunicator::split(int group, Deadline deadline) {
+  struct Offer {
+    int group;
+    std::shared_ptr<Group> made;
+  };
+  Offer mine{group, nullptr};
+  const CollectiveHeader header = split_header(++sequence_);
+  TEPHRA_RETURN_IF_ERROR(group_->meet(rank_, header, &mine, deadline));
+  const auto offer = [&](int rank) { return static_cast<const Offer*>(group_->data(rank)); };
+  std::vector<int> members;
+  for (int r = 0; r < world_size(); ++r) {
+    if (offer(r)->group == group) members.push_back(r);
+  }
+  if (members.front() == rank_) mine.made = std::make_shared<Group>(static_cast<int>(members.size()));
+  TEPHRA_RETURN_IF_ERROR(group_->meet(rank_, header, &mine, deadline));
+  auto made = offer(members.front())->made;
+  TEPHRA_RETURN_IF_ERROR(group_->meet(rank_, header, nullptr, deadline));  // until here the offers have to stay
+  const auto place = std::find(members.begin(), members.end(), rank_) - members.begin();
+  return std::unique_ptr<Communicator>(std::make_unique<ThreadCommunicator>(std::move(made), static_cast<int>(place)));
+}
 
 }  // namespace
 

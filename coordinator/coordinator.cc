@@ -74,6 +74,7 @@ class CoordinatorImpl final : public Coordinator {
   Status open_http();
   Status end_leftovers(const JournaledJob& job);
   Status load_jobs();
+  Result<std::map<std::string, GangChange>> gang_changes(const std::vector<JournaledJob>& jobs) const;
   Status check_slots(const recipes::Recipe& recipe) const;
   Result<std::string> enqueue(const recipes::Recipe& recipe, const std::string& recipe_json, const std::string& user,
                               std::function<void(const Status&)> durable);
@@ -176,9 +177,28 @@ Status CoordinatorImpl::end_leftovers(const JournaledJob& job) {
   return (*gang)->kill_hard();
 }
 
+// By job id; at most one.
+Result<std::map<std::string, GangChange>> CoordinatorImpl::gang_changes(const std::vector<JournaledJob>& jobs) const {
+  std::map<std::string, GangChange> changes;
+  if (options_.goes_on_with.empty()) return changes;
+  TEPHRA_ASSIGN_OR_RETURN(const recipes::Recipe wanted, recipes::from_json(options_.goes_on_with));
+  for (const JournaledJob& job : jobs) {
+    if (is_final(job.state.phase)) continue;
+    const Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
+    if (!recipe.ok() || !recipes::continues(*recipe, wanted)) continue;
+    if (job.state.recipe_json == options_.goes_on_with) break;
+    TEPHRA_RETURN_IF_ERROR(check_slots(wanted));
+    const JobState state = state_for(wanted, options_.goes_on_with, "");
+    changes[job.state.id] = {state.recipe_json, state.world, state.max_restarts};
+    break;
+  }
+  return changes;
+}
+
 Status CoordinatorImpl::load_jobs() {
   TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledJob> jobs, journal_->load());
   for (const JournaledJob& job : jobs) TEPHRA_RETURN_IF_ERROR(end_leftovers(job).with_context("job " + job.state.id));
+  TEPHRA_ASSIGN_OR_RETURN(const auto changes, gang_changes(jobs));
   TEPHRA_ASSIGN_OR_RETURN(const std::vector<storage::Lease> leases, store_->leases());
   for (const storage::Lease& lease : leases) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
   dispatcher_.call([&] {
@@ -188,7 +208,9 @@ Status CoordinatorImpl::load_jobs() {
       const size_t dash = id.rfind('-');
       uint64_t& counter = counters_[id.substr(0, dash)];
       counter = std::max(counter, static_cast<uint64_t>(std::strtoull(id.c_str() + dash + 1, nullptr, 10)));
-      Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
+      const auto change = changes.find(id);
+      Result<recipes::Recipe> recipe =
+          recipes::from_json(change == changes.end() ? job.state.recipe_json : change->second.recipe_json);
       JournaledJob loaded = job;
       if (!recipe.ok() && !is_final(job.state.phase)) {
         loaded.state.failing = true;  // the state machine ends it
@@ -204,7 +226,10 @@ Status CoordinatorImpl::load_jobs() {
       }
     }
     for (const auto& runner : runners_)
-      if (!is_final(runner->state().phase)) runner->handle(CoordinatorRestarted{});
+      if (!is_final(runner->state().phase)) {
+        const auto change = changes.find(runner->state().id);
+        runner->handle(change == changes.end() ? CoordinatorRestarted{} : CoordinatorRestarted{change->second});
+      }
     schedule();
   });
   return ok_status();

@@ -35,6 +35,9 @@ struct Options {
   std::string token;                    // bearer token of the HTTP interface; empty: none is asked, loopback only
   int slots = 0;                        // compute threads that gangs may use together; 0: the machine's cores
   std::string mpirun = "mpirun";
+  // A resolved recipe, as JSON; may be empty. The oldest unfinished job that continues it (recipes::continues) goes on
+  // with this one's gang and sharding.
+  std::string goes_on_with;
   const Clock* clock = &Clock::system();
   std::chrono::milliseconds stop_grace{2000};       // between Stop and the kill
   std::chrono::milliseconds start_timeout{120000};  // from launch to the last rank's hello
@@ -87,7 +90,7 @@ std::string to_json(const JobView& view, bool with_recipe);
 class Coordinator {
  public:
   // Opens the store, ends what is left of an earlier coordinator's gangs, loads the jobs and goes on with them.
-  // kBusy: another process owns the store. kUnavailable: the HTTP port is taken. kInvalidArgument: non-loopback HTTP
+  // kBusy: another process owns the store. kUnavailable: options.goes_on_with wants more slots than there are. kUnavailable: the HTTP port is taken. kInvalidArgument: non-loopback HTTP
   // without a token.
   static Result<std::unique_ptr<Coordinator>> start(Options options);
   virtual ~Coordinator() = default;  // shutdown()

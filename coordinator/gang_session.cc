@@ -18,9 +18,11 @@ constexpr milliseconds kExplainSoon{200};
 constexpr milliseconds kExplainLate{1500};
 constexpr size_t kLogTailBytes = 600;
 
-// Echoes: the rank is the victim of another's failure.
-bool is_echo(Code code) {
-  return code == Code::kPeerLost || code == Code::kTimeout || code == Code::kMismatch || code == Code::kCancelled;
+// Echoes: the rank is the victim of another's failure. A mismatch that is permanent is no collective's: the ranks have
+// compared something and found it different.
+bool is_echo(const cluster::Finished& finished) {
+  if (finished.code == Code::kMismatch) return finished.retry != RetryClass::kPermanent;
+  return finished.code == Code::kPeerLost || finished.code == Code::kTimeout || finished.code == Code::kCancelled;
 }
 
 }  // namespace
@@ -79,11 +81,13 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   Rank& rank = ranks_[hello.rank];
   if (rank.said_hello) return {Code::kAlreadyExists, "rank " + std::to_string(hello.rank) + " said hello before"};
   if (!build_.empty() && build_ != hello.build) {
-    const std::string reason =
-        "ranks are of different builds (" + build_ + ", " + hello.build + "); install the same one everywhere";
+    const std::string reason = "rank " + std::to_string(build_rank_) + " is of build " + build_ + " and rank " +
+                               std::to_string(hello.rank) + " of build " + hello.build +
+                               "; install the same one everywhere";
     fault(kFaultSaid, reason, RetryClass::kPermanent);
     return {Code::kMismatch, reason};
   }
+  if (build_.empty()) build_rank_ = hello.rank;
   build_ = hello.build;
   rank.connection = connection;
   rank.said_hello = true;
@@ -107,9 +111,8 @@ void GangSession::finished(int rank, const cluster::Finished& finished) {
   if (ending_) return;
   if (finished.code != Code::kOk) {
     const Status status = finished.status();
-    return fault(is_echo(finished.code) ? kFaultEcho : kFaultSaid,
-                 "rank " + std::to_string(rank) + ": " + status.message(),
-                 is_echo(finished.code) ? RetryClass::kNewAttempt : status.retry_class());
+    return fault(is_echo(finished) ? kFaultEcho : kFaultSaid, "rank " + std::to_string(rank) + ": " + status.message(),
+                 is_echo(finished) ? RetryClass::kNewAttempt : status.retry_class());
   }
   ranks_[rank].finished = true;
   ranks_[rank].result = finished;

@@ -89,7 +89,8 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   cluster::RpcServer& rpc_;
   std::shared_ptr<cluster::Gang> gang_;  // shared with the one pool task that ends it
   std::vector<Rank> ranks_;
-  std::string build_;
+  std::string build_;    // of the ranks; empty: none has said hello
+  int build_rank_ = -1;  // who said so first
   SteadyTime started_{};
   bool launching_ = false;
   bool up_ = false;

@@ -123,6 +123,7 @@ Status JobFiles::append_step(uint32_t attempt, int64_t unix_ms, const cluster::S
                     {"epoch", number(step.epoch)},
                     {"loss_tokens", step.loss_tokens},
                     {"skipped", step.skipped},
+                    {"samples_hash", step.samples_hash},
                     {"attempt", attempt},
                     {"unix_ms", unix_ms}};
   TEPHRA_RETURN_IF_ERROR(append_lines(metrics_path(), row.dump(-1, ' ', false, json::error_handler_t::replace) + "\n"));

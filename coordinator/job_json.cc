@@ -22,7 +22,8 @@ json step_json(const cluster::StepProgress& step) {
           {"rss_bytes", step.rss_bytes},
           {"epoch", number(step.epoch)},
           {"loss_tokens", step.loss_tokens},
-          {"skipped", step.skipped}};
+          {"skipped", step.skipped},
+          {"samples_hash", step.samples_hash}};
 }
 
 json stages_json(const JobState& state) {

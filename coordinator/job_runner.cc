@@ -129,6 +129,12 @@ void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vec
     Result<PreparedJob> prepared = prepared_from_json(job_.state.prepared_json);
     if (prepared.ok()) prepared_ = std::move(prepared).value();
   }
+  if (job_.state.recipe_json != before.recipe_json) {
+    lane_.post([self = shared_from_this(), recipe_json = job_.state.recipe_json] {
+      const Status written = self->files_.create(recipe_json);
+      if (!written.ok()) log::warning("a job's recipe.json was not written", {{"reason", written.message()}});
+    });
+  }
   if (job_.state.stage != before.stage || job_.state.phase != before.phase) {
     if (job_.state.stage != before.stage) step_.reset();
     answers_ = 0;

@@ -158,8 +158,14 @@ class Machine {
     launch_or_report();
   }
 
-  void on(const CoordinatorRestarted&) {
-    if (is_final(now().phase) || now().phase == Phase::kQueued) return;
+  void on(const CoordinatorRestarted& event) {
+    if (is_final(now().phase)) return;
+    if (event.change.has_value()) {
+      change().recipe_json = event.change->recipe_json;
+      change().world = event.change->world;
+      change().max_restarts = event.change->max_restarts;
+    }
+    if (now().phase == Phase::kQueued) return;
     JobState& s = change();
     s.gang = GangPhase::kNone;
     s.gang_record = {};
@@ -392,7 +398,10 @@ std::string describe(const Event& event) {
             return e.status.ok() ? std::string("report written") : "report could not be written: " + e.status.message();
           },
           [&](const BackoffElapsed& e) { return attempt(e.attempt) + "waited; trying again"; },
-          [](const CoordinatorRestarted&) { return std::string("the coordinator was restarted"); },
+          [](const CoordinatorRestarted& e) {
+            return "the coordinator was restarted" +
+                   (e.change ? "; the job goes on with " + std::to_string(e.change->world) + " ranks" : std::string());
+          },
       },
       event);
 }

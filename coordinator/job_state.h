@@ -14,6 +14,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -157,8 +158,16 @@ struct ReportWritten {
 };
 struct BackoffElapsed {
   uint32_t attempt = 0;
-};                               // the attempt after which the wait began
-struct CoordinatorRestarted {};  // the first event after a load; no process of an earlier attempt is left
+};  // the attempt after which the wait began
+// What may be another when a job goes on; recipes::continues says so of the recipe, which the state machine does not read.
+struct GangChange {
+  std::string recipe_json;
+  int world = 1;
+  int max_restarts = 3;
+};
+struct CoordinatorRestarted {
+  std::optional<GangChange> change;
+};  // the first event after a load; no process of an earlier attempt is left
 
 using Event =
     std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished, BenchScored,

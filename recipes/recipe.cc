@@ -114,6 +114,11 @@ std::string DatasetRecipe::option(const std::string& key, const std::string& fal
 
 const DatasetRecipe* Recipe::find_dataset(const std::string& dataset) const { return find_named(datasets, dataset); }
 const StageRecipe* Recipe::find_stage(const std::string& stage) const { return find_named(stages, stage); }
+int OptimizerRecipe::moments() const {
+  if (kind == "adamw") return 2;
+  return momentum != 0 ? 1 : 0;
+}
+
 const BenchRecipe* Recipe::find_bench(const std::string& bench) const { return find_named(benches, bench); }
 
 LoadResult load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
@@ -163,5 +168,21 @@ Result<Recipe> from_json(const std::string& text) {
 }
 
 Hash128 hash(const Recipe& recipe) { return hash_text(to_json(recipe)); }
+
+bool continues(const Recipe& a, const Recipe& b) {
+  const auto what_counts = [](Recipe recipe) {
+    const bool any_order = std::any_of(recipe.stages.begin(), recipe.stages.end(),
+                                       [](const StageRecipe& s) { return s.sharding.reduction == "fast"; });
+    GangRecipe gang;
+    gang.threads_per_rank = recipe.gang.threads_per_rank;
+    if (any_order) gang.ranks = recipe.gang.ranks;
+    recipe.gang = gang;
+    for (StageRecipe& stage : recipe.stages) {
+      if (!any_order) stage.sharding = {};
+    }
+    return to_json(recipe);
+  };
+  return what_counts(a) == what_counts(b);
+}
 
 }  // namespace tephra::recipes

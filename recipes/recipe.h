@@ -60,13 +60,19 @@ struct DataUse {
 };
 
 struct OptimizerRecipe {
-  std::string kind = "adamw";
-  double lr = 2e-5;         // peak rate
-  double connector_lr = 0;  // peak rate of the connector; 0: lr
-  std::vector<double> betas = {0.9, 0.999};
-  double eps = 1e-8;
+  std::string kind = "adamw";                // adamw | sgd
+  double lr = 2e-5;                          // peak rate
+  double connector_lr = 0;                   // peak rate of the connector; 0: lr
+  std::vector<double> betas = {0.9, 0.999};  // adamw only
+  double eps = 1e-8;                         // adamw only
+  double momentum = 0;                       // sgd only; 0: none
+  bool nesterov = false;                     // sgd only, with momentum
   double weight_decay = 0;
-  double clip_norm = 1.0;  // largest global gradient norm; 0: no clipping
+  double clip_norm = 1.0;             // largest global gradient norm; 0: no clipping
+  std::string on_nonfinite = "skip";  // skip | fail: what a step does whose loss or gradient is not finite
+  int64_t max_skipped_steps = 10;     // in a row; one more fails the job
+
+  int moments() const;  // values kept beside each trained parameter: 2, of sgd 1 or without momentum 0
 };
 
 struct ScheduleRecipe {
@@ -79,6 +85,8 @@ struct ShardingRecipe {
   bool reshard_after_forward = true;  // parameters only: free gathered blocks between forward and backward
   std::string recompute = "none";     // none | all | a number N: every N-th block's activations are recomputed
   int64_t prefetch = 1;               // blocks that are gathered ahead of the compute
+  int64_t group_ranks = 0;            // hybrid: ranks that divide one copy of the state; 0: all
+  std::string reduction = "tree";     // tree | fast: whether sums over ranks have one order at every number of ranks
 
   // `recompute` as a number: 0 for none, 1 for all; nothing when it is none of the three.
   std::optional<int> recompute_every() const;
@@ -195,5 +203,10 @@ Result<Recipe> from_json(const std::string& text);
 
 // hash_text(to_json(recipe)).
 Hash128 hash(const Recipe& recipe);
+
+// Whether a job of `a` can go on as one of `b`: they differ only in what changes no bits of what is trained, which is
+// `gang` but for its threads_per_rank, and the stages' `sharding`. Where a stage has reduction: fast, ranks and sharding
+// change bits and have to be equal too.
+bool continues(const Recipe& a, const Recipe& b);
 
 }  // namespace tephra::recipes

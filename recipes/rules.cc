@@ -105,7 +105,41 @@ class Rules {
     if (optimizer.connector_lr > 0 && !contains(stage.train, "connector"))
       report(path + ".optimizer.connector_lr", "given, but " + path + ".train has no connector",
              "take it away, or train the connector");
+    check_optimizer(optimizer, path + ".optimizer");
+    check_groups_of_ranks(stage.sharding, path + ".sharding");
     check_evaluate(stage, path);
+  }
+
+  void check_optimizer(const OptimizerRecipe& optimizer, const std::string& path) {
+    const OptimizerRecipe defaults;
+    const auto only = [&](bool given, const char* field, const char* kind) {
+      if (given && optimizer.kind != kind)
+        report(path + "." + field, "means nothing with " + path + ".kind " + optimizer.kind,
+               std::string("only with ") + kind);
+    };
+    only(optimizer.betas != defaults.betas, "betas", "adamw");
+    only(optimizer.eps != defaults.eps, "eps", "adamw");
+    only(optimizer.momentum != 0, "momentum", "sgd");
+    only(optimizer.nesterov, "nesterov", "sgd");
+    if (optimizer.kind == "sgd" && optimizer.nesterov && optimizer.momentum == 0)
+      report(path + ".nesterov", "given, but " + path + ".momentum is 0", "for example momentum: 0.9");
+  }
+
+  void check_groups_of_ranks(const ShardingRecipe& sharding, const std::string& path) {
+    const int64_t size = sharding.group_ranks, ranks = recipe_.gang.ranks;
+    if (size == 0) return;
+    if (sharding.shard == "none")
+      report(path + ".group_ranks", "given, but " + path + ".shard is none: every rank has a copy of its own",
+             "take it away, or shard something");
+    else if (size == 1)
+      report(path + ".group_ranks", "1 would give every rank a copy of its own", "write shard: none");
+    else if (!std::has_single_bit(static_cast<uint64_t>(size)) || ranks % size != 0)
+      report(path + ".group_ranks",
+             std::to_string(size) + " is not a power of two that divides gang.ranks (" + std::to_string(ranks) + ")",
+             "use " +
+                 std::to_string(std::min(std::bit_floor(static_cast<uint64_t>(size)),
+                                         std::bit_floor(static_cast<uint64_t>(ranks)))) +
+                 ", or 0 for all ranks");
   }
 
   void check_stage_names(size_t index, const std::string& path) {

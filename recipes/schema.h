@@ -117,16 +117,33 @@ void describe(V& v, DataUse& d) {
 
 template <class V>
 void describe(V& v, OptimizerRecipe& o) {
-  v.field("kind", o.kind, Field{.about = "AdamW with decoupled weight decay", .allowed = {"adamw"}});
+  v.field("kind", o.kind,
+          Field{.about = "AdamW with decoupled weight decay, or gradient descent", .allowed = {"adamw", "sgd"}});
   v.field("lr", o.lr, Field{.about = "peak learning rate", .low = 0, .high = 10});
   v.field("connector_lr", o.connector_lr,
           Field{.about = "peak learning rate of the connector", .low = 0, .high = 10, .absent = "lr"});
-  v.field("betas", o.betas, Field{.about = "decay of the two moments", .low = 0, .high = 0.999999});
+  v.field("betas", o.betas, Field{.about = "decay of the two moments (adamw)", .low = 0, .high = 0.999999});
   v.field("eps", o.eps,
-          Field{.about = "added to the root of the second moment", .low = 0, .high = 1, .above_low = true});
-  v.field("weight_decay", o.weight_decay,
-          Field{.about = "decay of the weights per unit of learning rate", .low = 0, .high = 10});
+          Field{.about = "added to the root of the second moment (adamw)", .low = 0, .high = 1, .above_low = true});
+  v.field("momentum", o.momentum,
+          Field{.about = "share of the last update's direction that stays (sgd); 0: none", .low = 0, .high = 0.999999});
+  v.field("nesterov", o.nesterov, Field{.about = "look ahead along the momentum (sgd)"});
+  v.field(
+      "weight_decay", o.weight_decay,
+      Field{.about = "decay of the weights per unit of learning rate; of sgd, through the gradient and its momentum",
+            .low = 0,
+            .high = 10});
   v.field("clip_norm", o.clip_norm, Field{.about = "largest norm of the whole gradient; 0 clips nothing", .low = 0});
+  v.field(
+      "on_nonfinite", o.on_nonfinite,
+      Field{.about = "what a step does whose loss or gradient is not finite: leave the weights as they are and name "
+                     "its samples, or end the job with their names",
+            .allowed = {"skip", "fail"}});
+  v.field("max_skipped_steps", o.max_skipped_steps,
+          Field{.about = "so many steps in a row may be skipped for that; one more fails the job",
+                .unit = "steps",
+                .low = 1,
+                .high = 1e6});
 }
 
 template <class V>
@@ -154,6 +171,17 @@ void describe(V& v, ShardingRecipe& s) {
             .unit = "blocks",
             .low = 0,
             .high = 64});
+  v.field(
+      "group_ranks", s.group_ranks,
+      Field{.about = "hybrid: so many neighbouring ranks divide one copy of the state, and each further group of as "
+                     "many holds another; a power of two that divides gang.ranks, 0: all ranks",
+            .unit = "ranks",
+            .low = 0,
+            .high = 64});
+  v.field("reduction", s.reduction,
+          Field{.about = "tree: gradients are summed in one order at every number of ranks; fast: as the transport's "
+                         "library does it, with other bits at another number",
+                .allowed = {"tree", "fast"}});
 }
 
 template <class V>

@@ -12,6 +12,8 @@
 #include "base/memory.h"
 #include "base/version.h"
 #include "cluster/mpi/mpi_communicator.h"
+#include "worker/agreement.h"
+#include "worker/build_id.h"
 #include "worker/evaluator.h"
 #include "worker/link.h"
 #include "worker/task_context.h"
@@ -27,14 +29,15 @@ int environment_failure(const Status& status) {
   return kExitEnvironment;
 }
 
-Status run_task(const cluster::Task& task, const RankOptions& options, cluster::Communicator* communicator, Link* link,
-                Vitals* vitals) {
+Status run_task(const cluster::Task& task, const RankOptions& options, const std::string& build,
+                cluster::Communicator* communicator, Link* link, Vitals* vitals) {
   auto context = decode_task(task, Env::posix());
   if (!context.ok()) return context.status();
   context->job = options.job;
   context->communicator = communicator;
   context->link = link;
   context->vitals = vitals;
+  TEPHRA_RETURN_IF_ERROR(check_same_task(*communicator, build, task, context->collective_deadline()));
   at::set_num_threads(static_cast<int>(context->recipe.gang.threads_per_rank));
   try {
     if (task.kind == "train") return train_stage(*context);
@@ -56,12 +59,13 @@ cluster::Finished finished(const Status& status) {
   return f;
 }
 
-int serve_tasks(const RankOptions& options, cluster::Communicator* communicator, Link* link, Vitals* vitals) {
+int serve_tasks(const RankOptions& options, const std::string& build, cluster::Communicator* communicator, Link* link,
+                Vitals* vitals) {
   for (;;) {
     vitals->phase = "idle";
     auto task = link->next_task();
     if (!task.ok()) return 0;
-    Status status = run_task(*task, options, communicator, link, vitals);
+    Status status = run_task(*task, options, build, communicator, link, vitals);
     if (!status.ok())
       log::warning("task ended", {{"kind", task->kind}, {"stage", task->stage}, {"status", status.to_string()}});
     (void)link->send(finished(status));
@@ -94,7 +98,7 @@ int run_rank(const RankOptions& options) {
   hello.world_size = (*communicator)->world_size();
   hello.token = options.token;
   hello.pid = getpid();
-  hello.build = std::string(kVersion);
+  hello.build = build_id();
   Vitals vitals;
   auto link = Link::connect(
       options.coordinator.substr(0, colon), static_cast<uint16_t>(std::atoi(options.coordinator.c_str() + colon + 1)),
@@ -106,7 +110,7 @@ int run_rank(const RankOptions& options) {
       Deadline::after(std::chrono::seconds(20)));
   if (!link.ok()) return environment_failure(link.status());
   (*link)->start_heartbeat(&vitals);
-  int code = serve_tasks(options, communicator->get(), link->get(), &vitals);
+  int code = serve_tasks(options, hello.build, communicator->get(), link->get(), &vitals);
   if (code != 0) std::_Exit(code);  // peers may be stuck in a collective: mpirun ends them when this process is gone
   (void)(*link)->flush(Deadline::after(std::chrono::seconds(5)));
   link->reset();

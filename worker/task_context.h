@@ -1,6 +1,7 @@
 // What a task is given: the coordinator's message, decoded once, and what the rank owns for its lifetime.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -40,6 +41,11 @@ struct TaskContext {
   Env* env = nullptr;
 
   const recipes::StageRecipe& stage() const { return recipe.stages[options.stage_index]; }
+  std::chrono::nanoseconds collective_timeout() const {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(
+        std::chrono::duration<double>(recipe.gang.collective_timeout_s));
+  }
+  Deadline collective_deadline() const { return Deadline::after(collective_timeout()); }
 };
 
 // kInvalidArgument or kCorruption when the message does not make sense: the coordinator and the worker are of different builds.

@@ -8,11 +8,15 @@
 
 #include "base/diagnostic.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "model/spec/model_folder.h"
 #include "recipes/lr_schedule.h"
 #include "sharding/exec/executor.h"
 #include "storage/pack.h"
+#include "worker/agreement.h"
 #include "worker/checkpoint_writer.h"
+#include "worker/memory_check.h"
+#include "worker/skipped_steps.h"
 #include "worker/stage_model.h"
 #include "worker/step_loader.h"
 
@@ -20,6 +24,9 @@ namespace tephra::worker {
 namespace {
 
 using Seconds = std::chrono::duration<double>;
+
+// In a checkpoint's metrics, so that a limit counts over restarts; absent: 0.
+constexpr const char* kSkippedInARow = "skipped_in_a_row";
 
 sharding::Policy policy_of(const TaskContext& context) {
   const recipes::StageRecipe& stage = context.stage();
@@ -30,22 +37,36 @@ sharding::Policy policy_of(const TaskContext& context) {
           .shard = sharding::shard_level(stage.sharding.shard),
           .reshard_after_forward = stage.sharding.reshard_after_forward,
           .recompute_every = *stage.sharding.recompute_every(),
-          .prefetch = static_cast<int>(stage.sharding.prefetch)};
+          .prefetch = static_cast<int>(stage.sharding.prefetch),
+          .group_ranks = static_cast<int>(stage.sharding.group_ranks),
+          .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
+          .moments = stage.optimizer.moments()};
+}
+
+sharding::OptimizerOptions optimizer_of(const recipes::OptimizerRecipe& recipe) {
+  return {.kind = recipe.kind == "sgd" ? sharding::OptimizerKind::kSgd : sharding::OptimizerKind::kAdamW,
+          .beta1 = recipe.betas[0],
+          .beta2 = recipe.betas[1],
+          .epsilon = recipe.eps,
+          .momentum = recipe.momentum,
+          .nesterov = recipe.nesterov,
+          .weight_decay = recipe.weight_decay,
+          .clip_norm = recipe.clip_norm};
 }
 
 // One stage in progress. The steps are straight-line; what a step needs is made once in prepare().
 class StageTrainer {
  public:
   explicit StageTrainer(const TaskContext& context)
-      : context_(context), stage_(context.stage()), rank_(context.communicator->rank()) {}
+      : context_(context),
+        stage_(context.stage()),
+        rank_(context.communicator->rank()),
+        skips_(stage_.optimizer, stage_.name, skipped_before(context)) {}
 
   Status run() {
     TEPHRA_RETURN_IF_ERROR(prepare());
     for (step_ = first_step(); step_ < total_steps_;) {
-      TEPHRA_RETURN_IF_ERROR(train_one_step());
-      bool stop = context_.link->stop_requested();
-      // All ranks must agree on stopping, or one would leave the others in a collective.
-      TEPHRA_ASSIGN_OR_RETURN(stop, any_rank(stop));
+      TEPHRA_ASSIGN_OR_RETURN(const bool stop, train_one_step());
       bool last = step_ == total_steps_;
       int64_t every = stage_.checkpoint.every_steps;
       if (last || stop || (every > 0 && step_ % every == 0)) TEPHRA_RETURN_IF_ERROR(checkpoint(last));
@@ -59,11 +80,19 @@ class StageTrainer {
   }
 
  private:
+  static int64_t skipped_before(const TaskContext& context) {
+    if (!context.options.resume || context.checkpoint == nullptr) return 0;
+    const auto& metrics = context.checkpoint->manifest().metrics;
+    const auto found = metrics.find(kSkippedInARow);
+    return found == metrics.end() ? 0 : static_cast<int64_t>(found->second);
+  }
+
   int64_t first_step() const { return context_.options.resume ? static_cast<int64_t>(context_.task.start_step) : 0; }
 
   Status prepare() {
     context_.vitals->phase = "load";
     TEPHRA_ASSIGN_OR_RETURN(model_, build_stage_model(context_));
+    TEPHRA_RETURN_IF_ERROR(check_memory(stage_.name, model_.units, policy_of(context_), machine_memory_bytes()));
     TEPHRA_ASSIGN_OR_RETURN(source_, open_samples(context_, model_.tokenizer, model_.preprocess));
     total_steps_ = worker::total_steps(stage_, source_->size());
     TEPHRA_RETURN_IF_ERROR(load_executor());
@@ -72,34 +101,25 @@ class StageTrainer {
     order.seed =
         static_cast<uint64_t>(context_.recipe.seed) * 1000003u + static_cast<uint64_t>(context_.options.stage_index);
     order.dataset_size = static_cast<uint64_t>(source_->size());
-    StepShare share;
-    share.micro_batch = stage_.micro_batch;
-    share.per_step = stage_.micro_batches_per_step();
-    share.count = share.per_step / context_.communicator->world_size();
-    share.first = share.count * rank_;
-    loader_ = std::make_unique<StepLoader>(source_.get(), order, share, first_step(), total_steps_);
+    share_.micro_batch = stage_.micro_batch;
+    share_.per_step = stage_.micro_batches_per_step();
+    share_.count = share_.per_step / context_.communicator->world_size();
+    share_.first = share_.count * rank_;
+    loader_ = std::make_unique<StepLoader>(source_.get(), order, share_, first_step(), total_steps_);
     writer_ = std::make_unique<CheckpointWriter>(context_.env, context_.options.packs_dir, context_.link);
     return ok_status();
   }
 
   Status load_executor() {
-    sharding::AdamWOptions adam;
-    adam.beta1 = stage_.optimizer.betas[0];
-    adam.beta2 = stage_.optimizer.betas[1];
-    adam.epsilon = stage_.optimizer.eps;
-    adam.weight_decay = stage_.optimizer.weight_decay;
-    adam.clip_norm = stage_.optimizer.clip_norm;
     if (context_.checkpoint) {
       auto problems = model::check_against_units(*context_.checkpoint, model_.units,
                                                  context_.checkpoint->manifest().name(), {"connector", "lora"});
       if (!problems.empty()) return {Code::kMismatch, RetryClass::kPermanent, to_string(problems)};
     }
-    std::vector<Shape> shapes;
-    auto timeout =
-        std::chrono::duration_cast<std::chrono::nanoseconds>(Seconds(context_.recipe.gang.collective_timeout_s));
-    TEPHRA_ASSIGN_OR_RETURN(executor_,
-                            sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator,
-                                                       policy_of(context_), adam, timeout));
+    TEPHRA_ASSIGN_OR_RETURN(
+        executor_,
+        sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator, policy_of(context_),
+                                   optimizer_of(stage_.optimizer), context_.collective_timeout()));
     for (const sharding::UnitSpec& unit : model_.units)
       for (const sharding::TensorSpec& tensor : unit.tensors) shapes_[tensor.name] = tensor.shape;
     return executor_->load([this](const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,
@@ -120,7 +140,8 @@ class StageTrainer {
     return ok_status();
   }
 
-  Status train_one_step() {
+  // Whether to stop after it, which all ranks agree on.
+  Result<bool> train_one_step() {
     auto started = std::chrono::steady_clock::now();
     context_.vitals->phase = "data";
     TEPHRA_ASSIGN_OR_RETURN(auto samples, loader_->next());
@@ -137,37 +158,40 @@ class StageTrainer {
     ++step_;
     context_.vitals->step = step_;
     context_.vitals->collective_sequence = context_.communicator->sequence();
-    if (stats.skipped) report_skipped(samples);
     last_loss_ = stats.loss;
-    if (rank_ != 0) return ok_status();
-    return report(stats, Seconds(std::chrono::steady_clock::now() - started).count());
+    TEPHRA_ASSIGN_OR_RETURN(const StepAgreement agreed,
+                            agree_on_step(*context_.communicator, context_.link->stop_requested(), samples,
+                                          context_.collective_deadline()));
+    const double seconds = Seconds(std::chrono::steady_clock::now() - started).count();
+    if (rank_ == 0) TEPHRA_RETURN_IF_ERROR(report(stats, agreed.samples, seconds));
+    if (stats.skipped) {
+      TEPHRA_RETURN_IF_ERROR(skipped(stats, samples));
+    } else {
+      skips_.went_well();
+    }
+    return agreed.stop;
   }
 
   sharding::StepInput step_input() const {
     sharding::StepInput input;
     input.optimizer_step = step_ + 1;
-    for (const sharding::UnitSpec& unit : model_.units)
-      input.learning_rate.push_back(rate(unit.group == "connector" && stage_.optimizer.connector_lr > 0
-                                             ? stage_.optimizer.connector_lr
-                                             : stage_.optimizer.lr));
+    input.learning_rate = learning_rates(stage_, model_.units, step_, total_steps_);
     return input;
   }
 
-  double rate(double peak) const {
-    return recipes::learning_rate(stage_.schedule.kind, peak, step_, total_steps_, stage_.schedule.warmup_ratio);
+  // Every rank knows of it by the same numbers; each knows the ids of its own samples only.
+  Status skipped(const sharding::StepStats& stats, const StepSamples& samples) {
+    const std::string mine = suspect_ids(suspects(stats), samples, static_cast<size_t>(share_.first));
+    TEPHRA_ASSIGN_OR_RETURN(const std::vector<std::string> ids,
+                            gather_texts(*context_.communicator, mine, context_.collective_deadline()));
+    TEPHRA_ASSIGN_OR_RETURN(const std::string line, skips_.skipped(step_, stats, ids));
+    if (rank_ != 0) return ok_status();
+    log::warning(line);
+    (void)context_.link->send(cluster::Log{log::Level::kWarning, line});
+    return ok_status();
   }
 
-  void report_skipped(const StepSamples& samples) const {
-    std::string ids;
-    for (const auto& micro : samples)
-      for (const TrainingSample& s : micro) ids += (ids.empty() ? "" : ", ") + s.id;
-    std::string text = "step " + std::to_string(step_) + " of " + stage_.name +
-                       ": loss or gradient is not finite, update skipped; samples: " + ids;
-    log::warning(text);
-    (void)context_.link->send(cluster::Log{log::Level::kWarning, text});
-  }
-
-  Status report(const sharding::StepStats& stats, double seconds) const {
+  Status report(const sharding::StepStats& stats, const Hash128& samples, double seconds) const {
     cluster::StepProgress p;
     p.stage = stage_.name;
     p.step = step_;
@@ -182,6 +206,7 @@ class StageTrainer {
     p.epoch = static_cast<double>(step_ * stage_.global_batch) / static_cast<double>(source_->size());
     p.loss_tokens = stats.loss_tokens;
     p.skipped = stats.skipped;
+    p.samples_hash = samples.hex();
     return context_.link->send(p);
   }
 
@@ -191,9 +216,11 @@ class StageTrainer {
     job.step = step_;
     job.pack = storage::pack_name(context_.job, context_.task.attempt, stage_.name, step_, rank_);
     if (rank_ == 0) {
+      nlohmann::json metrics = {{"loss", last_loss_}};
+      if (skips_.in_a_row() > 0) metrics[kSkippedInARow] = skips_.in_a_row();
       nlohmann::json meta = {{"sampler_position", static_cast<uint64_t>(step_ * stage_.global_batch)},
                              {"seed", context_.recipe.seed},
-                             {"metrics", {{"loss", last_loss_}}},
+                             {"metrics", metrics},
                              {"stage_complete", last},
                              {"total_steps", total_steps_}};
       job.metadata_json = meta.dump();
@@ -210,20 +237,11 @@ class StageTrainer {
     return context_.link->wait_committed(stage_.name, checkpoint_step_, Deadline::after(std::chrono::minutes(10)));
   }
 
-  Result<bool> any_rank(bool mine) const {
-    int world = context_.communicator->world_size();
-    std::vector<uint8_t> all(world);
-    uint8_t flag = mine;
-    TEPHRA_RETURN_IF_ERROR(context_.communicator->all_gather(
-        {&flag, 1, DType::kUInt8}, {all.data(), world, DType::kUInt8},
-        Deadline::after(
-            std::chrono::duration_cast<std::chrono::nanoseconds>(Seconds(context_.recipe.gang.collective_timeout_s)))));
-    return std::any_of(all.begin(), all.end(), [](uint8_t f) { return f != 0; });
-  }
-
   const TaskContext& context_;
   const recipes::StageRecipe& stage_;
   const int rank_;
+  SkippedSteps skips_;
+  StepShare share_;
   StageModel model_;
   std::map<std::string, Shape> shapes_;
   std::unique_ptr<SampleSource> source_;
@@ -240,6 +258,18 @@ class StageTrainer {
 int64_t total_steps(const recipes::StageRecipe& stage, int64_t samples) {
   if (stage.steps > 0) return stage.steps;
   return std::max<int64_t>(1, stage.epochs * samples / stage.global_batch);
+}
+
+std::vector<double> learning_rates(const recipes::StageRecipe& stage, const std::vector<sharding::UnitSpec>& units,
+                                   int64_t step_index, int64_t total_steps) {
+  const recipes::OptimizerRecipe& optimizer = stage.optimizer;
+  std::vector<double> rates;
+  for (const sharding::UnitSpec& unit : units) {
+    const bool own = unit.group == "connector" && optimizer.connector_lr > 0;
+    rates.push_back(recipes::learning_rate(stage.schedule.kind, own ? optimizer.connector_lr : optimizer.lr, step_index,
+                                           total_steps, stage.schedule.warmup_ratio));
+  }
+  return rates;
 }
 
 Status train_stage(const TaskContext& context) { return StageTrainer(context).run(); }

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <mutex>
 
 #include "cluster/backoff.h"
@@ -29,6 +30,7 @@ constexpr int64_t kPieceBytesMax = int64_t{1} << 30;  // MPI counts are int
 constexpr size_t kReasonBytes = 256;
 
 std::atomic<bool> any_failed{false};  // MPI_Finalize would hang
+std::mutex mpi_mutex;                 // held around every MPI call: the thread level is SERIALIZED
 
 Status mpi_status(int code, const char* call) {
   if (code == MPI_SUCCESS) return {};
@@ -49,7 +51,13 @@ class MpiCommunicator final : public Communicator, private PairExchange {
  public:
   static Result<std::unique_ptr<Communicator>> make() {
     auto self = std::unique_ptr<MpiCommunicator>(new MpiCommunicator);
-    TEPHRA_RETURN_IF_ERROR(self->start());
+    {
+      std::lock_guard lock(mpi_mutex);
+      TEPHRA_RETURN_IF_ERROR(
+          mpi_status(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
+      TEPHRA_RETURN_IF_ERROR(mpi_status(MPI_Comm_dup(MPI_COMM_WORLD, &self->comm_), "MPI_Comm_dup"));
+      TEPHRA_RETURN_IF_ERROR(self->start());
+    }
     return std::unique_ptr<Communicator>(std::move(self));
   }
   ~MpiCommunicator() override;
@@ -58,14 +66,16 @@ class MpiCommunicator final : public Communicator, private PairExchange {
   int world_size() const override { return world_size_; }
   Status all_gather(ConstBuffer shard, Buffer full, Deadline deadline) override;
   Status reduce_scatter_tree(Buffer full, Buffer shard, Deadline deadline) override;
+  Status reduce_scatter_fast(Buffer full, Buffer shard, Deadline deadline) override;
   Status broadcast(Buffer data, int root, Deadline deadline) override;
   Status barrier(Deadline deadline) override { return meet(barrier_header(++sequence_), deadline); }
+  Result<std::unique_ptr<Communicator>> split(int group, Deadline deadline) override;
   Status probe() override;
   void abort(const Status& reason) override;
 
  private:
   MpiCommunicator() = default;
-  Status start();
+  Status start();  // with mpi_mutex held, when comm_ is there
   Status meet(const CollectiveHeader& header, Deadline deadline);
   Status exchange(int peer, std::span<const std::span<const float>> outgoing, const Consume& consume,
                   Deadline deadline) override;
@@ -80,7 +90,7 @@ class MpiCommunicator final : public Communicator, private PairExchange {
     return failure_;
   }
 
-  std::mutex mutex_;  // held around every MPI call: the thread level is SERIALIZED
+  std::mutex& mutex_ = mpi_mutex;
   Status failure_;
   MPI_Comm comm_ = MPI_COMM_NULL;
   int rank_ = 0;
@@ -94,10 +104,6 @@ class MpiCommunicator final : public Communicator, private PairExchange {
 };
 
 Status MpiCommunicator::start() {
-  std::lock_guard lock(mutex_);
-  TEPHRA_RETURN_IF_ERROR(
-      mpi_status(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
-  TEPHRA_RETURN_IF_ERROR(mpi_status(MPI_Comm_dup(MPI_COMM_WORLD, &comm_), "MPI_Comm_dup"));
   TEPHRA_RETURN_IF_ERROR(mpi_status(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler"));
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &world_size_);
@@ -220,6 +226,36 @@ Status MpiCommunicator::reduce_scatter_tree(Buffer full, Buffer shard, Deadline 
   return cluster::reduce_scatter_tree(*this, rank_, world_size_,
                                       {static_cast<float*>(full.data), static_cast<size_t>(full.count)},
                                       {static_cast<float*>(shard.data), static_cast<size_t>(shard.count)}, deadline);
+}
+
+Status MpiCommunicator::reduce_scatter_fast(Buffer full, Buffer shard, Deadline deadline) {
+  TEPHRA_RETURN_IF_ERROR(meet(reduce_scatter_fast_header(++sequence_, full, shard, world_size_), deadline));
+  std::vector<MPI_Request> requests(1, MPI_REQUEST_NULL);
+  {
+    std::lock_guard lock(mutex_);
+    if (shard.count > std::numeric_limits<int>::max()) {
+      return fail({Code::kUnsupported, RetryClass::kPermanent,
+                   "MPI reduces at most " + std::to_string(std::numeric_limits<int>::max()) +
+                       " elements a rank by itself, and this shard has " + std::to_string(shard.count) +
+                       "; use reduction: tree, or more ranks"});
+    }
+    const int code = MPI_Ireduce_scatter_block(full.data, shard.data, static_cast<int>(shard.count), MPI_FLOAT, MPI_SUM,
+                                               comm_, requests.data());
+    if (Status status = mpi_status(code, "MPI_Ireduce_scatter_block"); !status.ok()) return fail(status);
+  }
+  return wait_all(requests, deadline);
+}
+
+// MPI's split waits without a deadline. Every rank has just met the others, so only one that dies between the two leaves
+// them waiting, for the gang's end.
+Result<std::unique_ptr<Communicator>> MpiCommunicator::split(int group, Deadline deadline) {
+  TEPHRA_RETURN_IF_ERROR(meet(split_header(++sequence_), deadline));
+  auto made = std::unique_ptr<MpiCommunicator>(new MpiCommunicator);
+  std::lock_guard lock(mutex_);
+  Status status = mpi_status(MPI_Comm_split(comm_, group, rank_, &made->comm_), "MPI_Comm_split");
+  if (status.ok()) status = made->start();
+  if (!status.ok()) return fail(status);
+  return std::unique_ptr<Communicator>(std::move(made));
 }
 
 Status MpiCommunicator::broadcast(Buffer data, int root, Deadline deadline) {

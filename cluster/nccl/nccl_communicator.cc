@@ -73,8 +73,10 @@ class NcclCommunicator final : public Communicator {
   int world_size() const override { return world_size_; }
   Status all_gather(ConstBuffer shard, Buffer full, Deadline deadline) override;
   Status reduce_scatter_tree(Buffer full, Buffer shard, Deadline deadline) override;
+  Status reduce_scatter_fast(Buffer full, Buffer shard, Deadline deadline) override;
   Status broadcast(Buffer data, int root, Deadline deadline) override;
   Status barrier(Deadline deadline) override { return meet(barrier_header(++sequence_), deadline); }
+  Result<std::unique_ptr<Communicator>> split(int group, Deadline deadline) override;
   Status probe() override { return failure_.ok() ? failed_unless_ok(control_->probe()) : failure_; }
   // Only the control group is told: the communication thread looks there while it waits, so NCCL keeps one user.
   void abort(const Status& reason) override { control_->abort(reason); }
@@ -241,6 +243,24 @@ Status NcclCommunicator::reduce_scatter_tree(Buffer full, Buffer shard, Deadline
   if (shard.count == 0) return {};
   TEPHRA_RETURN_IF_ERROR(failed_unless_ok(queue_tree(full, shard, deadline)));
   return finish(deadline);
+}
+
+Status NcclCommunicator::reduce_scatter_fast(Buffer full, Buffer shard, Deadline deadline) {
+  TEPHRA_RETURN_IF_ERROR(meet(reduce_scatter_fast_header(++sequence_, full, shard, world_size_), deadline));
+  if (shard.count == 0) return {};
+  TEPHRA_RETURN_IF_ERROR(settle(ncclReduceScatter(full.data, shard.data, static_cast<size_t>(shard.count), ncclFloat32,
+                                                  ncclSum, comm_, stream_.get()),
+                                "ncclReduceScatter", deadline));
+  return finish(deadline);
+}
+
+// A group of its own from the start, over a part of the control group: what ncclCommSplit would share with this one
+// would also end with it.
+Result<std::unique_ptr<Communicator>> NcclCommunicator::split(int group, Deadline deadline) {
+  TEPHRA_RETURN_IF_ERROR(meet(split_header(++sequence_), deadline));
+  Result<std::unique_ptr<Communicator>> control = control_->split(group, deadline);
+  if (!control.ok()) return fail(control.status());
+  return make_nccl_communicator(std::move(*control), device_, deadline);
 }
 
 Status NcclCommunicator::queue_tree(const Buffer& full, const Buffer& shard, Deadline deadline) {

@@ -1,50 +1,12 @@
 #include "sharding/exec/adamw.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "sharding/exec/aten.h"
-
-#if defined(__AVX__)
-#include <immintrin.h>
-#endif
+#include "sharding/exec/lanes.h"
 
 namespace tephra::sharding {
 namespace {
-
-// Vectors written out: the compiler does not vectorise these loops at -O2, sqrtf's errno alone forbids it. And as every
-// element goes through the same instructions, with no scalar tail that would fall on other elements at another world
-// size, a multiply-add is fused for all of them or for none.
-constexpr int64_t kLanes = 8;
-constexpr int64_t kGrain = 1 << 15;
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
-using WideLanes =
-    double __attribute__((vector_size(kLanes / 2 * sizeof(double))));  // half of the lanes: a register of AVX2
-static_assert(kTensorAlignment % kLanes == 0);
-
-inline Lanes load(const float* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof(lanes));
-  return lanes;
-}
-
-inline WideLanes wide_half(const float* from) {
-  float __attribute__((vector_size(kLanes / 2 * sizeof(float)))) half;
-  std::memcpy(&half, from, sizeof(half));
-  return __builtin_convertvector(half, WideLanes);
-}
-
-inline void store(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof(lanes)); }
-
-inline Lanes square_root(const Lanes& x) {
-#if defined(__AVX__)
-  return reinterpret_cast<Lanes>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));
-#else
-  Lanes root;
-  for (int64_t lane = 0; lane < kLanes; ++lane) root[lane] = __builtin_sqrtf(x[lane]);
-  return root;
-#endif
-}
 
 // Vectors [begin, end) of the shard.
 void update_range(int64_t begin, int64_t end, float decay_factor, const AdamWConstants& c, const float* gradient,

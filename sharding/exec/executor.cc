@@ -12,7 +12,8 @@ namespace {
 Status invalid(std::string message) { return Status(Code::kInvalidArgument, std::move(message)); }
 
 Status check_arguments(const std::vector<UnitSpec>& units, const std::vector<std::unique_ptr<UnitModule>>& modules,
-                       const cluster::Communicator& communicator, const Policy& policy) {
+                       const cluster::Communicator& communicator, const Policy& policy,
+                       const OptimizerOptions& optimizer) {
   if (units.empty() || modules.size() != units.size() ||
       std::find(modules.begin(), modules.end(), nullptr) != modules.end()) {
     return invalid("a chain of " + std::to_string(units.size()) +
@@ -38,6 +39,16 @@ Status check_arguments(const std::vector<UnitSpec>& units, const std::vector<std
     return invalid("the policy is for " + std::to_string(policy.world_size) + " ranks and the communicator has " +
                    std::to_string(communicator.world_size()));
   }
+  if (policy.group_ranks != 0 && (policy.group_ranks < 2 || policy.world_size % policy.group_ranks != 0 ||
+                                  !std::has_single_bit(static_cast<unsigned>(policy.group_ranks)))) {
+    return invalid("groups of " + std::to_string(policy.group_ranks) + " ranks cannot share the state of " +
+                   std::to_string(policy.world_size) + "; use a power of two from 2 that divides it, or 0");
+  }
+  if (policy.moments != optimizer.moments()) {
+    return invalid("the policy counts " + std::to_string(policy.moments) + " moments and the optimizer keeps " +
+                   std::to_string(optimizer.moments()));
+  }
+  if (optimizer.nesterov && optimizer.momentum == 0) return invalid("nesterov wants a momentum above 0");
   if (policy.micro_batches < 1) return invalid("a step needs at least one micro-batch a rank");
   if (policy.recompute_every < 0 || policy.prefetch < 0) return invalid("recompute_every and prefetch are 0 or more");
   return ok_status();
@@ -48,13 +59,15 @@ Status check_arguments(const std::vector<UnitSpec>& units, const std::vector<std
 Result<std::unique_ptr<Executor>> Executor::create(std::vector<UnitSpec> units,
                                                    std::vector<std::unique_ptr<UnitModule>> modules,
                                                    cluster::Communicator* communicator, const Policy& policy,
-                                                   const AdamWOptions& optimizer,
+                                                   const OptimizerOptions& optimizer,
                                                    std::chrono::nanoseconds collective_timeout) {
-  TEPHRA_RETURN_IF_ERROR(check_arguments(units, modules, *communicator, policy));
+  TEPHRA_RETURN_IF_ERROR(check_arguments(units, modules, *communicator, policy, optimizer));
   TEPHRA_RETURN_IF_ERROR(check_schedule(make_schedule(units, policy), units, policy));
+  TEPHRA_ASSIGN_OR_RETURN(RankGroups groups,
+                          make_rank_groups(communicator, policy, Deadline::after(collective_timeout)));
   try {
     std::unique_ptr<Executor> executor = std::make_unique<ScheduleExecutor>(
-        std::move(units), std::move(modules), communicator, policy, optimizer, collective_timeout);
+        std::move(units), std::move(modules), std::move(groups), policy, optimizer, collective_timeout);
     return executor;
   } catch (const std::exception& error) {
     return Status(Code::kUnavailable, RetryClass::kNeedsOperator,

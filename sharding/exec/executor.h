@@ -1,4 +1,4 @@
-// Runs a Schedule over a chain of units with sharded parameters, gradients and AdamW state.
+// Runs a Schedule over a chain of units with sharded parameters, gradients and optimizer state.
 //
 // Bits: with equal micro-batches and threads per rank, parameters, moments, losses and norms are the same at every
 // world size (docs/architecture.md, "Why the world size does not change the bits").
@@ -24,16 +24,11 @@
 #include "base/status.h"
 #include "base/tensor_source.h"
 #include "cluster/communicator.h"
+#include "sharding/exec/optimizer.h"
 #include "sharding/exec/unit_module.h"
 #include "sharding/plan/schedule.h"
 
 namespace tephra::sharding {
-
-struct AdamWOptions {  // Loshchilov and Hutter 2019, as torch.optim.AdamW computes it
-  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
-  double weight_decay = 0;  // applied to tensors of two or more dimensions
-  double clip_norm = 1.0;   // 0: no clipping; multiplies by min(1, clip / (norm + 1e-6))
-};
 
 struct StepInput {
   std::vector<double> learning_rate;  // per unit (same order and count as units; ignored for frozen ones)
@@ -46,9 +41,10 @@ struct StepStats {
   int64_t loss_tokens = 0, tokens = 0;  // global
   bool skipped =
       false;  // loss or norm was not finite, or there was no supervised token: nothing was updated, on any rank
+  std::vector<double> micro_batch_losses{};  // of train_step: each one's loss sum, over all ranks, in the batch's order
 };
 
-enum class StateKind { kParameter, kFirstMoment, kSecondMoment };
+enum class StateKind { kParameter, kFirstMoment, kSecondMoment };  // SGD's velocity is a first moment
 
 // A contiguous run of one logical tensor's elements that this rank owns.
 struct StatePiece {
@@ -85,19 +81,20 @@ class Executor {
  public:
   // units: after layout(). modules: one per unit. `communicator` outlives the executor. Parameters and moments start at
   // zero. kInvalidArgument when the world size is not a power of two, exceeds kMaxWorldSize or is not the
-  // communicator's, or when units, modules and policy do not fit each other.
+  // communicator's, or when units, modules, policy and optimizer do not fit each other. Collective where the policy is
+  // hybrid (policy.group_ranks): the communicator is split; may then also return that one's failures.
   static Result<std::unique_ptr<Executor>> create(std::vector<UnitSpec> units,
                                                   std::vector<std::unique_ptr<UnitModule>> modules,
                                                   cluster::Communicator* communicator, const Policy& policy,
-                                                  const AdamWOptions& optimizer,
+                                                  const OptimizerOptions& optimizer,
                                                   std::chrono::nanoseconds collective_timeout);
   virtual ~Executor() = default;
 
   // Fills `out` with elements [begin, begin + count) (row-major) of the named tensor's parameter or moment.
   using Reader =
       std::function<Status(const std::string& tensor, StateKind kind, int64_t begin, int64_t count, float* out)>;
-  // Reads this rank's shard of every parameter and, of trainable units with `with_moments`, of both moments (else
-  // zero). Not collective. Returns the reader's first failure; the state is then unspecified until a load succeeds.
+  // Reads this rank's shard of every parameter and, of trainable units with `with_moments`, of the optimizer's moments
+  // (else zero). Not collective. Returns the reader's first failure; the state is then unspecified until a load succeeds.
   virtual Status load(const Reader& reader, bool with_moments) = 0;
 
   // One optimizer step. `local`: this rank's contiguous policy.micro_batches of the global batch: rank r has

@@ -31,16 +31,17 @@ double read_loss(const Activations& outputs, const UnitSpec& unit) {
 }  // namespace
 
 ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules,
-                                   cluster::Communicator* communicator, const Policy& policy,
-                                   const AdamWOptions& optimizer, std::chrono::nanoseconds collective_timeout)
+                                   RankGroups groups, const Policy& policy, const OptimizerOptions& optimizer,
+                                   std::chrono::nanoseconds collective_timeout)
     : units_(std::move(units)),
       modules_(std::move(modules)),
-      communicator_(communicator),
+      groups_(std::move(groups)),
       policy_(policy),
       optimizer_(optimizer),
       collective_timeout_(collective_timeout),
       schedule_(make_schedule(units_, policy)),
-      store_(&units_, communicator->rank(), policy.world_size, &pool_, replicated(policy)),
+      holding_(holding(policy, groups_.all().rank())),
+      store_(&units_, holding_, policy.moments, &pool_),
       gradients_(units_.size()),
       stale_(units_.size(), true) {
   // LibTorch and MKL keep the thread count per thread, and take it over on a new thread only at the first
@@ -201,10 +202,10 @@ void ScheduleExecutor::issue_gather(int unit) {
   gather.unit = unit;
   const DType dtype = units_[unit].compute_dtype;
   gather.buffer = pool_.acquire(gathered_bytes(units_[unit]) / static_cast<int64_t>(sizeof(float)));
-  const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], policy_.world_size), dtype};
+  const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], holding_.shards), dtype};
   const Buffer full{gather.buffer.data(), flat, dtype};
   gather.done = submit("gather " + units_[unit].name,
-                       [=, this](Deadline deadline) { return communicator_->all_gather(shard, full, deadline); });
+                       [=, this](Deadline deadline) { return groups_.shards().all_gather(shard, full, deadline); });
 }
 
 Status ScheduleExecutor::finish_gather(int unit) {
@@ -220,23 +221,23 @@ Status ScheduleExecutor::finish_gather(int unit) {
 Status ScheduleExecutor::reduce(const Op& op) {
   TEPHRA_RETURN_IF_ERROR(finish_reduction());
   const UnitSpec& unit = units_[op.unit];
-  const bool keeps_sum = op.kind == OpKind::kAllReduce;
   Block sum = trees_[op.unit].take();
-  if (alone() || unit.flat_numel == 0) {
+  if (policy_.world_size == 1 || unit.flat_numel == 0) {
     gradients_[op.unit] = std::move(sum);
     return ok_status();
   }
-  Block part = pool_.acquire(shard_numel(unit, policy_.world_size));
-  const Buffer full{sum.data(), sum.count(), DType::kFloat32};
-  const Buffer shard{part.data(), part.count(), DType::kFloat32};
   reduction_.unit = op.unit;
-  reduction_.buffer = std::move(keeps_sum ? part : sum);
-  gradients_[op.unit] = std::move(keeps_sum ? sum : part);
+  if (groups_.copies() > 1) reduction_.part = pool_.acquire(shard_numel(unit, holding_.parts));
+  Block shard;
+  if (!whole()) shard = pool_.acquire(shard_numel(unit, holding_.shards));
+  const auto buffer = [](const Block& block) { return Buffer{block.data(), block.count(), DType::kFloat32}; };
+  const Buffer full = buffer(sum), held = buffer(whole() ? sum : shard), part = buffer(reduction_.part);
+  if (!whole()) reduction_.buffer = std::move(sum);
+  gradients_[op.unit] = std::move(whole() ? sum : shard);
   note_held(0);
-  reduction_.done = submit((keeps_sum ? "all-reduce " : "reduce-scatter ") + unit.name, [=, this](Deadline deadline) {
-    const Status status = communicator_->reduce_scatter_tree(full, shard, deadline);
-    return status.ok() && keeps_sum ? communicator_->all_gather(shard, full, deadline) : status;
-  });
+  const std::string what = op.kind == OpKind::kAllReduce ? "all-reduce " : "reduce-scatter ";
+  reduction_.done =
+      submit(what + unit.name, [=, this](Deadline deadline) { return groups_.sum(full, held, part, deadline); });
   return ok_status();
 }
 
@@ -245,6 +246,7 @@ Status ScheduleExecutor::finish_reduction() {
   const Status status = reduction_.done.get();
   reduction_.unit = -1;
   reduction_.buffer = Block();
+  reduction_.part = Block();
   return status;
 }
 
@@ -256,7 +258,7 @@ Result<GlobalTotals> ScheduleExecutor::exchange(const LocalTotals& local) {
   std::vector<int64_t> all_counts(counts.size() * world);
   const auto gather_all = [&](ConstBuffer mine, Buffer all) {
     return submit("exchange of losses and norms",
-                  [=, this](Deadline deadline) { return communicator_->all_gather(mine, all, deadline); });
+                  [=, this](Deadline deadline) { return groups_.all().all_gather(mine, all, deadline); });
   };
   std::future<Status> values_done = gather_all({values.data(), std::ssize(values), DType::kFloat64},
                                                {all_values.data(), std::ssize(all_values), DType::kFloat64});
@@ -268,7 +270,9 @@ Result<GlobalTotals> ScheduleExecutor::exchange(const LocalTotals& local) {
   TEPHRA_RETURN_IF_ERROR(values_status);
   TEPHRA_RETURN_IF_ERROR(counts_status);
   const int units = local.squared_sums.empty() ? 0 : trainable_units_;
-  return combine(all_values, all_counts, world, static_cast<int>(local.losses.size()), units);
+  std::vector<int> ranks;
+  for (int part = 0; part < world; ++part) ranks.push_back(rank_of_part(policy_, part));
+  return combine(all_values, all_counts, world, static_cast<int>(local.losses.size()), units, ranks);
 }
 
 std::vector<double> ScheduleExecutor::local_squared_sums() const {
@@ -277,8 +281,9 @@ std::vector<double> ScheduleExecutor::local_squared_sums() const {
   double* next = sums.data();
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    // Where every rank has the whole gradient, each still answers for its own part.
-    const int64_t begin = whole() ? communicator_->rank() * shard_numel(units_[u], policy_.world_size) : 0;
+    // Where several ranks have the same gradient, each still answers for its own part.
+    const int64_t begin = holding_.part * shard_numel(units_[u], holding_.parts) -
+                          holding_.shard * shard_numel(units_[u], holding_.shards);
     squared_sums(gradients_[u].data() + begin, units_[u].flat_numel / kSegments, segments, next);
     next += segments;
   }
@@ -287,8 +292,9 @@ std::vector<double> ScheduleExecutor::local_squared_sums() const {
 
 Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
   totals_.squared_sums = local_squared_sums();
-  TEPHRA_ASSIGN_OR_RETURN(const GlobalTotals totals, exchange(totals_));
+  TEPHRA_ASSIGN_OR_RETURN(GlobalTotals totals, exchange(totals_));
   StepStats stats{.loss_tokens = totals.loss_tokens, .tokens = totals.tokens};
+  stats.micro_batch_losses = std::move(totals.losses);
   stats.skipped = true;
   if (totals.loss_tokens == 0) return stats;
   // Gradients are of the sum over tokens; the mean is taken here, once.
@@ -315,7 +321,7 @@ Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
 
 std::future<Status> ScheduleExecutor::submit(std::string what, std::function<Status(Deadline)> collective) {
   return comm_.submit([this, what = std::move(what), collective = std::move(collective)] {
-    progress_.collective_sequence.store(communicator_->sequence() + 1, std::memory_order_relaxed);
+    progress_.collective_sequence.store(groups_.sequence() + 1, std::memory_order_relaxed);
     const Status status = collective(Deadline::after(collective_timeout_));
     return status.ok() ? status : status.with_context(what);
   });
@@ -323,7 +329,7 @@ std::future<Status> ScheduleExecutor::submit(std::string what, std::function<Sta
 
 Status ScheduleExecutor::fail(const Status& status) {
   failure_ = status;
-  communicator_->abort(status);
+  groups_.abort(status);
   comm_.drain();
   gathers_.clear();
   reduction_ = {};
@@ -356,7 +362,7 @@ HeldPeaks ScheduleExecutor::held_peaks() const {
 }
 
 void ScheduleExecutor::note_held(int64_t leaf_count) {
-  int64_t gathered = 0, gradients = reduction_.buffer.count() + leaf_count;
+  int64_t gathered = 0, gradients = reduction_.buffer.count() + reduction_.part.count() + leaf_count;
   for (const InFlight& gather : gathers_) gathered += gather.buffer.count();
   for (size_t u = 0; u < units_.size(); ++u) {
     gathered += buffers_[u].owned_count();

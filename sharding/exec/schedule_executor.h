@@ -10,6 +10,7 @@
 #include "sharding/exec/comm_thread.h"
 #include "sharding/exec/executor.h"
 #include "sharding/exec/gradient_tree.h"
+#include "sharding/exec/rank_groups.h"
 #include "sharding/exec/shard_store.h"
 #include "sharding/exec/step_totals.h"
 #include "sharding/exec/tape.h"
@@ -20,8 +21,8 @@ namespace tephra::sharding {
 class ScheduleExecutor final : public Executor {
  public:
   // Arguments as Executor::create has checked them.
-  ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules,
-                   cluster::Communicator* communicator, const Policy& policy, const AdamWOptions& optimizer,
+  ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules, RankGroups groups,
+                   const Policy& policy, const OptimizerOptions& optimizer,
                    std::chrono::nanoseconds collective_timeout);
   ~ScheduleExecutor() override = default;
 
@@ -35,11 +36,11 @@ class ScheduleExecutor final : public Executor {
   HeldPeaks held_peaks() const override;
 
  private:
-  // A gather or reduction that was submitted and not yet waited for. `buffer`: what the gather fills, or what the
-  // reduction needs beside its result.
+  // A gather or reduction that was submitted and not yet waited for. `buffer`: what the gather fills, or the whole sum
+  // that the reduction does not keep; `part`: what it needs beside that to sum over copies.
   struct InFlight {
     int unit = -1;
-    Block buffer;
+    Block buffer, part;
     std::future<Status> done;
   };
   // What flows through the chain for the micro-batch being run.
@@ -74,16 +75,16 @@ class ScheduleExecutor final : public Executor {
   void note_held(int64_t leaf_count);
   void note(const Op& op);
 
-  bool alone() const { return policy_.world_size == 1; }
   bool whole() const { return replicated(policy_); }  // shards are whole units, and used in place
 
   const std::vector<UnitSpec> units_;
   const std::vector<std::unique_ptr<UnitModule>> modules_;
-  cluster::Communicator* const communicator_;
+  RankGroups groups_;
   const Policy policy_;
-  const AdamWOptions optimizer_;
+  const OptimizerOptions optimizer_;
   const std::chrono::nanoseconds collective_timeout_;
   const Schedule schedule_;
+  const Holding holding_;
   int trainable_units_ = 0;
 
   BlockPool pool_;

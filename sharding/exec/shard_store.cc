@@ -8,7 +8,7 @@
 namespace tephra::sharding {
 namespace {
 
-AdamWConstants constants_for(const AdamWOptions& options, double learning_rate, int64_t step, float scale) {
+AdamWConstants adamw_constants(const OptimizerOptions& options, double learning_rate, int64_t step, float scale) {
   return {.gradient_scale = scale,
           .decay_factor = static_cast<float>(1.0 - learning_rate * options.weight_decay),
           .first_weight = static_cast<float>(1.0 - options.beta1),
@@ -19,26 +19,39 @@ AdamWConstants constants_for(const AdamWOptions& options, double learning_rate, 
           .step_size = static_cast<float>(learning_rate / (1.0 - std::pow(options.beta1, static_cast<double>(step))))};
 }
 
+SgdConstants sgd_constants(const OptimizerOptions& options, double learning_rate, float scale) {
+  return {.gradient_scale = scale,
+          .weight_decay = static_cast<float>(options.weight_decay),
+          .momentum = static_cast<float>(options.momentum),
+          .nesterov = options.nesterov,
+          .step_size = static_cast<float>(learning_rate)};
+}
+
+std::vector<StateKind> kept_kinds(int moments) {
+  std::vector<StateKind> kinds{StateKind::kParameter, StateKind::kFirstMoment, StateKind::kSecondMoment};
+  kinds.resize(1 + moments);
+  return kinds;
+}
+
 }  // namespace
 
-ShardStore::ShardStore(const std::vector<UnitSpec>* units, int rank, int world_size, BlockPool* pool, bool replicated)
-    : units_(*units),
-      rank_(rank),
-      world_size_(world_size),
-      held_rank_(replicated ? 0 : rank),
-      held_world_size_(replicated ? 1 : world_size),
-      pool_(pool),
-      computed_(units->size()) {
+const Block& ShardStore::UnitState::of(StateKind kind) const {
+  if (kind == StateKind::kParameter) return parameters;
+  return kind == StateKind::kFirstMoment ? first_moment : second_moment;
+}
+
+ShardStore::ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, BlockPool* pool)
+    : units_(*units), holding_(holding), kinds_(kept_kinds(moments)), pool_(pool), computed_(units->size()) {
   for (size_t u = 0; u < units_.size(); ++u) {
-    runs_.push_back(decay_runs(units_[u], held_rank_, held_world_size_));
+    runs_.push_back(decay_runs(units_[u], holding_.shard, holding_.shards));
     const bool wide = units_[u].compute_dtype == DType::kFloat32;
     if (units_[u].trainable && wide) continue;
-    computed_[u] = pool_->acquire(shard_numel(units_[u], held_world_size_) / (wide ? 1 : 2));
+    computed_[u] = pool_->acquire(shard_numel(units_[u], holding_.shards) / (wide ? 1 : 2));
     computed_[u].fill_zero();
   }
   current_ = make_state();
   for (const UnitState& state : current_->units) {
-    for (const Block* block : {&state.parameters, &state.first_moment, &state.second_moment}) block->fill_zero();
+    for (const StateKind kind : kinds_) state.of(kind).fill_zero();
   }
 }
 
@@ -47,8 +60,11 @@ std::shared_ptr<ShardStore::TrainedState> ShardStore::make_state() const {
   state->units.resize(units_.size());
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    const int64_t count = shard_numel(units_[u], held_world_size_);
-    state->units[u] = {pool_->acquire(count), pool_->acquire(count), pool_->acquire(count)};
+    const int64_t count = shard_numel(units_[u], holding_.shards);
+    UnitState& unit = state->units[u];
+    unit.parameters = pool_->acquire(count);
+    if (kinds_.size() > 1) unit.first_moment = pool_->acquire(count);
+    if (kinds_.size() > 2) unit.second_moment = pool_->acquire(count);
   }
   return state;
 }
@@ -62,7 +78,7 @@ void* ShardStore::parameters(int unit) const {
 }
 
 void ShardStore::round_parameters(int unit, float* from) {
-  const int64_t count = shard_numel(units_[unit], held_world_size_);
+  const int64_t count = shard_numel(units_[unit], holding_.shards);
   at::from_blob(computed_[unit].data(), {count}, at::kBFloat16).copy_(at::from_blob(from, {count}, at::kFloat));
 }
 
@@ -77,11 +93,11 @@ Status ShardStore::load(const Executor::Reader& reader, bool with_moments) {
 
 Status ShardStore::load_unit(const Executor::Reader& reader, int unit, bool with_moments, TrainedState& into) {
   const UnitSpec& spec = units_[unit];
-  const int64_t size = shard_numel(spec, held_world_size_);
+  const int64_t size = shard_numel(spec, holding_.shards), begin = holding_.shard * size;
   const auto read = [&](StateKind kind, float* values) {
     std::fill_n(values, size, 0.0f);
-    for (const TensorRange& range : tensor_ranges(spec, held_rank_ * size, (held_rank_ + 1) * size)) {
-      float* out = values + (range.flat_offset - held_rank_ * size);
+    for (const TensorRange& range : tensor_ranges(spec, begin, begin + size)) {
+      float* out = values + (range.flat_offset - begin);
       TEPHRA_RETURN_IF_ERROR(reader(range.tensor->name, kind, range.begin, range.count, out));
     }
     return ok_status();
@@ -94,27 +110,35 @@ Status ShardStore::load_unit(const Executor::Reader& reader, int unit, bool with
     round_parameters(unit, wide.data());
     return ok_status();
   }
-  const UnitState& state = into.units[unit];
-  TEPHRA_RETURN_IF_ERROR(read(StateKind::kParameter, state.parameters.data()));
-  if (rounds) round_parameters(unit, state.parameters.data());
-  if (with_moments) {
-    TEPHRA_RETURN_IF_ERROR(read(StateKind::kFirstMoment, state.first_moment.data()));
-    return read(StateKind::kSecondMoment, state.second_moment.data());
+  for (const StateKind kind : kinds_) {
+    const Block& block = into.units[unit].of(kind);
+    if (kind == StateKind::kParameter || with_moments) {
+      TEPHRA_RETURN_IF_ERROR(read(kind, block.data()));
+    } else {
+      block.fill_zero();
+    }
   }
-  state.first_moment.fill_zero();
-  state.second_moment.fill_zero();
   return ok_status();
 }
 
-void ShardStore::update(const AdamWOptions& options, const StepInput& input, float scale,
+void ShardStore::update(const OptimizerOptions& options, const StepInput& input, float scale,
                         const std::vector<Block>& gradients) {
   std::shared_ptr<TrainedState> next = writable();
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    const AdamWConstants constants = constants_for(options, input.learning_rate[u], input.optimizer_step, scale);
-    adamw_update(runs_[u], constants, gradients[u].data(), current_->units[u].pointers(), next->units[u].pointers());
-    if (units_[u].compute_dtype != DType::kFloat32)
-      round_parameters(static_cast<int>(u), next->units[u].parameters.data());
+    const UnitState &from = current_->units[u], &to = next->units[u];
+    const float* gradient = gradients[u].data();
+    const double rate = input.learning_rate[u];
+    switch (options.kind) {
+      case OptimizerKind::kAdamW:
+        adamw_update(runs_[u], adamw_constants(options, rate, input.optimizer_step, scale), gradient, from.adamw(),
+                     to.adamw());
+        break;
+      case OptimizerKind::kSgd:
+        sgd_update(runs_[u], sgd_constants(options, rate, scale), gradient, from.sgd(), to.sgd());
+        break;
+    }
+    if (units_[u].compute_dtype != DType::kFloat32) round_parameters(static_cast<int>(u), to.parameters.data());
   }
   current_ = std::move(next);
 }
@@ -130,14 +154,12 @@ Snapshot ShardStore::snapshot() const {
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
     const UnitState& unit = state->units[u];
-    const int64_t size = shard_numel(units_[u], world_size_);
-    const int64_t held_begin = held_rank_ * shard_numel(units_[u], held_world_size_);
-    const std::vector<TensorRange> ranges = tensor_ranges(units_[u], rank_ * size, (rank_ + 1) * size);
-    for (const auto& [kind, block] :
-         {std::pair{StateKind::kParameter, &unit.parameters}, std::pair{StateKind::kFirstMoment, &unit.first_moment},
-          std::pair{StateKind::kSecondMoment, &unit.second_moment}}) {
+    const int64_t size = shard_numel(units_[u], holding_.parts);
+    const int64_t held_begin = holding_.shard * shard_numel(units_[u], holding_.shards);
+    const std::vector<TensorRange> ranges = tensor_ranges(units_[u], holding_.part * size, (holding_.part + 1) * size);
+    for (const StateKind kind : kinds_) {
       for (const TensorRange& range : ranges) {
-        const float* values = block->data() + (range.flat_offset - held_begin);
+        const float* values = unit.of(kind).data() + (range.flat_offset - held_begin);
         result.pieces.push_back({range.tensor->name, kind, range.tensor->shape, range.begin,
                                  std::span<const float>(values, static_cast<size_t>(range.count))});
       }

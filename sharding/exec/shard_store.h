@@ -1,4 +1,4 @@
-// This rank's shards of parameters and optimizer state (all of them, where they are replicated), and their hand-over to
+// This rank's shards of parameters and optimizer state (whole units, where they are replicated), and their hand-over to
 // snapshots without a copy: while a snapshot holds the current state, the next step writes into other buffers; without
 // one it updates in place. Threading: the compute thread. A Snapshot may be dropped on any thread.
 #pragma once
@@ -10,14 +10,15 @@
 #include "sharding/exec/adamw.h"
 #include "sharding/exec/block_pool.h"
 #include "sharding/exec/executor.h"
+#include "sharding/exec/sgd.h"
 
 namespace tephra::sharding {
 
 class ShardStore {
  public:
-  // `units` and `pool` outlive the store. replicated: this store holds and updates every unit whole; a snapshot still
-  // has the rank's own part only. Everything starts at zero.
-  ShardStore(const std::vector<UnitSpec>* units, int rank, int world_size, BlockPool* pool, bool replicated = false);
+  // `units` and `pool` outlive the store. It holds and updates `holding.shard` of every unit; a snapshot has
+  // `holding.part` only. moments: that the optimizer keeps, 0 to 2. Everything starts at zero.
+  ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, BlockPool* pool);
 
   // Executor::load. On failure the contents are unspecified.
   Status load(const Executor::Reader& reader, bool with_moments);
@@ -26,16 +27,19 @@ class ShardStore {
   // the next load() or update().
   void* parameters(int unit) const;
 
-  // One AdamW step of every trainable unit. gradients: per unit, the summed gradient of what is held; scale: times each
+  // One step of every trainable unit; `options` keep as many moments as the store. gradients: per unit, the summed gradient of what is held; scale: times each
   // element.
-  void update(const AdamWOptions& options, const StepInput& input, float scale, const std::vector<Block>& gradients);
+  void update(const OptimizerOptions& options, const StepInput& input, float scale,
+              const std::vector<Block>& gradients);
 
   Snapshot snapshot() const;
 
  private:
   struct UnitState {
-    Block parameters, first_moment, second_moment;
-    AdamWState pointers() const { return {parameters.data(), first_moment.data(), second_moment.data()}; }
+    Block parameters, first_moment, second_moment;  // moments that the optimizer does not keep are empty
+    AdamWState adamw() const { return {parameters.data(), first_moment.data(), second_moment.data()}; }
+    SgdState sgd() const { return {parameters.data(), first_moment.data()}; }
+    const Block& of(StateKind kind) const;
   };
   struct TrainedState {  // of all units; empty for frozen ones
     std::vector<UnitState> units;
@@ -52,8 +56,8 @@ class ShardStore {
   void round_parameters(int unit, float* from);
 
   const std::vector<UnitSpec>& units_;
-  const int rank_, world_size_;
-  const int held_rank_, held_world_size_;  // whose shards are held: 0 and 1 where replicated
+  const Holding holding_;
+  const std::vector<StateKind> kinds_;  // what is kept of a trainable unit
   BlockPool* const pool_;
   std::vector<std::vector<DecayRun>> runs_;
   // Per unit, what parameters() gives of frozen units and of those that compute in bfloat16; empty for the others, whose parameters

@@ -31,21 +31,21 @@ std::vector<double> pack_values(const LocalTotals& local) {
 std::vector<int64_t> pack_counts(const LocalTotals& local) { return {local.loss_tokens, local.tokens}; }
 
 GlobalTotals combine(std::span<const double> values, std::span<const int64_t> counts, int world_size, int micro_batches,
-                     int units) {
+                     int units, const std::vector<int>& rank_of_part) {
   TEPHRA_CHECK(counts.size() == 2 * static_cast<size_t>(world_size), "two counts a rank");
   const size_t stride = values.size() / world_size;
   const size_t segments = units == 0 ? 0 : (stride - micro_batches) / units;  // of one unit on one rank
   TEPHRA_CHECK(values.size() == world_size * (micro_batches + segments * units), "equal messages from all ranks");
   GlobalTotals total;
-  std::vector<double> losses;
+  TEPHRA_CHECK(rank_of_part.size() == static_cast<size_t>(world_size), "each rank has one part");
   for (int r = 0; r < world_size; ++r) {
-    losses.insert(losses.end(), values.begin() + r * stride, values.begin() + r * stride + micro_batches);
+    total.losses.insert(total.losses.end(), values.begin() + r * stride, values.begin() + r * stride + micro_batches);
     total.loss_tokens += counts[2 * r];
     total.tokens += counts[2 * r + 1];
   }
-  total.loss_sum = tree_sum(losses);
+  total.loss_sum = tree_sum(total.losses);
   for (int u = 0; u < units; ++u) {
-    for (int r = 0; r < world_size; ++r) {
+    for (const int r : rank_of_part) {
       for (size_t s = 0; s < segments; ++s) total.squared_sum += values[r * stride + micro_batches + u * segments + s];
     }
   }

@@ -16,7 +16,8 @@ struct LocalTotals {
 };
 
 struct GlobalTotals {
-  double loss_sum = 0;  // in the micro-batch tree's order
+  std::vector<double> losses;  // of all ranks' micro-batches
+  double loss_sum = 0;         // in the micro-batch tree's order
   int64_t loss_tokens = 0;
   int64_t tokens = 0;
   double squared_sum = 0;  // unit after unit, segment after segment
@@ -26,8 +27,9 @@ struct GlobalTotals {
 std::vector<double> pack_values(const LocalTotals& local);
 std::vector<int64_t> pack_counts(const LocalTotals& local);
 
-// values, counts: the ranks' messages one after another. units: that squared_sums speaks of.
+// values, counts: the ranks' messages one after another. units: that squared_sums speaks of. rank_of_part: the ranks in
+// the order in which their segments lie in a unit.
 GlobalTotals combine(std::span<const double> values, std::span<const int64_t> counts, int world_size, int micro_batches,
-                     int units);
+                     int units, const std::vector<int>& rank_of_part);
 
 }  // namespace tephra::sharding

@@ -44,27 +44,27 @@ class Walk {
   int64_t activation_bytes(double per_token, int unit) const {
     return static_cast<int64_t>(per_token * tokens_) * size_bytes(units_[unit].compute_dtype);
   }
-  double moved(int64_t bytes) const {  // what a rank receives: all but its own shard
-    return static_cast<double>(bytes) * (policy_.world_size - 1) / policy_.world_size;
-  }
+  // What a rank receives to gather, or to sum, `bytes` that `ranks` ranks divide: all but its own part.
+  static double moved(double bytes, int ranks) { return bytes * (ranks - 1) / ranks; }
 
   void shards() {
     for (const UnitSpec& unit : units_) {
-      const int64_t count = shard_numel(unit, replicated(policy_) ? 1 : policy_.world_size), bytes = count * kElement;
+      const int64_t count = shard_numel(unit, shards_), bytes = count * kElement;
       const bool rounded = unit.compute_dtype != DType::kFloat32;
       if (!unit.trainable || rounded) memory_.parameter_shards += count * size_bytes(unit.compute_dtype);
       if (!unit.trainable) continue;
       memory_.parameter_shards += bytes;
       if (!replicated(policy_)) memory_.gradient_shards += bytes;
-      memory_.optimizer_shards += 2 * bytes + 3 * bytes;
+      memory_.optimizer_shards += policy_.moments * bytes + (1 + policy_.moments) * bytes;
     }
   }
 
   void gather(int unit) {
     gathered_[unit] = true;
     // Frozen units that stay gathered were gathered in the first step of the job.
-    if (policy_.shard == ShardLevel::kParameters || units_[unit].trainable)
-      result_.gathered_bytes += moved(unit_gathered_bytes(unit));
+    if (policy_.shard == ShardLevel::kParameters || units_[unit].trainable) {
+      result_.gathered_bytes += moved(static_cast<double>(unit_gathered_bytes(unit)), shards_);
+    }
   }
 
   void note_gathered(size_t position) {
@@ -112,21 +112,24 @@ class Walk {
   }
 
   // What a reduction needs beside its result is in use until the next one is issued: the whole sum where a shard is
-  // kept, a shard where the whole sum is.
+  // kept, and this rank's part of what several copies hold.
   void reduce(const Op& op) {
     gradients_ -= reducing_;
     reducing_ = 0;
     if (policy_.world_size == 1) return;  // the sum is the result
-    const bool whole = op.kind == OpKind::kAllReduce;
-    result_.reduced_bytes += moved(flat_bytes(op.unit)) * (whole ? 2 : 1);
-    if (whole) gradients_ += flat_bytes(op.unit) / policy_.world_size;
-    reducing_ = whole ? flat_bytes(op.unit) / policy_.world_size : flat_bytes(op.unit);
+    const int copies = policy_.world_size / shards_;
+    const int64_t whole = flat_bytes(op.unit), part = copies > 1 ? whole / policy_.world_size : 0;
+    result_.reduced_bytes += moved(static_cast<double>(whole), shards_);
+    result_.reduced_bytes += 2 * moved(static_cast<double>(whole / shards_), copies);  // their sum, and its return
+    gradients_ += part;
+    reducing_ = part + (shards_ > 1 ? whole : 0);
     memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_);
   }
 
   const Schedule& schedule_;
   const std::vector<UnitSpec>& units_;
   const Policy& policy_;
+  const int shards_ = ranks_per_copy(policy_);
   const double tokens_;
   const std::vector<int> merges_;
   std::vector<bool> gathered_;

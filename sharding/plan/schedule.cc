@@ -131,6 +131,22 @@ ShardLevel shard_level(std::string_view name) {
 
 std::string_view name_of(ShardLevel level) { return kLevelNames[static_cast<int>(level)]; }
 
+int ranks_per_copy(const Policy& policy) {
+  if (replicated(policy)) return 1;
+  return policy.group_ranks > 0 ? policy.group_ranks : policy.world_size;
+}
+
+Holding holding(const Policy& policy, int rank) {
+  const int shards = ranks_per_copy(policy), copies = policy.world_size / shards;
+  const int shard = rank % shards, copy = rank / shards;
+  return {shard, shards, shard * copies + copy, policy.world_size};
+}
+
+int rank_of_part(const Policy& policy, int part) {
+  const int shards = ranks_per_copy(policy), copies = policy.world_size / shards;
+  return part % copies * shards + part / copies;
+}
+
 bool recomputes(const std::vector<UnitSpec>& units, const Policy& policy, int unit) {
   if (policy.recompute_every == 0 || unit + 1 == static_cast<int>(units.size()) || !units[unit].needs_backward) {
     return false;
@@ -203,10 +219,14 @@ std::string to_string(const Policy& policy) {
                      std::to_string(policy.micro_batches) +
                      (policy.micro_batches == 1 ? " micro-batch" : " micro-batches") + ", shard " +
                      std::string(name_of(policy.shard));
+  if (ranks_per_copy(policy) > 1 && ranks_per_copy(policy) < policy.world_size) {
+    text += " in groups of " + std::to_string(policy.group_ranks) + " ranks";
+  }
   if (policy.shard == ShardLevel::kParameters && !policy.reshard_after_forward) text += ", gathered until backward";
   if (policy.recompute_every == 1) text += ", all units recomputed";
   if (policy.recompute_every > 1) text += ", one in " + std::to_string(policy.recompute_every) + " units recomputed";
-  return text + ", prefetch " + std::to_string(policy.prefetch);
+  text += ", prefetch " + std::to_string(policy.prefetch);
+  return text + (policy.reduction == Reduction::kFast ? ", sums in the library's order" : "");
 }
 
 size_t prefetch_end(const Schedule& schedule, size_t position, int depth) {

@@ -16,7 +16,7 @@ enum class OpKind {
   kFree,           // release the full flat buffer
   kRecompute,      // run forward again with the tape on, from the saved input
   kBackward,       // gradients of the unit's parameters (added to the micro-batch tree) and of its input
-  kReduceScatter,  // sum the unit's gradient over ranks; each keeps its shard
+  kReduceScatter,  // sum the unit's gradient over ranks; each keeps its shard (hybrid: over its group, then over groups)
   kAllReduce,      // sum the unit's gradient over ranks; each keeps the whole sum
   kStep,           // clip and update every trainable unit's shard; unit is -1
 };
@@ -54,6 +54,11 @@ enum class ShardLevel {
 ShardLevel shard_level(std::string_view name);
 std::string_view name_of(ShardLevel level);
 
+enum class Reduction {
+  kTree,  // in the fixed tree: equal bits at every number of ranks
+  kFast,  // as the transport's library sums: other bits at another number of ranks, or on another transport
+};
+
 struct Policy {
   int world_size = 1;
   int micro_batches = 1;  // per rank and step
@@ -61,10 +66,28 @@ struct Policy {
   bool reshard_after_forward = true;  // kParameters only; false keeps what backward needs gathered until then
   int recompute_every = 0;            // every how many units to keep only the input in forward; 0: none
   int prefetch = 1;                   // gathers that run ahead of the compute
+  // Hybrid: so many neighbouring ranks (of one node, say) divide what `shard` divides, and each such group holds a copy;
+  // then W in what is said above of memory is this. Gathers stay inside the group; reduced gradients are also summed over
+  // the groups. A power of two from 2 that divides world_size; 0: all ranks are one group.
+  int group_ranks = 0;
+  Reduction reduction = Reduction::kTree;
+  int moments = 2;  // values that the optimizer keeps beside each trainable parameter
 };
 
 // Whether every rank holds whole shards, so that they are used in place and nothing is ever gathered.
 inline bool replicated(const Policy& policy) { return policy.world_size == 1 || policy.shard == ShardLevel::kNone; }
+
+// How many ranks one copy of the state is divided over: 1 when replicated().
+int ranks_per_copy(const Policy& policy);
+
+// What of a unit's flat buffer rank `rank` has: it holds shard `shard` of `shards`. Of what several copies hold, each
+// rank answers for a part of its own, in norms and in checkpoints: `part` of `parts`, which lies in the shard.
+struct Holding {
+  int shard = 0, shards = 1;
+  int part = 0, parts = 1;
+};
+Holding holding(const Policy& policy, int rank);
+int rank_of_part(const Policy& policy, int part);  // whose holding() has it
 
 // Whether `unit`'s forward is run again in backward: of the units that backward passes through, every
 // policy.recompute_every-th, counted from the first. Never the last unit: its backward comes right after its forward,
@@ -95,7 +118,7 @@ std::string to_string(const Policy& policy);  // "2 ranks x 4 micro-batches, sha
 struct MemoryEstimate {          // bytes per rank
   int64_t parameter_shards = 0;  // of all units
   int64_t gradient_shards = 0;   // reduced gradients of trainable units; 0 where they stay whole
-  int64_t optimizer_shards = 0;  // two moments, and the second set of parameters and moments that a held snapshot costs
+  int64_t optimizer_shards = 0;  // moments, and the second set of parameters and moments that a held snapshot costs
   int64_t gathered_peak = 0;     // full flat buffers at once, those gathered ahead included; 0 when replicated()
   // Full-size gradients: one unit's of the micro-batch in backward, partial sums of the micro-batch tree, sums being reduced or
   // staying whole. A module that does not write its gradients in place (unit_module.h) holds its own once more beside them.

@@ -104,6 +104,81 @@ void reduces_in_tree_order(Communicator& c) {
   }
 }
 
+// Values that differ little in size, so that the error of any order is within that of a sum of `world` roundings.
+void reduces_fast_within_rounding(Communicator& c) {
+  const int world = c.world_size();
+  for (int64_t count : kCounts) {
+    std::vector<float> full(count * world), shard(count, -1);
+    const auto term = [](int rank, int64_t i) {
+      return static_cast<float>(
+          1.0 + static_cast<double>(random_below(1000, {static_cast<uint64_t>(rank), static_cast<uint64_t>(i)})) / 999);
+    };
+    for (int64_t i = 0; i < count * world; ++i) full[i] = term(c.rank(), i);
+    Status status = c.reduce_scatter_fast(floats(full), floats(shard), soon());
+    ASSERT_TRUE(status.ok()) << status.to_string();
+    for (int64_t i = 0; i < count; ++i) {
+      double expected = 0;
+      for (int r = 0; r < world; ++r) expected += term(r, c.rank() * count + i);
+      ASSERT_NEAR(shard[i], expected, expected * world * std::numeric_limits<float>::epsilon()) << count << ": " << i;
+    }
+  }
+}
+
+// The parts of a split: who is in them, and that both they and the whole work beside each other.
+void splits_into_groups(Communicator& c) {
+  const int world = c.world_size();
+  for (const int count : {1, 2}) {
+    const int group = c.rank() % count;
+    auto made = c.split(group, soon());
+    ASSERT_TRUE(made.ok()) << made.status().to_string();
+    Communicator& part_of_it = **made;
+    const int members = (world - group + count - 1) / count;
+    ASSERT_EQ(part_of_it.world_size(), members);
+    ASSERT_EQ(part_of_it.rank(), c.rank() / count) << "the order stays";
+    for (int round = 0; round < 3; ++round) {
+      int64_t mine = c.rank() * 10 + round;
+      std::vector<int64_t> theirs(members), all(world);
+      ASSERT_TRUE(
+          part_of_it.all_gather({&mine, 1, DType::kInt64}, {theirs.data(), members, DType::kInt64}, soon()).ok());
+      for (int m = 0; m < members; ++m) ASSERT_EQ(theirs[m], (group + m * count) * 10 + round);
+      ASSERT_TRUE(c.all_gather({&mine, 1, DType::kInt64}, {all.data(), world, DType::kInt64}, soon()).ok());
+      for (int r = 0; r < world; ++r) ASSERT_EQ(all[r], r * 10 + round);
+    }
+    ASSERT_TRUE(c.barrier(soon()).ok());
+  }
+}
+
+// Sums within neighbours, then across the groups: the tree over all ranks, and so its bits.
+void split_sums_continue_the_tree(Communicator& c) {
+  const int world = c.world_size();
+  for (int size = 1; size <= world; size *= 2) {
+    auto near = c.split(c.rank() / size, soon()), far = c.split(c.rank() % size, soon());
+    ASSERT_TRUE(near.ok() && far.ok());
+    const int64_t count = 1003;  // of the part that each rank ends with
+    std::vector<float> full(count * world), half(count * world / size), own(count), expected;
+    for (int64_t i = 0; i < count * world; ++i) full[i] = value(c.rank(), i, 5);
+    ASSERT_TRUE((*near)->reduce_scatter_tree(floats(full), floats(half), soon()).ok());
+    ASSERT_TRUE((*far)->reduce_scatter_tree(floats(half), floats(own), soon()).ok());
+    const int64_t begin = (*near)->rank() * count * (world / size) + (*far)->rank() * count;
+    for (int64_t i = 0; i < count; ++i) {
+      std::vector<float> terms;
+      for (int r = 0; r < world; ++r) terms.push_back(value(r, begin + i, 5));
+      expected.push_back(tree_sum(terms));
+    }
+    expect_equal_bits(own.data(), expected, "groups of " + std::to_string(size));
+    ASSERT_TRUE(c.barrier(soon()).ok());  // before the parts end: for those still in one, who leaves is lost
+  }
+}
+
+// Who leaves one says so to it alone.
+void a_parts_failure_is_its_own(Communicator& c) {
+  auto made = c.split(0, soon());
+  ASSERT_TRUE(made.ok()) << made.status().to_string();
+  if (c.rank() == 1) (*made)->abort(Status(Code::kNoSpace, "disk full in test"));
+  EXPECT_EQ((*made)->barrier(soon()).code(), c.rank() == 1 ? Code::kNoSpace : Code::kPeerLost);
+  EXPECT_TRUE(c.barrier(soon()).ok());
+}
+
 // 2^24 + 1 is not a float: a chain gives 2^24, the tree 2^24 + 2. So a transport that sums in rank order fails here.
 void tree_differs_from_chain(Communicator& c) {
   const int world = c.world_size();
@@ -181,10 +256,14 @@ void barrier_waits_for_all(Communicator& c) {
 }
 
 void expect_stays_failed(Communicator& c, const Status& first) {
-  std::vector<float> data(4 * c.world_size());
-  const Status again[] = {c.probe(), c.barrier(soon()), c.broadcast(floats(data), 0, soon()),
+  std::vector<float> data(4 * c.world_size()), apart(4);
+  const Status again[] = {c.probe(),
+                          c.barrier(soon()),
+                          c.broadcast(floats(data), 0, soon()),
                           c.all_gather(part(data, 0, 4), floats(data), soon()),
-                          c.reduce_scatter_tree(floats(data), part(data, 0, 4), soon())};
+                          c.reduce_scatter_tree(floats(data), part(data, 0, 4), soon()),
+                          c.reduce_scatter_fast(floats(data), floats(apart), soon()),
+                          c.split(0, soon()).status()};
   for (const Status& status : again) {
     EXPECT_EQ(status.code(), first.code());
     EXPECT_EQ(status.message(), first.message());
@@ -273,6 +352,10 @@ const std::vector<ContractCase>& contract_cases() {
       {"GathersInPlace", gathers_in_place},
       {"GathersEveryDtype", gathers_every_dtype},
       {"ReducesInTreeOrder", reduces_in_tree_order},
+      {"ReducesFastWithinRounding", reduces_fast_within_rounding},
+      {"SplitsIntoGroups", splits_into_groups},
+      {"SplitSumsContinueTheTree", split_sums_continue_the_tree},
+      {"APartsFailureIsItsOwn", a_parts_failure_is_its_own, true, 2},
       {"TreeDiffersFromChain", tree_differs_from_chain, false, 4},
       {"CarriesNonFiniteValues", carries_non_finite_values},
       {"BroadcastsFromEachRoot", broadcasts_from_each_root},

@@ -45,7 +45,7 @@ TEST(MessagesCodec, CarriesEveryFieldOfARank) {
   EXPECT_EQ(heartbeat.collective_sequence, 1234567890123u);
   EXPECT_EQ(heartbeat.rss_bytes, 1 << 30);
 
-  const StepProgress p = trip(StepProgress{"align", 3, 9, 1.25, 0.5, 1e-3, 1000.5, 0.75, 99, 0.125, 321, true});
+  const StepProgress p = trip(StepProgress{"align", 3, 9, 1.25, 0.5, 1e-3, 1000.5, 0.75, 99, 0.125, 321, true, "5eed"});
   EXPECT_EQ(p.stage, "align");
   EXPECT_EQ(p.step, 3);
   EXPECT_EQ(p.total_steps, 9);
@@ -58,6 +58,7 @@ TEST(MessagesCodec, CarriesEveryFieldOfARank) {
   EXPECT_EQ(p.epoch, 0.125);
   EXPECT_EQ(p.loss_tokens, 321);
   EXPECT_TRUE(p.skipped);
+  EXPECT_EQ(p.samples_hash, "5eed");
 
   const std::string bytes("\x00\xff\x80 any", 7);
   const ShardWritten shard = trip(ShardWritten{"tune", 12, bytes, "{}"});

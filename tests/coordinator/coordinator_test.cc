@@ -197,6 +197,17 @@ TEST(Coordinator, DoesNotRetryAPermanentFailure) {
   EXPECT_EQ(coordinator->get("demo-1")->report_path, "") << "nothing was trained";
 }
 
+// What ranks find different is no echo of a lost peer, after which another attempt would help.
+TEST(Coordinator, DoesNotRetryWhenRanksDiffer) {
+  TempDir dir;
+  Plan plan(R"({"differ": {"rank": 1, "stage": "lm", "step": 2}})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(*coordinator, make_recipe(dir.path(), 2, 3));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_EQ(state.attempt, 1u);
+  EXPECT_EQ(state.reason, "rank 1: ranks 0 and 1 differ");
+}
+
 TEST(Coordinator, AFailedJobHasAReportOfWhatItDid) {
   TempDir dir;
   Plan plan(R"({"fail": {"rank": 0, "stage": "more", "step": 4}})");
@@ -276,6 +287,71 @@ TEST(Coordinator, ShutdownKeepsTheJobForTheNextStart) {
   ASSERT_TRUE(state.ok()) << state.status().to_string();
   EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
   EXPECT_EQ(state->attempt, 2u);
+}
+
+// Stopped on 2 ranks, gone on with on 4, then on 1: the checkpoints are those of a job that stayed on 2.
+TEST(Coordinator, GoesOnWithAnotherNumberOfRanks) {
+  TempDir dir;
+  const auto start_with = [&](int ranks) {
+    Options options = make_options(dir / "store");
+    options.slots = 4;
+    options.goes_on_with = make_recipe(dir.path(), ranks, 5);
+    return Coordinator::start(options);
+  };
+  const auto hold_at = [&](int ranks, uint32_t attempt, const char* stage) {
+    const std::string text = nlohmann::json{{"hold", {{"attempt", attempt}, {"stage", stage}, {"step", 3}}}}.dump();
+    Plan plan(text.c_str());
+    auto coordinator = start_with(ranks);
+    ASSERT_TRUE(coordinator.ok()) << coordinator.status().to_string();
+    Ear ear(**coordinator, "");
+    if (attempt == 1) {
+      ASSERT_TRUE((*coordinator)->submit(make_recipe(dir.path(), ranks, 5), "tester").ok());
+    }
+    const std::string checkpoint = std::string("demo-1/") + stage + "@2";
+    ASSERT_TRUE(ear.wait_for([&](const JobEvent& e) { return e.checkpoint == checkpoint; }));
+    const JobView view = *(*coordinator)->get("demo-1");
+    EXPECT_EQ(view.state.world, ranks);
+    EXPECT_EQ(view.ranks.size(), static_cast<size_t>(ranks));
+    EXPECT_EQ(view.state.attempt, attempt);
+    (*coordinator)->shutdown();
+  };
+  hold_at(2, 1, "lm");
+  Options two_slots = make_options(dir / "store");
+  two_slots.goes_on_with = make_recipe(dir.path(), 4, 5);
+  const Status refused = Coordinator::start(two_slots).status();
+  EXPECT_EQ(refused.code(), Code::kUnavailable);
+  EXPECT_EQ(refused.message(),
+            "recipe wants 4 ranks x 1 threads but this machine has 2 slots; set gang.ranks: 2 or --set "
+            "gang.oversubscribe=true");
+  hold_at(4, 2, "more");
+  auto coordinator = start_with(1);
+  ASSERT_TRUE(coordinator.ok()) << coordinator.status().to_string();
+  const Result<JobState> state = (*coordinator)->wait("demo-1", Deadline::after(seconds(60)));
+  ASSERT_TRUE(state.ok()) << state.status().to_string();
+  EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
+  EXPECT_EQ(state->world, 1);
+  EXPECT_EQ((*coordinator)->list().size(), 1u);
+  const auto recipe = read_file(Env::posix(), (*coordinator)->get("demo-1")->directory + "/recipe.json");
+  ASSERT_TRUE(recipe.ok());
+  EXPECT_EQ(*recipe, make_recipe(dir.path(), 1, 5)) << "as resolved last";
+
+  TempDir other;
+  auto undisturbed = start(other / "store");
+  ASSERT_EQ(run_to_end(*undisturbed, make_recipe(other.path(), 2, 5)).phase, Phase::kDone);
+  EXPECT_EQ(content_of(**coordinator, "demo-1/more@5"), content_of(*undisturbed, "demo-1/more@5"));
+}
+
+TEST(Coordinator, RefusesRanksOfDifferentBuilds) {
+  TempDir dir;
+  Plan plan(R"({"builds": ["fake 1", "fake 2"]})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(*coordinator, make_recipe(dir.path(), 2, 3));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_EQ(state.attempt, 1u) << "another attempt would have the same builds";
+  const std::string zero = "rank 0 is of build fake 1 and rank 1 of build fake 2; install the same one everywhere",
+                    one = "rank 1 is of build fake 2 and rank 0 of build fake 1; install the same one everywhere";
+  EXPECT_TRUE(state.reason == zero || state.reason == one) << state.reason;
+  EXPECT_TRUE(state.stages[0].checkpoints.empty()) << "before any work";
 }
 
 TEST(Coordinator, ItsSuccessorGoesOnAfterAKill) {

@@ -56,7 +56,7 @@ class FakeRank {
     TEPHRA_ASSIGN_OR_RETURN(
         client_, cluster::RpcClient::connect(host, port, handlers, Deadline::after(std::chrono::seconds(20))));
     TEPHRA_RETURN_IF_ERROR(client_->send(
-        cluster::Hello{job_, attempt_, rank_, world_, environment("TEPHRA_GANG_TOKEN"), getpid(), "fake 1"}));
+        cluster::Hello{job_, attempt_, rank_, world_, environment("TEPHRA_GANG_TOKEN"), getpid(), build()}));
     while (std::optional<cluster::Task> task = next_task()) {
       TEPHRA_RETURN_IF_ERROR(client_->send(cluster::Heartbeat{"load", "", 0, 0, 0, 0}));
       const Status status = task->kind == "train" ? train(*task) : evaluate(*task);
@@ -88,6 +88,12 @@ class FakeRank {
     return task;
   }
 
+  // {"builds": ["a", "b"]}: by rank.
+  std::string build() const {
+    if (!plan_.is_object() || !plan_.contains("builds")) return "fake 1";
+    return plan_["builds"].at(static_cast<size_t>(rank_));
+  }
+
   // Whether the plan wants `what` here.
   bool planned(const char* what, const std::string& stage, int64_t step) const {
     if (!plan_.is_object() || !plan_.contains(what)) return false;
@@ -111,6 +117,7 @@ class FakeRank {
     for (int64_t step = static_cast<int64_t>(task.start_step) + 1; step <= stage.steps; ++step) {
       if (planned("die", stage.name, step)) raise(SIGKILL);
       if (planned("fail", stage.name, step)) return {Code::kInvalidArgument, "a step that cannot work"};
+      if (planned("differ", stage.name, step)) return {Code::kMismatch, RetryClass::kPermanent, "ranks 0 and 1 differ"};
       if (planned("hold", stage.name, step)) {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return stop_ && !plan_.value("deaf", false); });

@@ -5,8 +5,10 @@
 //   step
 //                    {"hold": {"attempt": 1, "stage": "lm", "step": 3}}                waits for Stop before that step
 //                    {"fail": {"attempt": 1, "rank": 0, "stage": "lm", "step": 3}}     Finished with kInvalidArgument
+//                    {"differ": {"rank": 0, "stage": "lm", "step": 3}}                 Finished with a permanent kMismatch
 //                    {"die": {"attempt": 1, "rank": 0, "bench": "quiz", "answers": 5}} SIGKILL after that many answers
 //                    {"deaf": true}                                                    hold does not listen to Stop
+//                    {"builds": ["fake 1", "fake 2"]}                                  what each rank says in its Hello
 //
 // Its model is one tensor "w" of 1000 elements, each of which is the number of steps done, and its first moment; its
 // answers are the right ones.

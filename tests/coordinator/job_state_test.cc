@@ -297,6 +297,21 @@ TEST(JobState, RestartOfTheCoordinatorGoesOn) {
   EXPECT_EQ(d.action<LaunchGang>()->attempt, 2u);
   EXPECT_EQ(d.state.restarts_used, 0) << "not the job's failure";
 
+  Driver changed = training();
+  changed.apply(committed(1, 0, 5, false)).apply(CoordinatorRestarted{GangChange{"{\"new\":1}", 4, 7}});
+  ASSERT_NE(changed.action<LaunchGang>(), nullptr);
+  EXPECT_EQ(changed.action<LaunchGang>()->world, 4);
+  EXPECT_EQ(changed.state.recipe_json, "{\"new\":1}");
+  EXPECT_EQ(changed.state.max_restarts, 7);
+  EXPECT_EQ(changed.state.stages[0].step, 5) << "from its checkpoint";
+  Driver waiting{new_job(), {}};
+  waiting.apply(CoordinatorRestarted{GangChange{"{}", 4, 2}});
+  EXPECT_EQ(waiting.state.phase, Phase::kQueued);
+  EXPECT_EQ(waiting.state.world, 4);
+  Driver done = training();
+  done.apply(GangLost{1, "bad", RetryClass::kPermanent}).apply(GangEnded{1});
+  EXPECT_FALSE(transition(done.state, CoordinatorRestarted{GangChange{"{}", 4, 2}}).changed);
+
   Driver preparing{new_job(), {}};
   preparing.apply(Scheduled{1}).apply(CoordinatorRestarted{});
   EXPECT_NE(preparing.action<Prepare>(), nullptr);

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <random>
+#include <sstream>
 
 #include "tests/e2e/harness.h"
 
@@ -124,11 +125,86 @@ TEST(Job, OneRankGivesTheSameBitsAsTwo) {
   EXPECT_EQ(content_hashes(scratch, store), u.hashes);
 }
 
+// Of each step of each stage what the job's log says last: loss, gradient norm and the hash of its sample ids.
+std::map<std::string, json> last_steps(const std::string& store) {
+  std::map<std::string, json> steps;
+  std::istringstream lines(read_text(store + "/jobs/tiny-1/metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const json row = json::parse(line, nullptr, false);
+    if (!row.is_object()) continue;
+    steps[row["stage"].get<std::string>() + "@" + std::to_string(row["step"].get<int>())] = {
+        row["loss"], row["grad_norm"], row["loss_tokens"], row["samples_hash"]};
+  }
+  return steps;
+}
+
+// Ctrl-C and the same command with another --ranks, three times: 4 -> 2 -> 1 -> 4, and a kill in the last part. Weights and
+// moments, every loss and norm and the samples of every step are those of one undisturbed rank.
+TEST(Job, ChangesItsRanksInMidRunWithTheSameBits) {
+  std::mt19937 random(seed() + 3);
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()));
+  const Undisturbed one({"--ranks", "1"});
+  ASSERT_EQ(one.run.code, 0) << one.run.err;
+  Scratch scratch;
+  const std::string store = scratch.path("store");
+  const auto command = [&](int ranks, const std::string& sharding) {
+    return run_command(store, {"--ranks", std::to_string(ranks), "--set", "gang.oversubscribe=true", "--set",
+                               "stages.instruct.sharding=" + sharding});
+  };
+  const std::pair<int, std::string> parts[] = {{4, "{shard: none}"}, {2, "{recompute: 2}"}, {1, "{}"}};
+  for (const auto& [ranks, sharding] : parts) {
+    SCOPED_TRACE(std::to_string(ranks) + " ranks");
+    Process run(command(ranks, sharding), scratch.path(""));
+    const int at = std::uniform_int_distribution<int>(2, 6)(random);
+    ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= at; }, 120s)) << run.output();
+    run.signal(SIGINT);
+    EXPECT_EQ(run.wait().code, 4);
+    EXPECT_TRUE(none_left(store));
+  }
+  Process run(command(4, "{group_ranks: 2}"), scratch.path(""));
+  ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= 2; }, 120s)) << run.output();
+  const std::vector<pid_t> ranks = ranks_of(store);
+  ASSERT_EQ(ranks.size(), 4u);
+  kill(ranks[random() % ranks.size()], SIGKILL);
+  const Finished finished = run.wait();
+  ASSERT_EQ(finished.code, 0) << finished.err;
+  EXPECT_TRUE(none_left(store));
+  const auto hashes = content_hashes(scratch, store);
+  for (const char* end : {"tiny-1/align@12", "tiny-1/instruct@12"}) EXPECT_EQ(hashes.at(end), one.hashes.at(end));
+  const auto steps = last_steps(store);
+  EXPECT_EQ(steps.size(), 24u);
+  EXPECT_EQ(steps, last_steps(one.store));
+  for (const auto& [step, row] : steps) EXPECT_EQ(row[3].get<std::string>().size(), 32u) << step;
+  EXPECT_NE(steps.at("align@1")[3], steps.at("align@2")[3]);
+}
+
+TEST(Job, ADivergingStageNamesItsSamplesAndFails) {
+  Scratch scratch;
+  const std::string store = scratch.path("store");
+  // A decay of 99 times the weights, each step: after a few, products of weights are no float32 any more.
+  const Finished run =
+      Process(run_command(store, {"--set",
+                                  "stages.align.optimizer={kind: sgd, lr: 10, weight_decay: 10, momentum: 0.5, "
+                                  "clip_norm: 1, max_skipped_steps: 2}",
+                                  "--set", "stages.align.schedule.kind=constant", "--set", "stages.align.steps=60"}),
+              scratch.path(""))
+          .wait();
+  EXPECT_EQ(run.code, 1) << run.out;
+  EXPECT_NE(run.err.find("the 3rd such step in a row, and max_skipped_steps is 2"), std::string::npos) << run.err;
+  // Both skipped steps are in the log, each with samples of both ranks: 16 ids, or 4 for each micro-batch at fault.
+  size_t warned = 0;
+  for (size_t at = 0; (at = run.out.find("; the update was skipped (", at)) != std::string::npos; ++at) ++warned;
+  EXPECT_EQ(warned, 2u) << run.out;
+  EXPECT_EQ(run.out.find("\"attempt\":2"), std::string::npos) << "it would come out the same again";
+  EXPECT_TRUE(none_left(store));
+}
+
 TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
   const Undisturbed& u = undisturbed();
   const std::vector<std::pair<std::string, std::string>> choices{
       {"{shard: none}", "{shard: gradients, recompute: 2, prefetch: 3}"},
-      {"{shard: optimizer, prefetch: 0}", "{shard: none, recompute: all}"}};
+      {"{shard: optimizer, prefetch: 0}", "{shard: none, recompute: all}"},
+      {"{group_ranks: 2}", "{shard: gradients, group_ranks: 2}"}};
   for (const auto& [align, instruct] : choices) {
     SCOPED_TRACE(align + ", " + instruct);
     Scratch scratch;
@@ -140,6 +216,25 @@ TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
     ASSERT_EQ(run.code, 0) << run.err;
     EXPECT_EQ(content_hashes(scratch, store), u.hashes);
   }
+}
+
+// SGD's velocity is a first moment: saved, read by a new attempt and at another number of ranks, and nothing beside it.
+TEST(Job, SgdGoesOnWithItsVelocityAfterAKill) {
+  const std::string sgd = ".optimizer={kind: sgd, lr: 0.05, momentum: 0.9, nesterov: true}";
+  const std::vector<std::string> options{"--set", "stages.align" + sgd, "--set", "stages.instruct" + sgd};
+  std::vector<std::string> alone = options;
+  alone.insert(alone.end(), {"--ranks", "1"});
+  const Undisturbed one(alone);
+  ASSERT_EQ(one.run.code, 0) << one.run.err;
+  std::mt19937 random(seed() + 4);
+  a_killed_rank(options, std::uniform_int_distribution<int>(5, 22)(random), random, one);
+  const Finished show = tephra(one.scratch, {"ckpt", "show", "tiny-1/align@12", "--store", one.store, "--json"});
+  const json manifest = json::parse(show.out, nullptr, false);
+  ASSERT_TRUE(manifest.is_object()) << show.err;
+  std::map<std::string, int> kinds;
+  for (const json& t : manifest["tensors"])
+    if (!t["frozen"].get<bool>()) ++kinds[t["kind"]];
+  EXPECT_EQ(kinds, (std::map<std::string, int>{{"parameter", 4}, {"first_moment", 4}}));
 }
 
 // The same job, the second stage of which trains adapters.
@@ -282,9 +377,14 @@ TEST(Plan, PrintsTheScheduleOfTheRecipesChoice) {
 
 TEST(Job, AKilledRankCostsNothingButTime) {
   std::mt19937 random(seed());
+  const char* const shardings[] = {"{}", "{shard: none, recompute: all}", "{shard: optimizer, prefetch: 0}",
+                                   "{shard: gradients, recompute: 2, prefetch: 3}", "{reshard_after_forward: false}"};
   for (int round = 0; round < 2; ++round) {
     int at = std::uniform_int_distribution<int>(1, 22)(random);
-    a_killed_rank({}, at, random, undisturbed());
+    const std::string sharding = shardings[random() % std::size(shardings)];
+    SCOPED_TRACE("sharding " + sharding);
+    a_killed_rank({"--set", "stages.align.sharding=" + sharding, "--set", "stages.instruct.sharding=" + sharding}, at,
+                  random, undisturbed());
   }
 }
 

@@ -28,6 +28,24 @@ TEST(LrSchedule, FallsAsItsKindSays) {
   EXPECT_NEAR(learning_rate("cosine", 1.0, 9, 10, 1.0), 0.9, 1e-12);  // all warm-up
 }
 
+// Worked by hand: peak 8, 10 steps of which the first ceil(0.15 * 10) = 2 warm up, so 8 remain.
+//   warm-up  8 * s / 2                      linear  8 * (8 - t) / 8 after t of the 8
+//   cosine   4 * (1 + cos(pi * t / 8)), whose values at pi/8 steps are 1, .923880, .707107, .382683, 0 and their negatives
+TEST(LrSchedule, FollowsAHandWorkedTable) {
+  const struct {
+    const char* kind;
+    double rates[10];
+  } table[] = {
+      {"constant", {0, 4, 8, 8, 8, 8, 8, 8, 8, 8}},
+      {"linear", {0, 4, 8, 7, 6, 5, 4, 3, 2, 1}},
+      {"cosine", {0, 4, 8, 7.695518, 6.828427, 5.530734, 4, 2.469266, 1.171573, 0.304482}},
+  };
+  for (const auto& row : table) {
+    for (int step = 0; step < 10; ++step)
+      EXPECT_NEAR(learning_rate(row.kind, 8, step, 10, 0.15), row.rates[step], 1e-6) << row.kind << " step " << step;
+  }
+}
+
 TEST(LrSchedule, EqualsTheRecordedRatesOfTransformers) {
   const char* folder = std::getenv("TEPHRA_REFERENCE_DIR");
   if (folder == nullptr) GTEST_SKIP() << "set TEPHRA_REFERENCE_DIR to the folder of reference fixtures";

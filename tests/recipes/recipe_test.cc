@@ -76,6 +76,36 @@ TEST(Recipe, ReadsHowAStageIsSharded) {
   EXPECT_EQ(recipe.stages[1].sharding.prefetch, 1);
 }
 
+TEST(Recipe, AJobContinuesWithOtherRanksAndShardingButNothingElse) {
+  const Recipe job = loaded(kSmall);
+  for (const char* change :
+       {"gang={ranks: 4, oversubscribe: true}", "gang={ranks: 1, max_restarts: 9}", "gang.collective_timeout_s=7",
+        "stages.align.sharding={shard: none, recompute: all}", "stages.tune.sharding={group_ranks: 2, prefetch: 0}"}) {
+    EXPECT_TRUE(continues(job, loaded(kSmall, {change}))) << change;
+  }
+  for (const char* change :
+       {"gang.threads_per_rank=2", "seed=18", "stages.align.optimizer.lr=1e-3", "stages.align.micro_batch=1",
+        "stages.align.sharding.reduction=fast", "stages.tune.template=plain", "benches.science.limit=3"}) {
+    EXPECT_FALSE(continues(job, loaded(kSmall, {change}))) << change;
+  }
+  const std::string fast = "stages.align.sharding.reduction=fast";
+  const Recipe any_order = loaded(kSmall, {fast});
+  EXPECT_TRUE(continues(any_order, loaded(kSmall, {fast, "gang.max_restarts=9"})));
+  EXPECT_FALSE(continues(any_order, loaded(kSmall, {fast, "gang.ranks=4"}))) << "other bits";
+  EXPECT_FALSE(continues(any_order, loaded(kSmall, {fast, "stages.tune.sharding.shard=none"})));
+}
+
+TEST(Recipe, CountsWhatAnOptimizerKeeps) {
+  const auto moments = [](const std::string& optimizer) {
+    const Recipe recipe = loaded(kSmall, {"stages.align.optimizer=" + optimizer});
+    EXPECT_EQ(to_json(*from_json(to_json(recipe))), to_json(recipe));
+    return recipe.stages[0].optimizer.moments();
+  };
+  EXPECT_EQ(moments("{}"), 2);
+  EXPECT_EQ(moments("{kind: sgd}"), 0);
+  EXPECT_EQ(moments("{kind: sgd, momentum: 0.9, nesterov: true}"), 1);
+}
+
 TEST(Recipe, MakesPathsAbsoluteAgainstItsFolder) {
   const Recipe recipe = loaded(kSmall);
   EXPECT_EQ(recipe.model.vision, "/recipes/clip");

@@ -90,6 +90,11 @@ class Staged final : public Communicator {
       return inner_->reduce_scatter_tree({device_full, full.count}, {device_shard, shard.count}, deadline);
     });
   }
+  Status reduce_scatter_fast(Buffer full, Buffer shard, Deadline deadline) override {
+    return staged(full, shard.data, shard.size_bytes(), shard.data, [&](char* device_full, char* device_shard) {
+      return inner_->reduce_scatter_fast({device_full, full.count}, {device_shard, shard.count}, deadline);
+    });
+  }
   Status broadcast(Buffer data, int root, Deadline deadline) override {
     return staged(data, nullptr, 0, nullptr, [&](char* device, char*) {
       return inner_->broadcast({device, data.count, data.dtype}, root, deadline);
@@ -99,6 +104,12 @@ class Staged final : public Communicator {
     const Status status = inner_->barrier(deadline);
     sync_count();
     return status;
+  }
+  Result<std::unique_ptr<Communicator>> split(int group, Deadline deadline) override {
+    auto part = inner_->split(group, deadline);
+    sync_count();
+    if (!part.ok()) return part;
+    return std::unique_ptr<Communicator>(std::make_unique<Staged>(std::move(*part)));
   }
   Status probe() override { return inner_->probe(); }
   void abort(const Status& reason) override { inner_->abort(reason); }

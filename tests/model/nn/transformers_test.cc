@@ -162,7 +162,7 @@ TEST_P(Contrastive, TrainsAsTransformersAndTorchDo) {
   constexpr double kRate = 1e-3;
   TempDir dir;
   ASSERT_TRUE(export_clip(Env::posix(), dir.path() + "/model", config, *weights, {}).ok());
-  sharding::AdamWOptions adam;
+  sharding::OptimizerOptions adam;
   adam.weight_decay = 0.1;
   std::ofstream(dir.path() + "/in.json") << json{
       {"steps", clip_input(steps)}, {"lr", kRate}, {"weight_decay", adam.weight_decay}, {"clip_norm", adam.clip_norm}};

@@ -48,8 +48,12 @@ struct Training {
   bool reshard_after_forward = true;
   int recompute_every = 0;
   int prefetch = 1;
+  int group_ranks = 0;
+  Reduction reduction = Reduction::kTree;
   double weight_decay = 0.1;
   double clip_norm = 1.0;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
+  double momentum = 0;
 };
 struct Trained {
   std::vector<StepStats> stats;  // per step; checked to be equal on all ranks
@@ -60,8 +64,18 @@ struct Trained {
 Trained train(const Training& training, const Executor::Reader& start, bool with_moments,
               const std::function<void(int step, std::vector<std::unique_ptr<ToyBatch>>&)>& edit = {});
 
+// Equal bits, not equal values: -0 and +0 differ, NaN equals itself.
+bool same_bits(const State& a, const State& b);
+void expect_same(const Trained& a, const Trained& b);
+
+inline constexpr ShardLevel kLevels[] = {ShardLevel::kNone, ShardLevel::kOptimizer, ShardLevel::kGradients,
+                                         ShardLevel::kParameters};
+// Calls `each` with every level, recomputation, depth of prefetching and size of groups that differ on this chain; the
+// world size is left to it. group_ranks 2 wants a world of two or more.
+void for_strategies(const std::function<void(Training)>& each);
+
 Policy policy_of(const Training& training);
-AdamWOptions optimizer_of(const Training& training);
+OptimizerOptions optimizer_of(const Training& training);
 StepInput step_input(int step);
 std::vector<const MicroBatch*> local_part(const std::vector<std::unique_ptr<ToyBatch>>& all, int rank, int world_size);
 // Runs `body(rank)` on one thread per rank and joins them.

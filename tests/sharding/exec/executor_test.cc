@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <mutex>
 
@@ -16,36 +15,10 @@
 namespace tephra::sharding::test {
 namespace {
 
-// Equal bits, not equal values: -0 and +0 differ, NaN equals itself.
-bool same_bits(const State& a, const State& b) {
-  if (a.size() != b.size()) return false;
-  for (const auto& [key, values] : a) {
-    const auto other = b.find(key);
-    if (other == b.end() || other->second.size() != values.size() ||
-        std::memcmp(other->second.data(), values.data(), values.size() * sizeof(float)) != 0) {
-      return false;
-    }
-  }
-  return true;
-}
-
-void expect_same(const Trained& a, const Trained& b) {
-  ASSERT_EQ(a.stats.size(), b.stats.size());
-  for (size_t s = 0; s < a.stats.size(); ++s) {
-    EXPECT_EQ(a.stats[s].loss, b.stats[s].loss) << "step " << s;
-    EXPECT_EQ(a.stats[s].gradient_norm, b.stats[s].gradient_norm) << "step " << s;
-    EXPECT_EQ(a.stats[s].loss_tokens, b.stats[s].loss_tokens);
-    EXPECT_EQ(a.stats[s].tokens, b.stats[s].tokens);
-    EXPECT_EQ(a.stats[s].skipped, b.stats[s].skipped);
-  }
-  EXPECT_EQ(a.evaluation, b.evaluation);
-  EXPECT_TRUE(same_bits(a.state, b.state));
-}
-
 // Training without units, shards or schedules: one tape over everything, and AdamW in double.
 class Plain {
  public:
-  explicit Plain(const AdamWOptions& options) : options_(options) {
+  explicit Plain(const OptimizerOptions& options) : options_(options) {
     for (const UnitSpec& unit : units_) {
       std::vector<at::Tensor> tensors;
       for (const TensorSpec& spec : unit.tensors) {
@@ -123,7 +96,7 @@ class Plain {
     }
   }
 
-  const AdamWOptions options_;
+  const OptimizerOptions options_;
   const std::vector<UnitSpec> units_ = toy_units();
   const std::vector<std::unique_ptr<UnitModule>> modules_ = toy_modules();
   std::vector<std::vector<at::Tensor>> parameters_;
@@ -153,28 +126,6 @@ TEST(Executor, EqualsPlainAutograd) {
   EXPECT_NEAR(trained.evaluation, sum / tokens, 1e-4);
 }
 
-constexpr ShardLevel kLevels[] = {ShardLevel::kNone, ShardLevel::kOptimizer, ShardLevel::kGradients,
-                                  ShardLevel::kParameters};
-
-// At every level, with every recomputation and depth of prefetching that differ on this chain.
-template <typename Each>
-void for_strategies(const Each& each) {
-  for (const ShardLevel shard : kLevels) {
-    for (const int recompute_every : {0, 1, 2}) {
-      for (const int prefetch : {0, 1, 2, 9}) {
-        if (shard == ShardLevel::kNone && prefetch != 1) continue;  // nothing is gathered
-        for (const bool reshard : {true, false}) {
-          if (shard != ShardLevel::kParameters && !reshard) continue;  // nothing is freed
-          each(Training{.shard = shard,
-                        .reshard_after_forward = reshard,
-                        .recompute_every = recompute_every,
-                        .prefetch = prefetch});
-        }
-      }
-    }
-  }
-}
-
 TEST(Executor, GivesTheSameBitsHoweverTheWorkIsCut) {
   for (int micro_batches : {4, 12}) {
     const Trained expected = train({.world_size = 1, .global_micro_batches = micro_batches}, initial_reader(), false);
@@ -182,6 +133,7 @@ TEST(Executor, GivesTheSameBitsHoweverTheWorkIsCut) {
     EXPECT_FALSE(expected.stats[0].skipped);
     for (int world : {1, 2, 4}) {
       for_strategies([&](Training training) {
+        if (world < training.group_ranks) return;
         training.world_size = world;
         training.global_micro_batches = micro_batches;
         SCOPED_TRACE(to_string(policy_of(training)));
@@ -196,6 +148,7 @@ TEST(Executor, HoldsWhatWasPlannedAndNoMore) {
   for (const int micro_batches : {1, 2, 3, 4}) {
     for (const int world : {1, 2, 4}) {
       for_strategies([&](Training training) {
+        if (world < training.group_ranks) return;
         training.world_size = world;
         training.global_micro_batches = micro_batches * world;
         const Policy policy = policy_of(training);
@@ -265,6 +218,7 @@ RandomCase random_case(uint64_t seed) {
               .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
               .prefetch = static_cast<int>(random_below(5, {seed, 8}))};
   c.policy.micro_batches = static_cast<int>(1 + random_below(4, {seed, 9})) * 4 / c.policy.world_size;
+  if (c.policy.world_size == 4) c.policy.group_ranks = static_cast<int>(2 * random_below(3, {seed, 10}));
   return c;
 }
 
@@ -378,6 +332,8 @@ TEST(Executor, SkipsAStepWhoseLossIsNotFinite) {
   ASSERT_EQ(trained.stats.size(), 2u);
   EXPECT_FALSE(trained.stats[0].skipped);
   EXPECT_TRUE(trained.stats[1].skipped);
+  ASSERT_EQ(trained.stats[1].micro_batch_losses.size(), 4u);
+  for (int m = 0; m < 4; ++m) EXPECT_EQ(std::isnan(trained.stats[1].micro_batch_losses[m]), m == 3);
   const Trained before = train({.world_size = 2, .steps = 1}, initial_reader(), false);
   EXPECT_TRUE(same_bits(trained.state, before.state));
 }
@@ -452,6 +408,12 @@ class FailingCommunicator : public cluster::Communicator {
   Status reduce_scatter_tree(cluster::Buffer full, cluster::Buffer shard, Deadline deadline) override {
     return left_-- == 0 ? failure() : inner_->reduce_scatter_tree(full, shard, deadline);
   }
+  Status reduce_scatter_fast(cluster::Buffer full, cluster::Buffer shard, Deadline deadline) override {
+    return left_-- == 0 ? failure() : inner_->reduce_scatter_fast(full, shard, deadline);
+  }
+  Result<std::unique_ptr<Communicator>> split(int group, Deadline deadline) override {
+    return left_-- == 0 ? failure() : inner_->split(group, deadline);
+  }
   Status broadcast(cluster::Buffer data, int root, Deadline deadline) override {
     return inner_->broadcast(data, root, deadline);
   }
@@ -504,6 +466,8 @@ TEST(Executor, EveryFailingCollectiveEndsTheStepOnAllRanks) {
   EXPECT_EQ(fail_each_collective(training), 6 + 3 + 2);
   training.shard = ShardLevel::kNone;
   EXPECT_EQ(fail_each_collective(training), 2 * 3 + 2);
+  training.reduction = Reduction::kFast;
+  EXPECT_EQ(fail_each_collective(training), 2 * 3 + 2);
 }
 
 TEST(Executor, ARankThatThrowsNamesItsUnitAndFreesItsPeers) {
@@ -523,6 +487,21 @@ TEST(Executor, ARankThatThrowsNamesItsUnitAndFreesItsPeers) {
   });
 }
 
+// Rank 3 fails; ranks 0 and 1, of the other copy, wait for it in the sum over copies, or for rank 2, which waits for it.
+TEST(Executor, AFailureReachesEveryGroup) {
+  for (const int group_ranks : {0, 2}) {
+    auto communicators = cluster::make_thread_communicators(4);
+    auto batches = toy_batches(1, 4);
+    batches[3]->x_BD = batches[3]->x_BD.slice(1, 0, 7);
+    on_ranks(4, [&](int rank) {
+      auto executor = alone(communicators[rank].get(), {.world_size = 4, .group_ranks = group_ranks});
+      const auto stats = executor->train_step(local_part(batches, rank, 4), step_input(1));
+      ASSERT_FALSE(stats.ok());
+      EXPECT_EQ(stats.status().code(), rank == 3 ? Code::kInternal : Code::kPeerLost) << stats.status().to_string();
+    });
+  }
+}
+
 TEST(Executor, RefusesArgumentsThatDoNotFit) {
   auto self = cluster::make_self_communicator();
   const auto code = [&](std::vector<UnitSpec> units, size_t modules, const Policy& policy) {
@@ -539,6 +518,8 @@ TEST(Executor, RefusesArgumentsThatDoNotFit) {
   EXPECT_EQ(code(toy_units(), 6, {.micro_batches = 0}), Code::kInvalidArgument);
   EXPECT_EQ(code(toy_units(), 6, {.recompute_every = -1}), Code::kInvalidArgument);
   EXPECT_EQ(code(toy_units(), 6, {.prefetch = -1}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.group_ranks = 2}), Code::kInvalidArgument);
+  EXPECT_EQ(code(toy_units(), 6, {.moments = 1}), Code::kInvalidArgument);
   std::vector<UnitSpec> bare = toy_units();
   bare[1].flat_numel = 0;
   EXPECT_EQ(code(bare, 6, {}), Code::kInvalidArgument);

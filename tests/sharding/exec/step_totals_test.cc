@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "base/random.h"
 
 namespace tephra::sharding {
@@ -27,7 +29,9 @@ GlobalTotals totals_over(int world, int micro_batches, int units) {
     for (double value : pack_values(mine)) values.push_back(value);
     for (int64_t count : pack_counts(mine)) counts.push_back(count);
   }
-  return combine(values, counts, world, local, units);
+  std::vector<int> ranks(world);
+  std::iota(ranks.begin(), ranks.end(), 0);
+  return combine(values, counts, world, local, units, ranks);
 }
 
 TEST(StepTotals, AreTheSameBitsAtEveryWorldSize) {

@@ -342,6 +342,56 @@ TEST(Estimate, AnAllReduceMovesAsMuchAsAReductionAndAGather) {
   EXPECT_EQ(whole.reduced_bytes, sharded.reduced_bytes + sharded.gathered_bytes);
 }
 
+// In bytes of one unit's buffer: pairs of four ranks hold halves; a gathered half comes from the pair; a reduction moves
+// half the buffer in the pair, and half of that half to the other copy and back.
+TEST(Estimate, HybridCountsGroupsAndCopies) {
+  const auto units = chain({true});
+  const auto plan = [&](int group_ranks) {
+    const Policy policy{.world_size = 4, .group_ranks = group_ranks};
+    return estimate(make_schedule(units, policy), units, policy, 1);
+  };
+  const double buffer = 4096 * 4;
+  const StepEstimate hybrid = plan(2), all = plan(4);
+  EXPECT_EQ(hybrid.memory.parameter_shards, buffer / 2);
+  EXPECT_EQ(hybrid.memory.gradient_shards, buffer / 2);
+  EXPECT_EQ(hybrid.memory.optimizer_shards, 5 * buffer / 2);
+  EXPECT_EQ(hybrid.gathered_bytes, buffer / 2);
+  EXPECT_EQ(hybrid.reduced_bytes, buffer / 2 + 2 * buffer / 4);
+  EXPECT_EQ(all.memory.total(), plan(0).memory.total());
+  EXPECT_EQ(all.reduced_bytes, buffer * 3 / 4);
+}
+
+TEST(Estimate, CountsTheMomentsThatTheOptimizerKeeps) {
+  const auto units = chain({false, true, true});
+  for (const int moments : {0, 1, 2}) {
+    const Policy policy{.world_size = 2, .moments = moments};
+    EXPECT_EQ(estimate(make_schedule(units, policy), units, policy, 1).memory.optimizer_shards,
+              (moments + 1 + moments) * 2 * 4096 * 4 / 2);
+  }
+}
+
+// Every element is one rank's to answer for, and lies in the shard that this rank holds.
+TEST(Holding, PartsCoverAUnitOnceInTheirOwnersShards) {
+  for (int world = 1; world <= 16; world *= 2) {
+    for (int group = 0; group <= world; group = group == 0 ? 1 : 2 * group) {
+      for (const ShardLevel shard : {ShardLevel::kNone, ShardLevel::kParameters}) {
+        const Policy policy{.world_size = world, .shard = shard, .group_ranks = group};
+        SCOPED_TRACE(to_string(policy));
+        std::vector<int> owners(world, -1);
+        for (int rank = 0; rank < world; ++rank) {
+          const Holding h = holding(policy, rank);
+          ASSERT_EQ(h.parts, world);
+          ASSERT_EQ(h.part / (h.parts / h.shards), h.shard) << "rank " << rank;
+          ASSERT_EQ(owners[h.part], -1);
+          owners[h.part] = rank;
+          EXPECT_EQ(rank_of_part(policy, h.part), rank);
+        }
+        EXPECT_EQ(ranks_per_copy(policy), shard == ShardLevel::kNone ? 1 : (group == 0 ? world : group));
+      }
+    }
+  }
+}
+
 TEST(TreeMerges, RankSubtreesContinueIntoTheWholeTree) {
   // The tree over n leaves, written as nested pairs, from the merge counts.
   const auto tree = [](int n, int first) {
