@@ -18,13 +18,19 @@ namespace tephra::sharding {
 inline constexpr int64_t kLanes = 8;
 inline constexpr int64_t kGrain = 1 << 15;  // floats that are worth a thread
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
-using WideLanes = double __attribute__((vector_size(kLanes * sizeof(double))));
+using WideLanes = double __attribute__((vector_size(kLanes / 2 * sizeof(double))));  // half of them: a register of AVX2
 static_assert(kTensorAlignment % kLanes == 0);
 
 inline Lanes load(const float* from) {
   Lanes lanes;
   std::memcpy(&lanes, from, sizeof(lanes));
   return lanes;
+}
+
+inline WideLanes wide_half(const float* from) {
+  float __attribute__((vector_size(kLanes / 2 * sizeof(float)))) half;
+  std::memcpy(&half, from, sizeof(half));
+  return __builtin_convertvector(half, WideLanes);
 }
 
 inline void store(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof(lanes)); }

@@ -118,6 +118,7 @@ Status ShardStore::load_unit(const Executor::Reader& reader, int unit, bool with
       block.fill_zero();
     }
   }
+  if (rounds) round_parameters(unit, into.units[unit].parameters.data());
   return ok_status();
 }
 
