@@ -8,11 +8,12 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 mpirun --bind-to none -n 2 build/bin/cluster_bench
 mpirun --bind-to none -n 2 build/bin/reduction_bench
 
-# Generation beside transformers: TEPHRA_PEERS_DIR has the peers' scripts, TEPHRA_TEST_PYTHON (or scripts/test_venv.sh) their packages.
+# Generation and training beside transformers and PyTorch: TEPHRA_PEERS_DIR has the peers' scripts, TEPHRA_TEST_PYTHON (or scripts/test_venv.sh) their packages.
 python=${TEPHRA_TEST_PYTHON:-.deps/test-venv/bin/python}
 if [ -n "${TEPHRA_PEERS_DIR:-}" ] && [ -x "$python" ]; then
-  cmake --build build --target generate_bench
+  cmake --build build --target generate_bench train_bench
   python3 bench/generate.py "$python" "$TEPHRA_PEERS_DIR/generate_peer.py"
+  python3 bench/train.py "$python" "$TEPHRA_PEERS_DIR/train_peer.py"
 else
-  echo "bench: generation is NOT measured: TEPHRA_PEERS_DIR or a Python with transformers is missing" >&2
+  echo "bench: generation and training are NOT measured: TEPHRA_PEERS_DIR or a Python with transformers is missing" >&2
 fi
