@@ -8,6 +8,7 @@
 
 #include "base/diagnostic.h"
 #include "base/log.h"
+#include "data/utf8.h"
 #include "model/spec/model_folder.h"
 #include "recipes/lr_schedule.h"
 #include "sharding/exec/executor.h"
@@ -21,6 +22,8 @@ namespace {
 
 using Seconds = std::chrono::duration<double>;
 
+constexpr size_t kFlightIdBytes = 80;  // of a sample's id in the flight
+
 sharding::Policy policy_of(const TaskContext& context) {
   const recipes::StageRecipe& stage = context.stage();
   const int ranks = context.communicator->world_size();
@@ -33,6 +36,16 @@ sharding::Policy policy_of(const TaskContext& context) {
           .prefetch = static_cast<int>(stage.sharding.prefetch)};
 }
 
+std::vector<std::string> ids_of(const StepSamples& samples) {
+  std::vector<std::string> ids;
+  for (const auto& micro : samples)
+    for (const TrainingSample& sample : micro) {
+      // An id may be a file's name, which is any bytes, and it travels as text.
+      ids.push_back(data::replace_invalid_utf8(sample.id.substr(0, kFlightIdBytes)));
+    }
+  return ids;
+}
+
 // One stage in progress. The steps are straight-line; what a step needs is made once in prepare().
 class StageTrainer {
  public:
@@ -41,11 +54,13 @@ class StageTrainer {
 
   Status run() {
     TEPHRA_RETURN_IF_ERROR(prepare());
+    context_.vitals->phase = "step";
     for (step_ = first_step(); step_ < total_steps_;) {
       TEPHRA_RETURN_IF_ERROR(train_one_step());
       bool stop = context_.link->stop_requested();
       // All ranks must agree on stopping, or one would leave the others in a collective.
       TEPHRA_ASSIGN_OR_RETURN(stop, any_rank(stop));
+      context_.vitals->flight.end_step();
       bool last = step_ == total_steps_;
       int64_t every = stage_.checkpoint.every_steps;
       if (last || stop || (every > 0 && step_ % every == 0)) TEPHRA_RETURN_IF_ERROR(checkpoint(last));
@@ -99,7 +114,7 @@ class StageTrainer {
         std::chrono::duration_cast<std::chrono::nanoseconds>(Seconds(context_.recipe.gang.collective_timeout_s));
     TEPHRA_ASSIGN_OR_RETURN(executor_,
                             sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator,
-                                                       policy_of(context_), adam, timeout));
+                                                       policy_of(context_), adam, timeout, &context_.vitals->flight));
     for (const sharding::UnitSpec& unit : model_.units)
       for (const sharding::TensorSpec& tensor : unit.tensors) shapes_[tensor.name] = tensor.shape;
     return executor_->load([this](const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,
@@ -122,8 +137,11 @@ class StageTrainer {
 
   Status train_one_step() {
     auto started = std::chrono::steady_clock::now();
-    context_.vitals->phase = "data";
+    FlightRecorder& flight = context_.vitals->flight;
+    flight.begin_step(step_ + 1);
+    flight.begin({.op = FlightOp::kData});
     TEPHRA_ASSIGN_OR_RETURN(auto samples, loader_->next());
+    flight.set_samples(ids_of(samples), static_cast<int>(stage_.micro_batch));
     std::vector<std::unique_ptr<sharding::MicroBatch>> batches;
     std::vector<const sharding::MicroBatch*> views;
     for (const auto& micro : samples) {
@@ -131,12 +149,10 @@ class StageTrainer {
       views.push_back(batch.get());
       batches.push_back(std::move(batch));
     }
-    context_.vitals->phase = "step";
     sharding::StepInput input = step_input();
     TEPHRA_ASSIGN_OR_RETURN(auto stats, executor_->train_step(views, input));
     ++step_;
     context_.vitals->step = step_;
-    context_.vitals->collective_sequence = context_.communicator->sequence();
     if (stats.skipped) report_skipped(samples);
     last_loss_ = stats.loss;
     if (rank_ != 0) return ok_status();
@@ -214,6 +230,8 @@ class StageTrainer {
     int world = context_.communicator->world_size();
     std::vector<uint8_t> all(world);
     uint8_t flag = mine;
+    context_.vitals->flight.begin(
+        {.op = FlightOp::kAgree, .bytes = world, .sequence = context_.communicator->sequence() + 1});
     TEPHRA_RETURN_IF_ERROR(context_.communicator->all_gather(
         {&flag, 1, DType::kUInt8}, {all.data(), world, DType::kUInt8},
         Deadline::after(

@@ -15,10 +15,29 @@ using cluster::ConstBuffer;
 
 // A unit's elements fall into this many segments for the gradient norm, at every world size.
 constexpr int64_t kSegments = kMaxWorldSize;
+constexpr auto kNoOp = static_cast<OpKind>(-1);  // between steps
 
 std::vector<UnitSpec> without_training(std::vector<UnitSpec> units) {
   for (UnitSpec& unit : units) unit.trainable = unit.needs_backward = false;
   return units;
+}
+
+FlightOp flight_op(OpKind kind) {
+  switch (kind) {
+    case OpKind::kGather: return FlightOp::kGather;
+    case OpKind::kForward: return FlightOp::kForward;
+    case OpKind::kFree: return FlightOp::kFree;
+    case OpKind::kRecompute: return FlightOp::kRecompute;
+    case OpKind::kBackward: return FlightOp::kBackward;
+    case OpKind::kReduceScatter: return FlightOp::kReduceScatter;
+    case OpKind::kAllReduce: return FlightOp::kAllReduce;
+    case OpKind::kStep: return FlightOp::kTotals;  // the last reduction, and then the totals, are waited for
+  }
+  return FlightOp::kTotals;
+}
+
+FlightRecorder::Start comm_start(FlightOp op, int unit, const Buffer& whole) {
+  return {.track = FlightTrack::kComm, .op = op, .unit = unit, .bytes = whole.size_bytes()};
 }
 
 double read_loss(const Activations& outputs, const UnitSpec& unit) {
@@ -32,13 +51,15 @@ double read_loss(const Activations& outputs, const UnitSpec& unit) {
 
 ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules,
                                    cluster::Communicator* communicator, const Policy& policy,
-                                   const AdamWOptions& optimizer, std::chrono::nanoseconds collective_timeout)
+                                   const AdamWOptions& optimizer, std::chrono::nanoseconds collective_timeout,
+                                   FlightRecorder* flight)
     : units_(std::move(units)),
       modules_(std::move(modules)),
       communicator_(communicator),
       policy_(policy),
       optimizer_(optimizer),
       collective_timeout_(collective_timeout),
+      flight_(flight != nullptr ? *flight : own_flight_),
       schedule_(make_schedule(units_, policy)),
       store_(&units_, communicator->rank(), policy.world_size, &pool_, replicated(policy)),
       gradients_(units_.size()),
@@ -52,6 +73,9 @@ ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std:
     trees_.emplace_back(&unit, &pool_, policy.micro_batches);
     trainable_units_ += unit.trainable ? 1 : 0;
   }
+  std::vector<std::string> names;
+  for (const UnitSpec& unit : units_) names.push_back(unit.name);
+  flight_.begin_task(std::move(names));
 }
 
 Status ScheduleExecutor::load(const Reader& reader, bool with_moments) {
@@ -197,7 +221,7 @@ void ScheduleExecutor::issue_gather(int unit) {
   gather.buffer = pool_.acquire(flat);
   const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], policy_.world_size), DType::kFloat32};
   const Buffer full{gather.buffer.data(), flat, DType::kFloat32};
-  gather.done = submit("gather " + units_[unit].name,
+  gather.done = submit("gather " + units_[unit].name, comm_start(FlightOp::kCommAllGather, unit, full),
                        [=, this](Deadline deadline) { return communicator_->all_gather(shard, full, deadline); });
 }
 
@@ -227,10 +251,13 @@ Status ScheduleExecutor::reduce(const Op& op) {
   reduction_.buffer = std::move(keeps_sum ? part : sum);
   gradients_[op.unit] = std::move(keeps_sum ? sum : part);
   note_held(0);
-  reduction_.done = submit((keeps_sum ? "all-reduce " : "reduce-scatter ") + unit.name, [=, this](Deadline deadline) {
-    const Status status = communicator_->reduce_scatter_tree(full, shard, deadline);
-    return status.ok() && keeps_sum ? communicator_->all_gather(shard, full, deadline) : status;
-  });
+  reduction_.done = submit((keeps_sum ? "all-reduce " : "reduce-scatter ") + unit.name,
+                           comm_start(FlightOp::kCommReduceScatter, op.unit, full), [=, this](Deadline deadline) {
+                             const Status status = communicator_->reduce_scatter_tree(full, shard, deadline);
+                             if (!status.ok() || !keeps_sum) return status;
+                             record_collective(comm_start(FlightOp::kCommAllGather, op.unit, full));
+                             return communicator_->all_gather(shard, full, deadline);
+                           });
   return ok_status();
 }
 
@@ -249,7 +276,7 @@ Result<GlobalTotals> ScheduleExecutor::exchange(const LocalTotals& local) {
   std::vector<double> all_values(values.size() * world);
   std::vector<int64_t> all_counts(counts.size() * world);
   const auto gather_all = [&](ConstBuffer mine, Buffer all) {
-    return submit("exchange of losses and norms",
+    return submit("exchange of losses and norms", comm_start(FlightOp::kCommAllGather, -1, all),
                   [=, this](Deadline deadline) { return communicator_->all_gather(mine, all, deadline); });
   };
   std::future<Status> values_done = gather_all({values.data(), std::ssize(values), DType::kFloat64},
@@ -292,6 +319,7 @@ Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
   // The same numbers on every rank, so the same decision.
   if (!std::isfinite(stats.loss) || !std::isfinite(stats.gradient_norm)) return stats;
   stats.skipped = false;
+  flight_.begin({.op = FlightOp::kUpdate});
   const double clip =
       optimizer_.clip_norm > 0 ? std::min(1.0, optimizer_.clip_norm / (stats.gradient_norm + 1e-6)) : 1.0;
   try {
@@ -307,12 +335,22 @@ Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
   return stats;
 }
 
-std::future<Status> ScheduleExecutor::submit(std::string what, std::function<Status(Deadline)> collective) {
-  return comm_.submit([this, what = std::move(what), collective = std::move(collective)] {
-    progress_.collective_sequence.store(communicator_->sequence() + 1, std::memory_order_relaxed);
+std::future<Status> ScheduleExecutor::submit(std::string what, FlightRecorder::Start start,
+                                             std::function<Status(Deadline)> collective) {
+  start.submitted = std::chrono::steady_clock::now();
+  return comm_.submit([this, what = std::move(what), start, collective = std::move(collective)] {
+    record_collective(start);
     const Status status = collective(Deadline::after(collective_timeout_));
-    return status.ok() ? status : status.with_context(what);
+    if (!status.ok()) return status.with_context(what);
+    flight_.end(FlightTrack::kComm);
+    return status;
   });
+}
+
+void ScheduleExecutor::record_collective(FlightRecorder::Start start) {
+  start.sequence = communicator_->sequence() + 1;
+  progress_.collective_sequence.store(start.sequence, std::memory_order_relaxed);
+  flight_.begin(start);
 }
 
 Status ScheduleExecutor::fail(const Status& status) {
@@ -332,7 +370,9 @@ void ScheduleExecutor::clear_step() {
   totals_ = {};
   for (GradientTree& tree : trees_) tree.reset();
   for (Block& gradient : gradients_) gradient = Block();
-  if (failure_.ok()) note({static_cast<OpKind>(-1), -1, -1});
+  if (!failure_.ok()) return;
+  flight_.end(FlightTrack::kCompute);
+  note({kNoOp, -1, -1});
 }
 
 void ScheduleExecutor::drop_gathered() {
@@ -359,6 +399,7 @@ void ScheduleExecutor::note_held(int64_t autograd_bytes) {
 }
 
 void ScheduleExecutor::note(const Op& op) {
+  if (op.kind != kNoOp) flight_.begin({.op = flight_op(op.kind), .unit = op.unit, .micro_batch = op.micro_batch});
   progress_.phase.store(static_cast<int>(op.kind) + 1, std::memory_order_relaxed);
   progress_.unit.store(op.unit, std::memory_order_relaxed);
   progress_.micro_batch.store(op.micro_batch, std::memory_order_relaxed);
