@@ -7,6 +7,7 @@
 //                    {"fail": {"attempt": 1, "rank": 0, "stage": "lm", "step": 3}}     Finished with kInvalidArgument
 //                    {"die": {"attempt": 1, "rank": 0, "bench": "quiz", "answers": 5}} SIGKILL after that many answers
 //                    {"deaf": true}                                                    hold does not listen to Stop
+//                    {"mute": 1}                                                       rank 1 sends no flight
 //
 // Its model is one tensor "w" of 1000 elements, each of which is the number of steps done, and its first moment; its
 // answers are the right ones.
