@@ -1,4 +1,4 @@
-// submit, ps, show, watch, logs, cancel, report: from a coordinator, or, where reading is enough and none runs, from the store.
+// submit, ps, show, watch, logs, trace, cancel, report: from a coordinator, or, where reading is enough and none runs, from the store.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
@@ -9,6 +9,7 @@
 
 #include "base/env.h"
 #include "cli/app.h"
+#include "cli/flight_commands.h"
 #include "cli/http_client.h"
 #include "cli/interrupt.h"
 #include "cli/render.h"
@@ -26,8 +27,8 @@ struct Options {
   ServerOptions server;
   std::string job, recipe, out;
   std::vector<std::string> overrides;
-  int rank = -1;
-  bool follow = false, json = false;
+  int rank = -1, attempt = 0, steps = 3;
+  bool follow = false, json = false, ranks = false;
 };
 
 Status no_server(const Options& o) {
@@ -122,6 +123,13 @@ int ps(const Options& o) {
 int show(const Options& o) {
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
+  if (o.ranks) {
+    const auto server = find_server(o.server);
+    return server ? show_ranks(*server, o.job, o.json) : fail(no_server(o));
+  }
+  const Result<json> report = read_flight_report(find_server(o.server), *job, o.attempt);
+  if (!report.ok() && (o.attempt > 0 || report.status().code() != Code::kNotFound)) return fail(report.status());
+  (*job)["flight_report"] = report.ok() ? *report : json(nullptr);
   if (o.json) {
     std::printf("%s\n", job->dump(2).c_str());
     return kOk;
@@ -149,6 +157,7 @@ int show(const Options& o) {
                     human_bytes(rank.value("rss_bytes", 0.0)),
                     fixed(rank.value("heartbeat_age_ms", 0.0) / 1000, 1) + " s ago"});
   if (!rows.empty()) std::printf("\n%s", table({"rank", "pid", "phase", "step", "memory", "heartbeat"}, rows).c_str());
+  if (report.ok()) print_flight_report(*report, o.attempt > 0 || job->value("phase", "") == "failed");
   return kOk;
 }
 
@@ -230,6 +239,12 @@ int logs(const Options& o) {
   return kOk;
 }
 
+int trace(const Options& o) {
+  auto job = read_job(o);
+  if (!job.ok()) return fail(job.status());
+  return trace_job(find_server(o.server), *job, {o.attempt, o.steps, o.out, o.json});
+}
+
 int cancel(const Options& o) {
   auto server = find_server(o.server);
   if (!server) return fail(no_server(o));
@@ -273,7 +288,13 @@ void add_jobs(Verbs& verbs) {
   verb->add_option("RECIPE", o->recipe, "recipe file (YAML)")->required();
   verb->add_option("--set", o->overrides, "override a field: a.b=value; may be repeated")->take_all();
   add("ps", "List jobs", ps, "tephra ps --store tephra-store");
-  add("show", "One job: state, stages, ranks", show, "tephra show demo-1")->add_option("JOB", o->job)->required();
+  verb =
+      add("show", "One job: state, stages, ranks, and why an attempt was lost", show,
+          "tephra show demo-1\n  tephra show demo-1 --ranks       # where each rank is now, and which one is behind\n"
+          "  tephra show demo-1 --attempt 1   # the page of an attempt that was lost");
+  verb->add_option("JOB", o->job)->required();
+  verb->add_flag("--ranks", o->ranks, "ask the running ranks where they are");
+  verb->add_option("--attempt", o->attempt, "the flight report of this attempt, whole")->check(CLI::PositiveNumber);
   add("watch", "Follow a job until it ends; Ctrl-C leaves it running", watch, "tephra watch demo-1")
       ->add_option("JOB", o->job)
       ->required();
@@ -281,6 +302,15 @@ void add_jobs(Verbs& verbs) {
   verb->add_option("JOB", o->job)->required();
   verb->add_flag("-f,--follow", o->follow, "go on until the job ends");
   verb->add_option("--rank", o->rank, "only this rank");
+  verb = add("trace", "What every rank did in the last steps, as a Chrome trace for ui.perfetto.dev", trace,
+             "tephra trace demo-1 --steps 3 --out trace.json");
+  verb->add_option("JOB", o->job)->required();
+  verb->add_option("--steps", o->steps, "finished steps, the last ones that the ranks' 1,000 records cover")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option("--out", o->out, "file to write")->required();
+  verb->add_option("--attempt", o->attempt, "what this attempt has filed, in place of the running ranks'")
+      ->check(CLI::PositiveNumber);
   add("cancel", "End a job; its checkpoints stay", cancel, "tephra cancel demo-1")
       ->add_option("JOB", o->job)
       ->required();

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/flight.h"
 #include "base/log.h"
 #include "base/status.h"
 
@@ -23,17 +24,24 @@ struct Hello {
   int32_t world_size = 1;
   std::string token;  // the gang's secret, which the launcher passed in the environment
   int64_t pid = 0;
-  std::string build;  // version and build of the worker; all ranks of a gang must be equal
+  std::string build;      // version and build of the worker; all ranks of a gang must be equal
+  std::string host = {};  // name of the rank's machine; may be empty
 };
 
-// The flight record: where a rank is, so that a hang names the rank and what it waits in.
+// Where a rank is, so that a hang names the rank and what it waits in even when it can say nothing any more.
 struct Heartbeat {
-  std::string phase;  // "load", "gather", "forward", "backward", "reduce_scatter", "step", "write", ...
+  std::string phase;  // "load", "write", "idle", ... or the name of the FlightOp in progress
   std::string unit;   // name of the unit; may be empty
   int64_t micro_batch = 0;
-  int64_t step = 0;
-  uint64_t collective_sequence = 0;  // Communicator::sequence()
+  int64_t step = 0;                  // steps done
+  uint64_t collective_sequence = 0;  // Communicator::sequence(): of the last collective begun
   int64_t rss_bytes = 0;
+  int64_t phase_ms = 0;                   // since the FlightOp in progress began
+  std::string collective = {};            // the collective in progress, "all_gather"; empty: none
+  std::string collective_unit = {};       // its unit; may be empty
+  int64_t collective_ms = 0;              // since it began
+  std::vector<std::string> samples = {};  // ids of the micro-batch in progress, or of the whole step between those
+  bool in_step = false;                   // step `step` + 1 is in progress
 };
 
 // After each optimizer step, from rank 0.
@@ -89,7 +97,13 @@ struct Log {
   std::string text;
 };
 
-using RankMessage = std::variant<Hello, Heartbeat, StepProgress, ShardWritten, Answers, Finished, Log>;
+// The rank's flight: the answer to FlightRequest, and sent unasked before the Finished of a training task.
+struct FlightReport {
+  uint64_t request = 0;  // of the FlightRequest; 0: unasked
+  Flight flight;
+};
+
+using RankMessage = std::variant<Hello, Heartbeat, StepProgress, ShardWritten, Answers, Finished, Log, FlightReport>;
 
 // --- coordinator -> rank
 
@@ -125,6 +139,12 @@ struct Refused {
   std::string message;
 };
 
-using CoordinatorMessage = std::variant<Task, Committed, Stop, Refused>;
+// Asks for a FlightReport, which comes from the heartbeat thread and so also when the rank waits for others.
+struct FlightRequest {
+  uint64_t request = 0;      // not 0
+  uint32_t records_max = 0;  // of finished records, at most kFlightRecordsMax
+};
+
+using CoordinatorMessage = std::variant<Task, Committed, Stop, Refused, FlightRequest>;
 
 }  // namespace tephra::cluster

@@ -1,5 +1,6 @@
 #include "coordinator/api.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -8,6 +9,7 @@
 
 #include "base/env.h"
 #include "cluster/http/http_text.h"
+#include "coordinator/job_files.h"
 #include "coordinator/status_page.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
@@ -16,6 +18,7 @@ namespace tephra::coordinator {
 namespace {
 
 using cluster::HttpHandler;
+using cluster::HttpReply;
 using cluster::HttpRequest;
 using cluster::HttpResponse;
 using cluster::HttpStream;
@@ -45,6 +48,7 @@ HttpResponse error(const Status& status) {
   if (status.code() == Code::kNotFound) http = 404;
   if (status.code() == Code::kInvalidArgument) http = 422;
   if (status.code() == Code::kUnavailable || status.code() == Code::kCancelled) http = 503;
+  if (status.code() == Code::kBusy) http = 429;
   return error(http, code_name(status.code()), status.message());
 }
 
@@ -177,11 +181,51 @@ class Api {
     if (what.empty()) return reply(json::parse(to_json(*view, true)));
     if (what == "events") return events(*view);
     if (what == "logs") return logs(request, *view);
+    if (what == "flights") return flights(request, *view);
+    if (what == "flight-report") return flight_report(request, *view);
     if (what == "report")
       return file(view->report_path, "text/html; charset=utf-8", "job " + id + " has no report yet");
     if (what == "metrics")
       return file(view->directory + "/metrics.jsonl", "application/x-ndjson", "job " + id + " has made no step yet");
     return error(404, "not_found", "there is nothing at " + request.path);
+  }
+
+  // Of the ranks that run, with at most ?records=N of each; ?view=report: what they tell, in place of the records.
+  // ?filed=1: what the newest attempt that has filed any left; ?attempt=N: what that one did.
+  HttpResponse flights(const HttpRequest& request, const JobView& view) const {
+    const int64_t attempt = number(request, "attempt", 0);
+    if (attempt > 0 || number(request, "filed", 0) > 0)
+      return document(JobFiles(view.directory).read_flights(static_cast<uint32_t>(attempt), view.state.attempt));
+    const auto records =
+        static_cast<uint32_t>(std::clamp<int64_t>(number(request, "records", kFlightRecordsMax), 0, kFlightRecordsMax));
+    const auto wanted = request.query.find("view");
+    const bool report = wanted != request.query.end() && wanted->second == "report";
+    HttpResponse response;
+    response.later = [this, id = view.state.id, records, report](std::shared_ptr<HttpReply> to) {
+      coordinator_.flights(id, records, [to, report](const Result<GangFlight>& gang) {
+        if (!gang.ok()) return to->send(error(gang.status()));
+        to->send(document(report ? report_json(*gang, examine(*gang)) : to_json(*gang)));
+      });
+    };
+    return response;
+  }
+
+  static HttpResponse flight_report(const HttpRequest& request, const JobView& view) {
+    const auto attempt = static_cast<uint32_t>(number(request, "attempt", 0));
+    return document(JobFiles(view.directory).read_flight_report(attempt, view.state.attempt));
+  }
+
+  static HttpResponse document(const Result<std::string>& text) {
+    if (!text.ok()) return error(text.status());
+    HttpResponse response;
+    response.body = *text + "\n";
+    return response;
+  }
+
+  static int64_t number(const HttpRequest& request, const char* key, int64_t fallback) {
+    const auto found = request.query.find(key);
+    return found == request.query.end() || found->second.empty() ? fallback
+                                                                 : std::strtoll(found->second.c_str(), nullptr, 10);
   }
 
   static HttpResponse file(const std::string& path, const std::string& type, const std::string& missing) {
@@ -276,22 +320,17 @@ class LogTail {
 };
 
 HttpResponse Api::logs(const HttpRequest& request, const JobView& view) const {
-  const auto number = [&request](const char* key, int64_t fallback) {
-    const auto found = request.query.find(key);
-    return found == request.query.end() || found->second.empty() ? fallback
-                                                                 : std::strtoll(found->second.c_str(), nullptr, 10);
-  };
   const auto follow = request.query.find("follow");
   const bool following = follow != request.query.end() && follow->second != "0" && follow->second != "false";
-  const int64_t attempt = number("attempt", view.state.attempt);
+  const int64_t attempt = number(request, "attempt", view.state.attempt);
   if (attempt <= 0 && !following)
     return error(404, "not_found", "job " + view.state.id + " has not started a gang yet");
   HttpResponse response;
   response.content_type = "text/plain; charset=utf-8";
   const std::string id = view.state.id;
   const std::string folder = view.directory + "/logs/attempt-";
-  const int rank = static_cast<int>(number("rank", -1));
-  const bool newest = number("attempt", 0) <= 0;
+  const int rank = static_cast<int>(number(request, "rank", -1));
+  const bool newest = number(request, "attempt", 0) <= 0;
   response.stream = [this, id, folder, attempt, rank, following, newest](std::shared_ptr<HttpStream> stream) {
     struct Follow {
       int64_t attempt;

@@ -51,6 +51,8 @@ class CoordinatorImpl final : public Coordinator {
   Status cancel(const std::string& job, const std::string& reason) override;
   std::vector<JobView> list() const override;
   Result<JobView> get(const std::string& job) const override;
+  void flights(const std::string& job, uint32_t records_max,
+               std::function<void(Result<GangFlight>)> done) const override;
   uint64_t subscribe(const std::string& job, Subscriber subscriber) override;
   void unsubscribe(uint64_t id) override;
   Result<JobState> wait(const std::string& job, Deadline deadline) override;
@@ -334,6 +336,16 @@ Result<JobView> CoordinatorImpl::get(const std::string& job) const {
   for (JobView& view : list())
     if (view.state.id == job) return std::move(view);
   return Status(Code::kNotFound, "there is no job '" + job + "'");
+}
+
+void CoordinatorImpl::flights(const std::string& job, uint32_t records_max,
+                              std::function<void(Result<GangFlight>)> done) const {
+  dispatcher_.post([this, job, records_max, done = std::move(done)] {
+    const auto found = by_id_.find(job);
+    if (found == by_id_.end()) return done(Status(Code::kNotFound, "there is no job '" + job + "'"));
+    if (stopping_) return done(Status(Code::kCancelled, "the coordinator is shutting down"));
+    found->second->ask_flights(records_max, done);
+  });
 }
 
 uint64_t CoordinatorImpl::subscribe(const std::string& job, Subscriber subscriber) {

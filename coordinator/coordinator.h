@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "cluster/messages.h"
+#include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
 
 namespace tephra::storage {
@@ -69,6 +70,7 @@ std::string to_json(const JobEvent& event);       // one line
 struct RankView {
   int rank = 0;
   int64_t pid = 0;
+  std::string host;
   bool connected = false;
   cluster::Heartbeat heartbeat;   // the last one
   int64_t heartbeat_age_ms = -1;  // -1: none yet
@@ -102,6 +104,13 @@ class Coordinator {
   virtual Status cancel(const std::string& job, const std::string& reason) = 0;
   virtual std::vector<JobView> list() const = 0;  // in order of submission
   virtual Result<JobView> get(const std::string& job) const = 0;
+
+  // What the job's running ranks did last and do now, at most `records_max` finished operations of each. `done` is
+  // called once, within about a second, on the dispatcher thread: it must be short and must not wait; not at all when
+  // shutdown() comes first. kNotFound; kUnavailable: no ranks run; kBusy: too many ask at once; a rank that does not
+  // answer is in the result without a flight.
+  virtual void flights(const std::string& job, uint32_t records_max,
+                       std::function<void(Result<GangFlight>)> done) const = 0;
 
   using Subscriber = std::function<void(const JobEvent&)>;
   // `job` empty: all jobs. The callback runs on the dispatcher thread, must be short and must not subscribe,

@@ -17,6 +17,11 @@ constexpr milliseconds kTick{100};
 constexpr milliseconds kExplainSoon{200};
 constexpr milliseconds kExplainLate{1500};
 constexpr size_t kLogTailBytes = 600;
+// A rank's heartbeat thread answers at once, whatever its other threads do; one that takes longer is stopped or gone.
+constexpr milliseconds kFlightWait{1000};
+constexpr size_t kFlightWaitsMax = 16;
+// Of a whole gang, so that a large one's records stay a few megabytes; every rank gives at least its last few.
+constexpr uint32_t kGangRecordsMax = 64'000, kRankRecordsMin = 64;
 
 // Echoes: the rank is the victim of another's failure. A mismatch that is permanent is no collective's: the ranks have
 // compared something and found it different.
@@ -92,6 +97,7 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   rank.connection = connection;
   rank.said_hello = true;
   rank.pid = hello.pid;
+  rank.host = hello.host;
   rank.heard = std::chrono::steady_clock::now();
   if (!up_ && std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& r) { return r.said_hello; })) {
     up_ = true;
@@ -110,6 +116,7 @@ void GangSession::finished(int rank, const cluster::Finished& finished) {
   ranks_[rank].heard = std::chrono::steady_clock::now();
   if (ending_) return;
   if (finished.code != Code::kOk) {
+    ranks_[rank].failure = finished;
     const Status status = finished.status();
     return fault(is_echo(finished) ? kFaultEcho : kFaultSaid, "rank " + std::to_string(rank) + ": " + status.message(),
                  is_echo(finished) ? RetryClass::kNewAttempt : status.retry_class());
@@ -128,6 +135,7 @@ void GangSession::finished(int rank, const cluster::Finished& finished) {
 void GangSession::connection_closed(int rank, const Status& reason) {
   ranks_[rank].connection = 0;
   if (ending_) return;
+  ranks_[rank].left_first = fault_weight_ == 0;
   fault(reason.code() == Code::kCorruption ? kFaultSaid : kFaultClosed,
         "rank " + std::to_string(rank) + " (process " + std::to_string(ranks_[rank].pid) +
             ") closed its connection: " + reason.message(),
@@ -141,6 +149,11 @@ void GangSession::fault(int weight, const std::string& reason, RetryClass retry)
     auto self = shared_from_this();
     dispatcher_.post_after(kExplainSoon, [self] { self->decide(); });
     dispatcher_.post_after(kExplainLate, [self] { self->decide(); });
+    // Kept now: mpirun wakes a stopped rank (SIGCONT) when it ends the others, and it may speak again before it dies.
+    for (Rank& rank : ranks_)
+      rank.silent_ms_at_fault = std::chrono::duration_cast<milliseconds>(fault_since_ - rank.heard).count();
+    // Where the others are, before they are ended; those that can will have answered when it is decided.
+    if (up_) (void)ask_flights(kFlightRecordsMax, nullptr);
   }
   if (weight <= fault_weight_) return;
   fault_weight_ = weight;
@@ -154,13 +167,93 @@ void GangSession::decide() {
   const bool vague = fault_weight_ <= kFaultClosed && !exited_;
   if (vague && std::chrono::steady_clock::now() - fault_since_ < kExplainLate) return;
   reported_ = true;
-  callbacks_.on_lost(fault_reason_, fault_retry_);
+  GangFlight flight = flights();
+  flight.lost = true;
+  flight.reason = fault_reason_;
+  // The dispatcher sees a rank's last words and its flight in one order; what is vaguer than words gets ours.
+  if (up_ && fault_weight_ != kFaultSaid) fault_reason_ += "; " + examine(flight).verdict;
+  callbacks_.on_lost(fault_reason_, fault_retry_, flight);
+}
+
+void GangSession::flown(int rank, const cluster::FlightReport& report) {
+  Rank& from = ranks_[rank];
+  from.heard = from.flown = std::chrono::steady_clock::now();
+  from.flight = report.flight;
+  from.answered = std::max(from.answered, report.request);
+  end_flight_waits(flight_request_, false);
+}
+
+Status GangSession::ask_flights(uint32_t records_max, std::function<void()> done) {
+  if (done && fault_weight_ > 0) {  // they were asked when it began to break, and may not be able to answer again
+    done();
+    return ok_status();
+  }
+  if (done && flight_waits_.size() >= kFlightWaitsMax)
+    return {Code::kBusy, "too many have asked for the ranks' flights at once; ask again in a second"};
+  const uint32_t share = std::max(kGangRecordsMax / static_cast<uint32_t>(options_.world), kRankRecordsMin);
+  const cluster::FlightRequest request{++flight_request_, std::min<uint32_t>({records_max, share, kFlightRecordsMax})};
+  if (done) flight_waits_.push_back({request.request, std::move(done)});
+  for (Rank& rank : ranks_) {
+    // A rank that has ended, or sent its last flight unasked, is not asked again, and its flight stays.
+    if (rank.connection == 0 || rank.failure.code != Code::kOk) continue;
+    rank.flight.reset();
+    // What cannot be sent is seen by the connection's end, and is no fault of its own.
+    (void)rpc_.send(rank.connection, request);
+  }
+  auto self = shared_from_this();
+  dispatcher_.post_after(kFlightWait, [self, id = request.request] { self->end_flight_waits(id, true); });
+  return ok_status();
+}
+
+// Calls back those whose request, up to `request`, every rank has answered; or all of them.
+void GangSession::end_flight_waits(uint64_t request, bool all) {
+  uint64_t answered = request;
+  for (const Rank& rank : ranks_)
+    if (rank.connection != 0 && rank.failure.code == Code::kOk) answered = std::min(answered, rank.answered);
+  std::vector<std::function<void()>> done;
+  std::erase_if(flight_waits_, [&](FlightWait& wait) {
+    if (wait.request > (all ? request : answered)) return false;
+    done.push_back(std::move(wait.done));
+    return true;
+  });
+  for (const auto& call : done) call();
+}
+
+GangFlight GangSession::flights() const {
+  GangFlight gang;
+  gang.job = options_.job;
+  gang.attempt = options_.attempt;
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const auto ms_since = [now](SteadyTime then) { return std::chrono::duration_cast<milliseconds>(now - then).count(); };
+  for (int i = 0; i < options_.world; ++i) {
+    const Rank& from = ranks_[i];
+    RankFlight rank;
+    rank.rank = i;
+    rank.pid = from.pid;
+    rank.host = from.host;
+    rank.connected = from.connection != 0;
+    rank.left_first = from.left_first;
+    if (from.said_hello) rank.silent_ms = fault_weight_ > 0 ? from.silent_ms_at_fault : ms_since(from.heard);
+    rank.beaten = from.beaten;
+    rank.heartbeat = from.heartbeat;
+    rank.flight = from.flight;
+    if (rank.flight) rank.flight_age_ms = ms_since(from.flown);
+    if (from.failure.code != Code::kOk) {
+      rank.said = from.failure.message;
+      rank.echo = is_echo(from.failure);
+    }
+    gang.ranks.push_back(std::move(rank));
+  }
+  return gang;
 }
 
 void GangSession::send_all(const cluster::CoordinatorMessage& message) {
   const bool task = std::holds_alternative<cluster::Task>(message);
   for (int i = 0; i < options_.world; ++i) {
-    if (task) ranks_[i].finished = false;
+    if (task) {
+      ranks_[i].finished = false;
+      ranks_[i].flight.reset();  // of the task before
+    }
     if (ranks_[i].connection == 0) continue;  // its closing is a fault already
     const Status sent = rpc_.send(ranks_[i].connection, message);
     if (!sent.ok() && !std::holds_alternative<cluster::Stop>(message))
@@ -257,6 +350,7 @@ std::vector<RankView> GangSession::ranks() const {
     RankView view;
     view.rank = i;
     view.pid = rank.pid;
+    view.host = rank.host;
     view.connected = rank.connection != 0;
     view.heartbeat = rank.heartbeat;
     if (rank.beaten) view.heartbeat_age_ms = std::chrono::duration_cast<milliseconds>(now - rank.heard).count();

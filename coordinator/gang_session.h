@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "cluster/launcher.h"
 #include "cluster/rpc.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/gang_flight.h"
 
 namespace tephra::coordinator {
 
@@ -32,8 +34,10 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
  public:
   struct Callbacks {
     std::function<void(const cluster::GangIdentity&)> on_launched;
-    std::function<void()> on_up;                                         // once
-    std::function<void(const std::string& reason, RetryClass)> on_lost;  // at most once, and not after stop() or kill()
+    std::function<void()> on_up;  // once
+    // At most once, and not after stop() or kill(). The reason ends with what the ranks' flights tell, unless a rank
+    // said itself what went wrong.
+    std::function<void(const std::string& reason, RetryClass, const GangFlight&)> on_lost;
     std::function<void()> on_ended;  // once after stop() or kill(): no process is left
     std::function<void(const std::vector<cluster::Finished>&)> on_finished;  // every rank finished the task ok
   };
@@ -47,9 +51,18 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   Status hello(cluster::ConnectionId connection, const cluster::Hello& hello);
   void heartbeat(int rank, const cluster::Heartbeat& heartbeat);
   void finished(int rank, const cluster::Finished& finished);
+  void flown(int rank, const cluster::FlightReport& report);
   void connection_closed(int rank, const Status& reason);
   // Something else is wrong with the gang: reported through on_lost after a short wait for a better explanation.
   void fault(int weight, const std::string& reason, RetryClass retry);
+
+  // Asks the ranks for their flights and calls `done` once: when all connected ones have answered, or after a second,
+  // because a rank that hangs may not answer; at once when the gang is being lost. `done` may be null. kBusy: too many
+  // have asked and wait.
+  Status ask_flights(uint32_t records_max, std::function<void()> done);
+  // What is known now: heartbeats, and the flights that came since they were last asked for. `job` to `unix_ms` of the
+  // result are the session's; the stage and the time are the caller's to fill in.
+  GangFlight flights() const;
 
   // To every rank; what cannot be sent is a fault. Forgets the ranks' Finished of the task before when it is a Task.
   void send_all(const cluster::CoordinatorMessage& message);
@@ -72,12 +85,24 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
     bool beaten = false;  // a heartbeat came
     bool finished = false;
     cluster::Finished result;
+    std::string host;
+    int64_t silent_ms_at_fault = 0;
+    bool left_first = false;    // its connection's end was the first sign of trouble
+    cluster::Finished failure;  // code kOk: none
+    std::optional<Flight> flight;
+    SteadyTime flown{};
+    uint64_t answered = 0;  // the newest FlightRequest that it answered
+  };
+  struct FlightWait {
+    uint64_t request = 0;
+    std::function<void()> done;
   };
 
   void launched(std::shared_ptr<cluster::Gang> gang);
   void tick();
   void check_silence();
   void decide();
+  void end_flight_waits(uint64_t request, bool all);
   void end(bool ask_first);
   std::string log_tail() const;
 
@@ -101,7 +126,9 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   int fault_weight_ = 0;  // 0: none
   std::string fault_reason_;
   RetryClass fault_retry_ = RetryClass::kNewAttempt;
-  SteadyTime fault_since_{};
+  SteadyTime fault_since_{};     // of the first sign
+  uint64_t flight_request_ = 0;  // the newest
+  std::vector<FlightWait> flight_waits_;
 };
 
 // Weights of explanations: when a gang breaks, several come at once and the heaviest is the cause.

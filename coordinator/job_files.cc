@@ -146,6 +146,30 @@ Status JobFiles::append_answers(const std::string& stage, const std::string& ben
   return append_lines(answers_path(stage, bench), lines);
 }
 
+Status JobFiles::write_flights(const GangFlight& gang) const {
+  Env& env = Env::posix();
+  TEPHRA_RETURN_IF_ERROR(env.make_directories(log_dir(gang.attempt)));
+  TEPHRA_RETURN_IF_ERROR(write_file_atomic(env, flights_path(gang.attempt), to_json(gang)));
+  if (!gang.lost) return ok_status();
+  return write_file_atomic(env, flight_report_path(gang.attempt), report_json(gang, examine(gang)));
+}
+
+Result<std::string> JobFiles::read_flights(uint32_t attempt, uint32_t last) const {
+  for (uint32_t n = attempt > 0 ? attempt : last; n > 0; n = attempt > 0 ? 0 : n - 1)
+    if (Env::posix().exists(flights_path(n))) return read_file(Env::posix(), flights_path(n));
+  return Status(Code::kNotFound, attempt > 0
+                                     ? "attempt " + std::to_string(attempt) + " has filed no records of its ranks"
+                                     : "no attempt has filed records of its ranks yet");
+}
+
+Result<std::string> JobFiles::read_flight_report(uint32_t attempt, uint32_t last) const {
+  for (uint32_t n = attempt > 0 ? attempt : last; n > 0; n = attempt > 0 ? 0 : n - 1)
+    if (Env::posix().exists(flight_report_path(n))) return read_file(Env::posix(), flight_report_path(n));
+  return Status(Code::kNotFound, attempt > 0
+                                     ? "attempt " + std::to_string(attempt) + " has no flight report: it lost no rank"
+                                     : "there is no flight report: no attempt has lost a rank");
+}
+
 Result<std::map<std::string, std::string>> JobFiles::read_answers(const std::string& stage,
                                                                   const std::string& bench) const {
   std::map<std::string, std::string> answers;

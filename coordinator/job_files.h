@@ -2,6 +2,8 @@
 //
 //   recipe.json                     as resolved
 //   logs/attempt-N/gang.log         ranks' stdout and stderr
+//   logs/attempt-N/flights.json     what the ranks did last: of a lost gang, or at the end of its last training task
+//   logs/attempt-N/flight_report.json   of a lost gang: which rank was behind, and the page that says so
 //   metrics.jsonl                   one line a step and attempt; after a restart steps occur again, the last line of a
 //   step counts tensorboard/                    the same numbers as TensorBoard events eval/STAGE/BENCH.answers.jsonl
 //   {"id", "text", "json"}, as they were made; the last line of an id counts eval/STAGE/BENCH.result.json eval::to_json
@@ -17,6 +19,7 @@
 
 #include "base/status.h"
 #include "cluster/messages.h"
+#include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
 #include "coordinator/preparation.h"
 #include "eval/score/results.h"
@@ -40,10 +43,18 @@ class JobFiles {
   std::string report_dir() const { return directory_ + "/report"; }
   std::string report_path() const { return report_dir() + "/report.html"; }
 
+  std::string flights_path(uint32_t attempt) const { return log_dir(attempt) + "/flights.json"; }
+  std::string flight_report_path(uint32_t attempt) const { return log_dir(attempt) + "/flight_report.json"; }
+
   Status create(const std::string& recipe_json) const;
   Status append_step(uint32_t attempt, int64_t unix_ms, const cluster::StepProgress& step) const;
   Status append_answers(const std::string& stage, const std::string& bench,
                         const std::vector<cluster::Answer>& answers) const;
+  // The attempt's flights, and of a lost gang the report.
+  Status write_flights(const GangFlight& gang) const;
+  // Those of `attempt`, or with 0 of the newest attempt up to `last` that has filed any. kNotFound.
+  Result<std::string> read_flights(uint32_t attempt, uint32_t last) const;
+  Result<std::string> read_flight_report(uint32_t attempt, uint32_t last) const;
   // Id -> text. A line that was torn by a kill is passed over: its question is asked again.
   Result<std::map<std::string, std::string>> read_answers(const std::string& stage, const std::string& bench) const;
 

@@ -44,6 +44,7 @@ json stages_json(const JobState& state) {
 json rank_json(const RankView& rank) {
   json out = {{"rank", rank.rank},
               {"pid", rank.pid},
+              {"host", rank.host},
               {"connected", rank.connected},
               {"heartbeat_age_ms", rank.heartbeat_age_ms}};
   if (rank.heartbeat_age_ms < 0) return out;
@@ -52,6 +53,8 @@ json rank_json(const RankView& rank) {
   out["step"] = rank.heartbeat.step;
   out["micro_batch"] = rank.heartbeat.micro_batch;
   out["collective_sequence"] = rank.heartbeat.collective_sequence;
+  out["collective"] = rank.heartbeat.collective;
+  out["collective_unit"] = rank.heartbeat.collective_unit;
   out["rss_bytes"] = rank.heartbeat.rss_bytes;
   return out;
 }

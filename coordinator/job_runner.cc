@@ -262,9 +262,11 @@ void JobRunner::act(const LaunchGang& action) {
     });
   };
   callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.handle(GangUp{attempt}); }); };
-  callbacks.on_lost = [with_self, attempt](const std::string& reason, RetryClass retry) {
+  callbacks.on_lost = [with_self, attempt](const std::string& reason, RetryClass retry, const GangFlight& flights) {
     with_self([&](JobRunner& self) {
-      if (!self.shut_) self.handle(GangLost{attempt, reason, retry});
+      if (self.shut_) return;
+      self.file_flights(flights);
+      self.handle(GangLost{attempt, reason, retry});
     });
   };
   callbacks.on_finished = [with_self](const std::vector<cluster::Finished>&) {
@@ -430,6 +432,8 @@ void JobRunner::message(int rank, uint32_t attempt, const cluster::RankMessage& 
     gang_->finished(rank, *finished);
   else if (const auto* log = std::get_if<cluster::Log>(&message))
     logged(rank, *log);
+  else if (const auto* report = std::get_if<cluster::FlightReport>(&message))
+    gang_->flown(rank, *report);
 }
 
 void JobRunner::connection_closed(int rank, uint32_t attempt, const Status& reason) {
@@ -521,7 +525,37 @@ void JobRunner::logged(int rank, const cluster::Log& line) {
 void JobRunner::task_done() {
   const JobState& s = job_.state;
   const bool training = s.work == Work::kTrain;
+  if (training) file_flights(gang_->flights());
   handle(TaskFinished{s.attempt, training ? "train" : "evaluate", s.plan[s.stage].name, training ? "" : s.work_bench});
+}
+
+void JobRunner::ask_flights(uint32_t records_max, std::function<void(Result<GangFlight>)> done) {
+  const JobState& s = job_.state;
+  if (gang_ == nullptr || s.gang != GangPhase::kUp || gang_->ending())
+    return done(Status(
+        Code::kUnavailable,
+        "no ranks of job " + s.id + " run at present; it is " + std::string(phase_name(s.phase)) +
+            (s.attempt > 0 ? ", and attempt " + std::to_string(s.attempt) + " may have filed its last records" : "")));
+  auto self = shared_from_this();
+  const Status asked = gang_->ask_flights(records_max, [self, gang = gang_, done] {
+    GangFlight flights = gang->flights();
+    flights.stage = self->job_.state.plan[self->job_.state.stage].name;
+    flights.unix_ms = self->services_.options->clock->unix_ms();
+    done(std::move(flights));
+  });
+  if (!asked.ok()) done(asked);
+}
+
+// Of a gang that is lost, with the report; or of a finished training task, for tephra trace.
+void JobRunner::file_flights(GangFlight gang) {
+  gang.stage = job_.state.plan[job_.state.stage].name;
+  gang.unix_ms = services_.options->clock->unix_ms();
+  auto self = shared_from_this();
+  lane_.post([self, gang = std::move(gang)] {
+    const Status written = self->files_.write_flights(gang);
+    if (!written.ok())
+      log::warning("the ranks' flights were not written", {{"job", gang.job}, {"reason", written.message()}});
+  });
 }
 
 void JobRunner::shut_down(std::function<void()> ended) {

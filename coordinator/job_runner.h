@@ -51,6 +51,9 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void message(int rank, uint32_t attempt, const cluster::RankMessage& message);
   void connection_closed(int rank, uint32_t attempt, const Status& reason);
 
+  // The ranks' flights, as Coordinator::flights().
+  void ask_flights(uint32_t records_max, std::function<void(Result<GangFlight>)> done);
+
   // Stops the gang without an event, so that the journal says what to go on with; `ended` is called when no process is
   // left.
   void shut_down(std::function<void()> ended);
@@ -91,6 +94,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void answered(const cluster::Answers& answers);
   void logged(int rank, const cluster::Log& log);
   void task_done();
+  void file_flights(GangFlight gang);
   void gang_ended(uint32_t attempt);
   std::string task_options(int stage, const std::string& bench, bool resume) const;
   JobEvent make_event(JobEvent::Kind kind, std::string message) const;

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <utility>
 
@@ -20,6 +21,33 @@ int64_t resident_bytes() {
   if (std::fscanf(f, "%ld %ld", &pages, &resident) != 2) resident = 0;
   std::fclose(f);
   return resident * sysconf(_SC_PAGESIZE);
+}
+
+cluster::Heartbeat heartbeat_of(const Vitals& vitals) {
+  const Flight flight = vitals.flight.snapshot(0);
+  const auto ms = [&](const FlightRecord& record) { return (flight.now_ns - record.begin_ns) / 1'000'000; };
+  cluster::Heartbeat beat;
+  beat.phase = vitals.phase.load();
+  beat.step = vitals.step;
+  beat.rss_bytes = resident_bytes();
+  beat.collective_sequence = flight.sequence;
+  for (const FlightRecord& record : flight.records) {
+    const std::string name(flight_op_name(record.op));
+    if (record.track == FlightTrack::kCompute) {
+      beat.phase = name;
+      beat.unit = flight.unit_name(record);
+      beat.micro_batch = std::max(record.micro_batch, 0);
+      beat.phase_ms = ms(record);
+    }
+    if (record.sequence > 0) {
+      beat.collective = name;
+      beat.collective_unit = flight.unit_name(record);
+      beat.collective_ms = ms(record);
+    }
+  }
+  beat.samples = flight.samples_in_flight();
+  beat.in_step = flight.step > 0;
+  return beat;
 }
 
 Result<std::unique_ptr<Link>> Link::connect(const std::string& host, uint16_t port, const cluster::Hello& hello,
@@ -57,6 +85,10 @@ void Link::handle(cluster::CoordinatorMessage message) {
                           commits_[{c.stage, c.step}] = status;
                         },
                         [&](cluster::Stop&) { stop_ = true; },
+                        [&](cluster::FlightRequest& request) {
+                          std::lock_guard lock(mutex_);
+                          wanted_flight_ = request;  // an answer to the newest is one to those before it
+                        },
                         [&](cluster::Refused& r) {
                           on_lost_(Status(Code::kMismatch, "the coordinator refused this rank: " + r.message));
                         }},
@@ -102,19 +134,26 @@ void Link::start_heartbeat(const Vitals* vitals) {
   heartbeat_ = std::thread([this, vitals] { heartbeat_loop(vitals); });
 }
 
+void Link::send_flight(const Vitals& vitals) {
+  (void)client_->send(cluster::FlightReport{0, vitals.flight.snapshot()});
+}
+
 void Link::heartbeat_loop(const Vitals* vitals) {
+  constexpr std::chrono::seconds kInterval{1};
+  SteadyTime next_beat = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   while (!closing_) {
+    const cluster::FlightRequest wanted = std::exchange(wanted_flight_, {});
     lock.unlock();
-    cluster::Heartbeat beat;
-    beat.phase = vitals->phase.load();
-    beat.step = vitals->step;
-    beat.micro_batch = vitals->micro_batch;
-    beat.collective_sequence = vitals->collective_sequence;
-    beat.rss_bytes = resident_bytes();
-    (void)client_->send(beat);  // a full queue drops a beat; a cut line ends the process through on_lost
+    // A full queue drops a beat or a flight; a cut line ends the process through on_lost.
+    if (wanted.request != 0)
+      (void)client_->send(cluster::FlightReport{wanted.request, vitals->flight.snapshot(wanted.records_max)});
+    if (std::chrono::steady_clock::now() >= next_beat) {
+      (void)client_->send(heartbeat_of(*vitals));
+      next_beat = std::chrono::steady_clock::now() + kInterval;
+    }
     lock.lock();
-    changed_.wait_for(lock, std::chrono::seconds(1), [&] { return closing_; });
+    changed_.wait_until(lock, next_beat, [&] { return closing_ || wanted_flight_.request != 0; });
   }
 }
 

@@ -13,18 +13,20 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/flight_recorder.h"
 #include "base/status.h"
 #include "cluster/rpc.h"
 
 namespace tephra::worker {
 
-// Where the rank is; written by the compute thread, read by the heartbeat.
+// Where the rank is; written by the compute and comm threads, read by the heartbeat.
 struct Vitals {
-  std::atomic<const char*> phase{"start"};  // string literals only
+  std::atomic<const char*> phase{"start"};  // string literals only; between operations that the flight knows of
   std::atomic<int64_t> step{0};
-  std::atomic<int64_t> micro_batch{0};
-  std::atomic<uint64_t> collective_sequence{0};
+  FlightRecorder flight;
 };
+
+cluster::Heartbeat heartbeat_of(const Vitals& vitals);
 
 int64_t resident_bytes();  // of this process, from /proc/self/statm
 
@@ -49,8 +51,11 @@ class Link {
 
   bool stop_requested() const { return stop_; }
 
-  // Starts one heartbeat a second from `vitals`, which outlives the link.
+  // Starts one heartbeat a second from `vitals`, which outlives the link. The same thread answers when the coordinator
+  // asks for the flight.
   void start_heartbeat(const Vitals* vitals);
+  // The flight, unasked: before the Finished of a training task.
+  void send_flight(const Vitals& vitals);
 
  private:
   Link() = default;
@@ -66,6 +71,7 @@ class Link {
   Status commit_failure_;
   std::atomic<bool> stop_{false};
   bool closing_ = false;
+  cluster::FlightRequest wanted_flight_;  // request 0: none
   std::thread heartbeat_;
 };
 

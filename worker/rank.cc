@@ -38,6 +38,7 @@ Status run_task(const cluster::Task& task, const RankOptions& options, const std
   context->link = link;
   context->vitals = vitals;
   TEPHRA_RETURN_IF_ERROR(check_same_task(*communicator, build, task, context->collective_deadline()));
+  vitals->flight.begin_task({});
   at::set_num_threads(static_cast<int>(context->recipe.gang.threads_per_rank));
   try {
     if (task.kind == "train") return train_stage(*context);
@@ -68,6 +69,7 @@ int serve_tasks(const RankOptions& options, const std::string& build, cluster::C
     Status status = run_task(*task, options, build, communicator, link, vitals);
     if (!status.ok())
       log::warning("task ended", {{"kind", task->kind}, {"stage", task->stage}, {"status", status.to_string()}});
+    if (task->kind == "train" || !status.ok()) link->send_flight(*vitals);
     (void)link->send(finished(status));
     if (status.ok()) continue;
     if (status.code() == Code::kCancelled) return 0;
@@ -99,6 +101,8 @@ int run_rank(const RankOptions& options) {
   hello.token = options.token;
   hello.pid = getpid();
   hello.build = build_id();
+  char host[256] = {};
+  if (gethostname(host, sizeof host - 1) == 0) hello.host = host;
   Vitals vitals;
   auto link = Link::connect(
       options.coordinator.substr(0, colon), static_cast<uint16_t>(std::atoi(options.coordinator.c_str() + colon + 1)),

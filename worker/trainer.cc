@@ -9,6 +9,7 @@
 #include "base/diagnostic.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "data/utf8.h"
 #include "model/spec/model_folder.h"
 #include "recipes/lr_schedule.h"
 #include "sharding/exec/executor.h"
@@ -27,6 +28,7 @@ using Seconds = std::chrono::duration<double>;
 
 // In a checkpoint's metrics, so that a limit counts over restarts; absent: 0.
 constexpr const char* kSkippedInARow = "skipped_in_a_row";
+constexpr size_t kFlightIdBytes = 80;  // of a sample's id in the flight
 
 sharding::Policy policy_of(const TaskContext& context) {
   const recipes::StageRecipe& stage = context.stage();
@@ -54,6 +56,16 @@ sharding::OptimizerOptions optimizer_of(const recipes::OptimizerRecipe& recipe) 
           .clip_norm = recipe.clip_norm};
 }
 
+std::vector<std::string> ids_of(const StepSamples& samples) {
+  std::vector<std::string> ids;
+  for (const auto& micro : samples)
+    for (const TrainingSample& sample : micro) {
+      // An id may be a file's name, which is any bytes, and it travels as text.
+      ids.push_back(data::replace_invalid_utf8(sample.id.substr(0, kFlightIdBytes)));
+    }
+  return ids;
+}
+
 // One stage in progress. The steps are straight-line; what a step needs is made once in prepare().
 class StageTrainer {
  public:
@@ -65,8 +77,10 @@ class StageTrainer {
 
   Status run() {
     TEPHRA_RETURN_IF_ERROR(prepare());
+    context_.vitals->phase = "step";
     for (step_ = first_step(); step_ < total_steps_;) {
       TEPHRA_ASSIGN_OR_RETURN(const bool stop, train_one_step());
+      context_.vitals->flight.end_step();
       bool last = step_ == total_steps_;
       int64_t every = stage_.checkpoint.every_steps;
       if (last || stop || (every > 0 && step_ % every == 0)) TEPHRA_RETURN_IF_ERROR(checkpoint(last));
@@ -116,10 +130,10 @@ class StageTrainer {
                                                  context_.checkpoint->manifest().name(), {"connector", "lora"});
       if (!problems.empty()) return {Code::kMismatch, RetryClass::kPermanent, to_string(problems)};
     }
-    TEPHRA_ASSIGN_OR_RETURN(
-        executor_,
-        sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator, policy_of(context_),
-                                   optimizer_of(stage_.optimizer), context_.collective_timeout()));
+    TEPHRA_ASSIGN_OR_RETURN(executor_,
+                            sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator,
+                                                       policy_of(context_), optimizer_of(stage_.optimizer),
+                                                       context_.collective_timeout(), &context_.vitals->flight));
     for (const sharding::UnitSpec& unit : model_.units)
       for (const sharding::TensorSpec& tensor : unit.tensors) shapes_[tensor.name] = tensor.shape;
     return executor_->load([this](const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,
@@ -143,8 +157,11 @@ class StageTrainer {
   // Whether to stop after it, which all ranks agree on.
   Result<bool> train_one_step() {
     auto started = std::chrono::steady_clock::now();
-    context_.vitals->phase = "data";
+    FlightRecorder& flight = context_.vitals->flight;
+    flight.begin_step(step_ + 1);
+    flight.begin({.op = FlightOp::kData});
     TEPHRA_ASSIGN_OR_RETURN(auto samples, loader_->next());
+    flight.set_samples(ids_of(samples), static_cast<int>(stage_.micro_batch));
     std::vector<std::unique_ptr<sharding::MicroBatch>> batches;
     std::vector<const sharding::MicroBatch*> views;
     for (const auto& micro : samples) {
@@ -152,13 +169,12 @@ class StageTrainer {
       views.push_back(batch.get());
       batches.push_back(std::move(batch));
     }
-    context_.vitals->phase = "step";
     sharding::StepInput input = step_input();
     TEPHRA_ASSIGN_OR_RETURN(auto stats, executor_->train_step(views, input));
     ++step_;
     context_.vitals->step = step_;
-    context_.vitals->collective_sequence = context_.communicator->sequence();
     last_loss_ = stats.loss;
+    context_.vitals->flight.begin({.op = FlightOp::kAgree, .sequence = context_.communicator->sequence() + 1});
     TEPHRA_ASSIGN_OR_RETURN(const StepAgreement agreed,
                             agree_on_step(*context_.communicator, context_.link->stop_requested(), samples,
                                           context_.collective_deadline()));

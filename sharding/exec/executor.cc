@@ -60,14 +60,15 @@ Result<std::unique_ptr<Executor>> Executor::create(std::vector<UnitSpec> units,
                                                    std::vector<std::unique_ptr<UnitModule>> modules,
                                                    cluster::Communicator* communicator, const Policy& policy,
                                                    const OptimizerOptions& optimizer,
-                                                   std::chrono::nanoseconds collective_timeout) {
+                                                   std::chrono::nanoseconds collective_timeout,
+                                                   FlightRecorder* flight) {
   TEPHRA_RETURN_IF_ERROR(check_arguments(units, modules, *communicator, policy, optimizer));
   TEPHRA_RETURN_IF_ERROR(check_schedule(make_schedule(units, policy), units, policy));
   TEPHRA_ASSIGN_OR_RETURN(RankGroups groups,
                           make_rank_groups(communicator, policy, Deadline::after(collective_timeout)));
   try {
     std::unique_ptr<Executor> executor = std::make_unique<ScheduleExecutor>(
-        std::move(units), std::move(modules), std::move(groups), policy, optimizer, collective_timeout);
+        std::move(units), std::move(modules), std::move(groups), policy, optimizer, collective_timeout, flight);
     return executor;
   } catch (const std::exception& error) {
     return Status(Code::kUnavailable, RetryClass::kNeedsOperator,

@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "base/flight_recorder.h"
 #include "base/status.h"
 #include "base/tensor_source.h"
 #include "cluster/communicator.h"
@@ -79,15 +80,18 @@ struct HeldPeaks {
 
 class Executor {
  public:
-  // units: after layout(). modules: one per unit. `communicator` outlives the executor. Parameters and moments start at
-  // zero. kInvalidArgument when the world size is not a power of two, exceeds kMaxWorldSize or is not the
-  // communicator's, or when units, modules, policy and optimizer do not fit each other. Collective where the policy is
-  // hybrid (policy.group_ranks): the communicator is split; may then also return that one's failures.
+  // units: after layout(). modules: one per unit. `communicator` and `flight` outlive the executor. Parameters and
+  // moments start at zero. `flight`: records every operation and collective, and is told the units' names; steps and
+  // samples are the caller's to say. Null: none is kept. kInvalidArgument when the world size is not a power of two,
+  // exceeds kMaxWorldSize or is not the communicator's, or when units, modules, policy and optimizer do not fit each
+  // other. Collective where the policy is hybrid (policy.group_ranks): the communicator is split; may then also return
+  // that one's failures.
   static Result<std::unique_ptr<Executor>> create(std::vector<UnitSpec> units,
                                                   std::vector<std::unique_ptr<UnitModule>> modules,
                                                   cluster::Communicator* communicator, const Policy& policy,
                                                   const OptimizerOptions& optimizer,
-                                                  std::chrono::nanoseconds collective_timeout);
+                                                  std::chrono::nanoseconds collective_timeout,
+                                                  FlightRecorder* flight = nullptr);
   virtual ~Executor() = default;
 
   // Fills `out` with elements [begin, begin + count) (row-major) of the named tensor's parameter or moment.

@@ -20,10 +20,13 @@ Result<RankGroups> make_rank_groups(cluster::Communicator* all, const Policy& po
   return groups;
 }
 
-Status RankGroups::sum(Buffer full, Buffer held, Buffer part, Deadline deadline) {
+Status RankGroups::sum(Buffer full, Buffer held, Buffer part, Deadline deadline,
+                       const std::function<void(FlightOp, const Buffer&)>& next) {
   if (shards_ != nullptr) TEPHRA_RETURN_IF_ERROR(reduce_scatter(*shards_, full, held, deadline));
   if (copies_ == nullptr) return ok_status();
+  if (shards_ != nullptr) next(FlightOp::kCommReduceScatter, held);
   TEPHRA_RETURN_IF_ERROR(reduce_scatter(*copies_, held, part, deadline));
+  next(FlightOp::kCommAllGather, held);
   return copies_->all_gather(part, held, deadline);
 }
 

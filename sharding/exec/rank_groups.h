@@ -3,8 +3,10 @@
 // in its shard; where each rank holds one, the other way round. Threading: as Communicator; abort() from any thread.
 #pragma once
 
+#include <functional>
 #include <memory>
 
+#include "base/flight.h"
 #include "cluster/communicator.h"
 #include "sharding/plan/schedule.h"
 
@@ -14,8 +16,9 @@ class RankGroups {
  public:
   // Sums `full` (float32) over all ranks and leaves this rank's shard of it in `held`; both are the same where each rank
   // holds a whole copy. full: scratch otherwise. part: scratch of 1 / world_size of the full count, where there are
-  // several copies.
-  Status sum(cluster::Buffer full, cluster::Buffer held, cluster::Buffer part, Deadline deadline);
+  // several copies. next: told of each collective that is begun after the first, and what it sums or fills.
+  Status sum(cluster::Buffer full, cluster::Buffer held, cluster::Buffer part, Deadline deadline,
+             const std::function<void(FlightOp, const cluster::Buffer&)>& next);
 
   cluster::Communicator& all() const { return *all_; }
   cluster::Communicator& shards() const { return *shards_; }  // what gathers go over

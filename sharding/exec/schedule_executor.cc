@@ -15,10 +15,29 @@ using cluster::ConstBuffer;
 
 // A unit's elements fall into this many segments for the gradient norm, at every world size.
 constexpr int64_t kSegments = kMaxWorldSize;
+constexpr auto kNoOp = static_cast<OpKind>(-1);  // between steps
 
 std::vector<UnitSpec> without_training(std::vector<UnitSpec> units) {
   for (UnitSpec& unit : units) unit.trainable = unit.needs_backward = false;
   return units;
+}
+
+FlightOp flight_op(OpKind kind) {
+  switch (kind) {
+    case OpKind::kGather: return FlightOp::kGather;
+    case OpKind::kForward: return FlightOp::kForward;
+    case OpKind::kFree: return FlightOp::kFree;
+    case OpKind::kRecompute: return FlightOp::kRecompute;
+    case OpKind::kBackward: return FlightOp::kBackward;
+    case OpKind::kReduceScatter: return FlightOp::kReduceScatter;
+    case OpKind::kAllReduce: return FlightOp::kAllReduce;
+    case OpKind::kStep: return FlightOp::kTotals;  // the last reduction, and then the totals, are waited for
+  }
+  return FlightOp::kTotals;
+}
+
+FlightRecorder::Start comm_start(FlightOp op, int unit, const Buffer& whole) {
+  return {.track = FlightTrack::kComm, .op = op, .unit = unit, .bytes = whole.size_bytes()};
 }
 
 double read_loss(const Activations& outputs, const UnitSpec& unit) {
@@ -32,13 +51,14 @@ double read_loss(const Activations& outputs, const UnitSpec& unit) {
 
 ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules,
                                    RankGroups groups, const Policy& policy, const OptimizerOptions& optimizer,
-                                   std::chrono::nanoseconds collective_timeout)
+                                   std::chrono::nanoseconds collective_timeout, FlightRecorder* flight)
     : units_(std::move(units)),
       modules_(std::move(modules)),
       groups_(std::move(groups)),
       policy_(policy),
       optimizer_(optimizer),
       collective_timeout_(collective_timeout),
+      flight_(flight != nullptr ? *flight : own_flight_),
       schedule_(make_schedule(units_, policy)),
       holding_(holding(policy, groups_.all().rank())),
       store_(&units_, holding_, policy.moments, &pool_),
@@ -53,6 +73,9 @@ ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std:
     trees_.emplace_back(&unit, &pool_, policy.micro_batches);
     trainable_units_ += unit.trainable ? 1 : 0;
   }
+  std::vector<std::string> names;
+  for (const UnitSpec& unit : units_) names.push_back(unit.name);
+  flight_.begin_task(std::move(names));
 }
 
 Status ScheduleExecutor::load(const Reader& reader, bool with_moments) {
@@ -204,7 +227,7 @@ void ScheduleExecutor::issue_gather(int unit) {
   gather.buffer = pool_.acquire(gathered_bytes(units_[unit]) / static_cast<int64_t>(sizeof(float)));
   const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], holding_.shards), dtype};
   const Buffer full{gather.buffer.data(), flat, dtype};
-  gather.done = submit("gather " + units_[unit].name,
+  gather.done = submit("gather " + units_[unit].name, comm_start(FlightOp::kCommAllGather, unit, full),
                        [=, this](Deadline deadline) { return groups_.shards().all_gather(shard, full, deadline); });
 }
 
@@ -237,7 +260,12 @@ Status ScheduleExecutor::reduce(const Op& op) {
   note_held(0);
   const std::string what = op.kind == OpKind::kAllReduce ? "all-reduce " : "reduce-scatter ";
   reduction_.done =
-      submit(what + unit.name, [=, this](Deadline deadline) { return groups_.sum(full, held, part, deadline); });
+      submit(what + unit.name, comm_start(FlightOp::kCommReduceScatter, op.unit, full), [=, this](Deadline deadline) {
+        const auto next = [&](FlightOp begun, const Buffer& whole) {
+          record_collective(comm_start(begun, op.unit, whole));
+        };
+        return groups_.sum(full, held, part, deadline, next);
+      });
   return ok_status();
 }
 
@@ -257,7 +285,7 @@ Result<GlobalTotals> ScheduleExecutor::exchange(const LocalTotals& local) {
   std::vector<double> all_values(values.size() * world);
   std::vector<int64_t> all_counts(counts.size() * world);
   const auto gather_all = [&](ConstBuffer mine, Buffer all) {
-    return submit("exchange of losses and norms",
+    return submit("exchange of losses and norms", comm_start(FlightOp::kCommAllGather, -1, all),
                   [=, this](Deadline deadline) { return groups_.all().all_gather(mine, all, deadline); });
   };
   std::future<Status> values_done = gather_all({values.data(), std::ssize(values), DType::kFloat64},
@@ -304,6 +332,7 @@ Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
   // The same numbers on every rank, so the same decision.
   if (!std::isfinite(stats.loss) || !std::isfinite(stats.gradient_norm)) return stats;
   stats.skipped = false;
+  flight_.begin({.op = FlightOp::kUpdate});
   const double clip =
       optimizer_.clip_norm > 0 ? std::min(1.0, optimizer_.clip_norm / (stats.gradient_norm + 1e-6)) : 1.0;
   try {
@@ -319,12 +348,22 @@ Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
   return stats;
 }
 
-std::future<Status> ScheduleExecutor::submit(std::string what, std::function<Status(Deadline)> collective) {
-  return comm_.submit([this, what = std::move(what), collective = std::move(collective)] {
-    progress_.collective_sequence.store(groups_.sequence() + 1, std::memory_order_relaxed);
+std::future<Status> ScheduleExecutor::submit(std::string what, FlightRecorder::Start start,
+                                             std::function<Status(Deadline)> collective) {
+  start.submitted = std::chrono::steady_clock::now();
+  return comm_.submit([this, what = std::move(what), start, collective = std::move(collective)] {
+    record_collective(start);
     const Status status = collective(Deadline::after(collective_timeout_));
-    return status.ok() ? status : status.with_context(what);
+    if (!status.ok()) return status.with_context(what);
+    flight_.end(FlightTrack::kComm);
+    return status;
   });
+}
+
+void ScheduleExecutor::record_collective(FlightRecorder::Start start) {
+  start.sequence = groups_.sequence() + 1;
+  progress_.collective_sequence.store(start.sequence, std::memory_order_relaxed);
+  flight_.begin(start);
 }
 
 Status ScheduleExecutor::fail(const Status& status) {
@@ -344,7 +383,9 @@ void ScheduleExecutor::clear_step() {
   totals_ = {};
   for (GradientTree& tree : trees_) tree.reset();
   for (Block& gradient : gradients_) gradient = Block();
-  if (failure_.ok()) note({static_cast<OpKind>(-1), -1, -1});
+  if (!failure_.ok()) return;
+  flight_.end(FlightTrack::kCompute);
+  note({kNoOp, -1, -1});
 }
 
 void ScheduleExecutor::drop_gathered() {
@@ -374,6 +415,7 @@ void ScheduleExecutor::note_held(int64_t leaf_count) {
 }
 
 void ScheduleExecutor::note(const Op& op) {
+  if (op.kind != kNoOp) flight_.begin({.op = flight_op(op.kind), .unit = op.unit, .micro_batch = op.micro_batch});
   progress_.phase.store(static_cast<int>(op.kind) + 1, std::memory_order_relaxed);
   progress_.unit.store(op.unit, std::memory_order_relaxed);
   progress_.micro_batch.store(op.micro_batch, std::memory_order_relaxed);

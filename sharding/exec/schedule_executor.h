@@ -22,8 +22,8 @@ class ScheduleExecutor final : public Executor {
  public:
   // Arguments as Executor::create has checked them.
   ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std::unique_ptr<UnitModule>> modules, RankGroups groups,
-                   const Policy& policy, const OptimizerOptions& optimizer,
-                   std::chrono::nanoseconds collective_timeout);
+                   const Policy& policy, const OptimizerOptions& optimizer, std::chrono::nanoseconds collective_timeout,
+                   FlightRecorder* flight);
   ~ScheduleExecutor() override = default;
 
   Status load(const Reader& reader, bool with_moments) override;
@@ -67,7 +67,9 @@ class ScheduleExecutor final : public Executor {
   Result<StepStats> update(const StepInput& input);
   std::vector<double> local_squared_sums() const;
 
-  std::future<Status> submit(std::string what, std::function<Status(Deadline)> collective);
+  // `start`: how the collective's record begins, but for its number and time of submission.
+  std::future<Status> submit(std::string what, FlightRecorder::Start start, std::function<Status(Deadline)> collective);
+  void record_collective(FlightRecorder::Start start);  // comm thread, right before it begins
   // The first failure is kept; the peers are told and everything in flight is taken back.
   Status fail(const Status& status);
   void clear_step();
@@ -83,6 +85,8 @@ class ScheduleExecutor final : public Executor {
   const Policy policy_;
   const OptimizerOptions optimizer_;
   const std::chrono::nanoseconds collective_timeout_;
+  FlightRecorder own_flight_;  // where the caller keeps none
+  FlightRecorder& flight_;
   const Schedule schedule_;
   const Holding holding_;
   int trainable_units_ = 0;

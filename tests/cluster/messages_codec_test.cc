@@ -1,7 +1,10 @@
 // Every message survives the trip with every field, and bytes from elsewhere are refused with the field's name.
 #include "cluster/messages_codec.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <functional>
 
 #include "base/random.h"
 
@@ -28,7 +31,7 @@ T trip_back(const T& message) {
 }
 
 TEST(MessagesCodec, CarriesEveryFieldOfARank) {
-  const Hello hello = trip(Hello{"job-1", 7, 2, 4, "secret", 4711, "0.1.0+abc"});
+  const Hello hello = trip(Hello{"job-1", 7, 2, 4, "secret", 4711, "0.1.0+abc", "node7"});
   EXPECT_EQ(hello.job, "job-1");
   EXPECT_EQ(hello.attempt, 7u);
   EXPECT_EQ(hello.rank, 2);
@@ -36,14 +39,22 @@ TEST(MessagesCodec, CarriesEveryFieldOfARank) {
   EXPECT_EQ(hello.token, "secret");
   EXPECT_EQ(hello.pid, 4711);
   EXPECT_EQ(hello.build, "0.1.0+abc");
+  EXPECT_EQ(hello.host, "node7");
 
-  const Heartbeat heartbeat = trip(Heartbeat{"gather", "layers.3", 5, 40, 1234567890123, 1 << 30});
+  const Heartbeat heartbeat = trip(Heartbeat{
+      "gather", "layers.3", 5, 40, 1234567890123, 1 << 30, 12, "all_gather", "layers.4", 11, {"a", "ü"}, true});
   EXPECT_EQ(heartbeat.phase, "gather");
   EXPECT_EQ(heartbeat.unit, "layers.3");
   EXPECT_EQ(heartbeat.micro_batch, 5);
   EXPECT_EQ(heartbeat.step, 40);
   EXPECT_EQ(heartbeat.collective_sequence, 1234567890123u);
   EXPECT_EQ(heartbeat.rss_bytes, 1 << 30);
+  EXPECT_EQ(heartbeat.phase_ms, 12);
+  EXPECT_EQ(heartbeat.collective, "all_gather");
+  EXPECT_EQ(heartbeat.collective_unit, "layers.4");
+  EXPECT_EQ(heartbeat.collective_ms, 11);
+  EXPECT_EQ(heartbeat.samples, (std::vector<std::string>{"a", "ü"}));
+  EXPECT_TRUE(heartbeat.in_step);
 
   const StepProgress p = trip(StepProgress{"align", 3, 9, 1.25, 0.5, 1e-3, 1000.5, 0.75, 99, 0.125, 321, true, "5eed"});
   EXPECT_EQ(p.stage, "align");
@@ -79,6 +90,69 @@ TEST(MessagesCodec, CarriesEveryFieldOfARank) {
   const Log log = trip(Log{log::Level::kWarning, "slow disk"});
   EXPECT_EQ(log.level, log::Level::kWarning);
   EXPECT_EQ(log.text, "slow disk");
+}
+
+Flight whole_flight() {
+  Flight flight{.zero_unix_us = 1764108000000000,
+                .now_ns = 9000,
+                .step = 8,
+                .sequence = 1u << 30,
+                .units = {"tower", "head"},
+                .samples = {"a", "b"},
+                .samples_per_micro_batch = 2,
+                .first_number = 5};
+  for (int op = 1; op <= kFlightOps; ++op) {
+    const bool comm = op >= static_cast<int>(FlightOp::kCommAllGather);
+    flight.records.push_back({.track = comm ? FlightTrack::kComm : FlightTrack::kCompute,
+                              .op = static_cast<FlightOp>(op),
+                              .unit = op % 3 - 1,
+                              .micro_batch = op % 2 - 1,
+                              .step = 7,
+                              .bytes = comm ? 1ll << 40 : 0,
+                              .sequence = comm ? 1ull << 40 : 0,
+                              .submitted_ns = comm ? 0 : -1,
+                              .begin_ns = 10 * op,
+                              .end_ns = op == kFlightOps ? -1 : 10 * op + op % 4});
+  }
+  flight.steps.push_back({7, 1, 8000, 6000, 3});
+  return flight;
+}
+
+TEST(MessagesCodec, CarriesFlights) {
+  const FlightReport report = trip(FlightReport{77, whole_flight()});
+  EXPECT_EQ(report.request, 77u);
+  EXPECT_EQ(report.flight, whole_flight());
+  const FlightRequest request = trip_back(FlightRequest{77, 1000});
+  EXPECT_EQ(request.request, 77u);
+  EXPECT_EQ(request.records_max, 1000u);
+}
+
+TEST(MessagesCodec, RefusesFlightsBeyondTheirBounds) {
+  const auto refusal = [](const std::function<void(Flight&)>& spoil) {
+    FlightReport report{1, whole_flight()};
+    spoil(report.flight);
+    const Result<std::string> bytes = encode(RankMessage(report));
+    EXPECT_TRUE(bytes.ok());
+    return decode_rank_message(*bytes).status().message();
+  };
+  using ::testing::HasSubstr;
+  EXPECT_THAT(refusal([](Flight& f) { f.records.resize(kFlightRecordsMax + 3, f.records[0]); }),
+              HasSubstr("flight_report.records has 1003 entries, above 1002"));
+  EXPECT_THAT(refusal([](Flight& f) { f.steps.resize(65); }), HasSubstr("flight_report.steps"));
+  EXPECT_THAT(refusal([](Flight& f) { f.samples.resize(257); }), HasSubstr("flight_report.samples"));
+  EXPECT_THAT(refusal([](Flight& f) { f.records[3].unit = 2; }), HasSubstr("unit is 2 of 2"));
+  EXPECT_THAT(refusal([](Flight& f) { f.records[3].begin_ns = -5; }), HasSubstr("flight_report.records.begin_ns"));
+  EXPECT_THAT(refusal([](Flight& f) { f.records[3].end_ns = f.records[3].begin_ns - 1; }),
+              HasSubstr("flight_report.records.duration_ns"));
+  EXPECT_THAT(refusal([](Flight& f) { f.steps[0].end_ns = 0; }), HasSubstr("flight_report.steps"));
+  EXPECT_THAT(refusal([](Flight& f) { f.now_ns = -1; }), HasSubstr("flight_report.now_ns"));
+  FlightReport broken{1, whole_flight()};
+  broken.flight.samples[1] = "\xff";
+  EXPECT_THAT(encode(RankMessage(broken)).status().message(), HasSubstr("FlightReport.samples is not UTF-8 at byte 0"));
+  const std::string none = *encode(CoordinatorMessage(FlightRequest{0, 5}));
+  EXPECT_THAT(decode_coordinator_message(none).status().message(), HasSubstr("flight_request.request is 0"));
+  const std::string many = *encode(CoordinatorMessage(FlightRequest{1, 1001}));
+  EXPECT_THAT(decode_coordinator_message(many).status().message(), HasSubstr("flight_request.records_max"));
 }
 
 // docs/protocol.md shows these bytes.

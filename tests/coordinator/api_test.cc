@@ -106,6 +106,31 @@ TEST_F(ApiTest, RunsAndShowsAJob) {
   EXPECT_EQ(request(port_, "GET", at + "/cancel", kToken).status, 405);
 }
 
+TEST_F(ApiTest, ShowsWhereTheRanksAre) {
+  setenv("TEPHRA_FAKE_PLAN", R"({"hold": {"stage": "lm", "step": 3}})", 1);
+  const auto id = coordinator_->submit(make_recipe(dir_.path(), 2, 4), "x");
+  ASSERT_TRUE(id.ok());
+  const std::string at = "/api/v1/jobs/" + *id;
+  Socket events(port_);
+  events.send("GET " + at + "/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + std::string(kToken) + "\r\n\r\n");
+  EXPECT_NE(events.read_until("event: checkpoint").find("event: checkpoint"), std::string::npos);
+  const Reply report = get(at + "/flights?view=report");
+  ASSERT_EQ(report.status, 200) << report.body;
+  const json findings = json::parse(report.body);
+  EXPECT_EQ(findings["ranks"][1]["collective"]["unit"], "w");
+  EXPECT_EQ(findings["paces"][1]["last"], 1);
+  EXPECT_NE(findings["verdict"].get<std::string>().find("all ranks are in all_gather #5 of w"), std::string::npos);
+  const auto gang = gang_flight_from_json(get(at + "/flights?records=10").body);
+  ASSERT_TRUE(gang.ok()) << gang.status().to_string();
+  EXPECT_EQ(gang->ranks[0].flight->records.size(), 2u);
+  EXPECT_EQ(get(at + "/flights?attempt=1").status, 404) << "nothing was filed";
+  EXPECT_EQ(get(at + "/flight-report").status, 404);
+  EXPECT_EQ(post(at + "/cancel", "").status, 202);
+  events.read_until("\"phase\":\"cancelled\"");
+  EXPECT_EQ(get(at + "/flights").status, 503);
+  unsetenv("TEPHRA_FAKE_PLAN");
+}
+
 TEST_F(ApiTest, CancelsAJob) {
   setenv("TEPHRA_FAKE_PLAN", R"({"hold": {"stage": "lm", "step": 3}})", 1);
   const auto id = coordinator_->submit(make_recipe(dir_.path(), 1, 4), "x");

@@ -168,8 +168,44 @@ TEST(Coordinator, ALostRankLeadsToANewAttemptWithTheSameResult) {
   EXPECT_EQ(state.restarts_total, 1);
   EXPECT_NE(state.reason.find("rank 1"), std::string::npos) << state.reason;
   EXPECT_NE(state.reason.find("signal 9"), std::string::npos) << state.reason;
+  EXPECT_NE(state.reason.find("is gone: its connection closed without a word"), std::string::npos) << state.reason;
+  const auto report =
+      read_file(Env::posix(), coordinator->get("demo-1")->directory + "/logs/attempt-1/flight_report.json");
+  ASSERT_TRUE(report.ok()) << report.status().to_string();
+  const nlohmann::json lost = nlohmann::json::parse(*report);
+  EXPECT_EQ(lost["behind"], 1);
+  const std::string waits = lost["ranks"][0]["waits_for"];
+  EXPECT_TRUE(waits.starts_with("all_gather #5 of w for ")) << waits << ": it was asked in time";
+  EXPECT_TRUE(waits.ends_with("; not begun by rank 1")) << waits;
   EXPECT_EQ(content_of(*coordinator, "demo-1/more@5"), whole);
   EXPECT_TRUE(ear.wait_for([](const JobEvent& e) { return e.kind == JobEvent::Kind::kRestart; }));
+}
+
+TEST(Coordinator, AsksRunningRanksForTheirFlights) {
+  TempDir dir;
+  Plan plan(R"({"hold": {"stage": "lm", "step": 3}, "mute": 1})");
+  auto coordinator = start(dir / "store");
+  const auto ask = [&](const std::string& job) {
+    std::promise<Result<GangFlight>> answer;
+    coordinator->flights(job, 1000, [&](Result<GangFlight> gang) { answer.set_value(std::move(gang)); });
+    return answer.get_future().get();
+  };
+  EXPECT_EQ(ask("demo-9").status().code(), Code::kNotFound);
+  Ear ear(*coordinator, "");
+  ASSERT_TRUE(coordinator->submit(make_recipe(dir.path(), 2, 5), "tester").ok());
+  ASSERT_TRUE(ear.wait_for_step(2));
+  const Result<GangFlight> gang = ask("demo-1");
+  ASSERT_TRUE(gang.ok()) << gang.status().to_string();
+  EXPECT_EQ(gang->stage, "lm");
+  ASSERT_EQ(gang->ranks.size(), 2u);
+  ASSERT_TRUE(gang->ranks[0].flight.has_value());
+  EXPECT_EQ(gang->ranks[0].flight->sequence, 5u);
+  EXPECT_FALSE(gang->ranks[1].flight.has_value()) << "it does not answer, and is not waited for";
+  EXPECT_TRUE(gang->ranks[1].connected);
+  EXPECT_EQ(gang->ranks[1].heartbeat.phase, "load");
+  ASSERT_TRUE(coordinator->cancel("demo-1", "enough").ok());
+  ASSERT_TRUE(coordinator->wait("demo-1", Deadline::after(seconds(20))).ok());
+  EXPECT_EQ(ask("demo-1").status().code(), Code::kUnavailable) << "no ranks run";
 }
 
 TEST(Coordinator, AnEvaluationGoesOnBehindTheAnswersItHas) {

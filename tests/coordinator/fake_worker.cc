@@ -75,6 +75,9 @@ class FakeRank {
     if (auto* task = std::get_if<cluster::Task>(&message)) tasks_.push_back(*task);
     if (auto* committed = std::get_if<cluster::Committed>(&message)) commits_.push_back(*committed);
     if (std::holds_alternative<cluster::Stop>(message)) stop_ = true;
+    const auto* asked = std::get_if<cluster::FlightRequest>(&message);
+    if (asked != nullptr && (!plan_.is_object() || plan_.value("mute", -1) != rank_))
+      (void)client_->send(cluster::FlightReport{asked->request, flight()});
     if (std::holds_alternative<cluster::Refused>(message)) _exit(4);
     changed_.notify_all();
   }
@@ -92,6 +95,22 @@ class FakeRank {
   std::string build() const {
     if (!plan_.is_object() || !plan_.contains("builds")) return "fake 1";
     return plan_["builds"].at(static_cast<size_t>(rank_));
+  }
+
+  // Always in the same collective, having done a step in which rank 1 computed longest.
+  Flight flight() const {
+    Flight flight{.zero_unix_us = 1, .now_ns = 9'000'000'000, .step = 2, .sequence = 5, .units = {"w"}};
+    flight.records = {{.op = FlightOp::kForward, .unit = 0, .step = 1, .begin_ns = 10, .end_ns = 20},
+                      {.track = FlightTrack::kComm,
+                       .op = FlightOp::kCommAllGather,
+                       .unit = 0,
+                       .step = 2,
+                       .bytes = 4000,
+                       .sequence = 5,
+                       .submitted_ns = 30,
+                       .begin_ns = 8'000'000'000}};
+    flight.steps = {{.step = 1, .begin_ns = 5, .end_ns = 25, .waited_ns = rank_ == 1 ? 0 : 8}};
+    return flight;
   }
 
   // Whether the plan wants `what` here.

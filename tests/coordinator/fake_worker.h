@@ -9,6 +9,7 @@
 //                    {"die": {"attempt": 1, "rank": 0, "bench": "quiz", "answers": 5}} SIGKILL after that many answers
 //                    {"deaf": true}                                                    hold does not listen to Stop
 //                    {"builds": ["fake 1", "fake 2"]}                                  what each rank says in its Hello
+//                    {"mute": 1}                                                       rank 1 sends no flight
 //
 // Its model is one tensor "w" of 1000 elements, each of which is the number of steps done, and its first moment; its
 // answers are the right ones.
