@@ -76,7 +76,7 @@ std::string covered(const coordinator::ChromeTrace& trace, int asked) {
 }  // namespace
 
 int show_ranks(const Server& server, const std::string& job, bool as_json) {
-  const auto body = checked(http_request(server, "GET", address(job, "flights?view=report")));
+  const auto body = checked(http_request(server, "GET", address(job, "flights?view=report&records=64")));
   if (!body.ok()) return fail(body.status());
   json report = json::parse(*body, nullptr, false);
   if (!report.is_object()) return fail({Code::kInternal, "the server's answer is not understood"});

@@ -20,8 +20,8 @@ constexpr size_t kLogTailBytes = 600;
 // A rank's heartbeat thread answers at once, whatever its other threads do; one that takes longer is stopped or gone.
 constexpr milliseconds kFlightWait{1000};
 constexpr size_t kFlightWaitsMax = 16;
-// Of a whole gang, so that a large one's records stay a few megabytes; every rank gives at least its last few.
-constexpr uint32_t kGangRecordsMax = 64'000, kRankRecordsMin = 64;
+// Of a whole gang, so that a large one's records stay a few megabytes of JSON; every rank gives at least its last few.
+constexpr uint32_t kGangRecordsMax = 16'000, kRankRecordsMin = 64;
 
 // Echoes: the rank is the victim of another's failure. A mismatch that is permanent is no collective's: the ranks have
 // compared something and found it different.
