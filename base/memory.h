@@ -1,5 +1,7 @@
-// The allocator's habits, for the whole process.
+// The machine's memory, and the allocator's habits for the whole process.
 #pragma once
+
+#include <cstdint>
 
 namespace tephra {
 
@@ -7,5 +9,9 @@ namespace tephra {
 // which then clears each page of the next tensor anew: a sixth of the time of a prompt (docs/performance.md). Nothing where malloc is
 // not glibc's.
 void keep_freed_memory();
+
+// Bytes that this process and its children may use together: the machine's memory, or the control group's limit where that is less. 0
+// where neither can be read.
+int64_t machine_memory_bytes();
 
 }  // namespace tephra

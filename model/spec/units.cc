@@ -33,6 +33,7 @@ UnitSpec make_unit(std::string name, std::string group, const std::set<std::stri
 void scale_costs(UnitSpec& unit, double positions) {
   unit.macs_per_token *= positions;
   unit.activation_per_token *= positions;
+  unit.working_per_token *= positions;
   unit.output_per_token *= positions;
 }
 
@@ -48,6 +49,7 @@ UnitSpec clip_block(const std::string& unit_name, const std::string& group, cons
   const double d = static_cast<double>(width), m = static_cast<double>(inner);
   unit.macs_per_token = 4 * d * d + 2 * d * m + 2 * context * d;
   unit.activation_per_token = 8 * d + 3 * m;  // two norms, q, k, v, attention, two residuals; quick_gelu keeps three
+  unit.working_per_token = d + 2 * m;
   unit.output_per_token = d;
   return unit;
 }
@@ -107,12 +109,13 @@ UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::st
                   tensor(prefix + "mlp.up_proj.weight", {c.intermediate_size, c.hidden_size}),
                   tensor(prefix + "mlp.down_proj.weight", {c.hidden_size, c.intermediate_size})};
   const double d = static_cast<double>(c.hidden_size), m = static_cast<double>(c.intermediate_size);
-  const double dq = static_cast<double>(q), dkv = static_cast<double>(kv),
-               context = static_cast<double>(c.max_position_embeddings);
-  unit.macs_per_token = 2 * d * dq + 2 * d * dkv + 3 * d * m + context * dq;  // causal: half of 2 * context * dq
+  const double dq = static_cast<double>(q), dkv = static_cast<double>(kv);
+  unit.macs_per_token = 2 * d * dq + 2 * d * dkv + 3 * d * m;
+  unit.attention_macs = dq;  // causal: half of the scores' and the values'
   // Residuals, both norms with their normalised inputs, q and k before and after rotation, v, attention, k and v
   // repeated to all heads, gate, its silu, up, product.
   unit.activation_per_token = 6 * d + 5 * dq + 3 * dkv + 4 * m;
+  unit.working_per_token = d + 2 * m;  // gradients of the output, the product and one factor
   unit.output_per_token = d;
   return unit;
 }
@@ -152,8 +155,10 @@ void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, std::set<std::s
   UnitSpec head = make_unit("llm.head", "llm", trainable);
   head.tensors = {tensor("language_model.model.norm.weight", {c.hidden_size})};
   if (!c.tied_head) head.tensors.push_back(tensor("language_model.lm_head.weight", {c.vocab_size, c.hidden_size}));
+  head.tokens = sharding::TokenKind::kText;
   head.macs_per_token = d * v;
-  head.activation_per_token = 3 * d + 2 * v;  // logits and their log-softmax, at supervised places only: an upper bound
+  head.activation_per_token = 3 * d + 2 * v;  // logits and their log-softmax
+  head.working_per_token = v;                 // the logits' gradient
   units.push_back(std::move(head));
 }
 
@@ -190,6 +195,7 @@ std::vector<UnitSpec> make_units(const ModelConfig& config, const std::set<std::
   const double patches = static_cast<double>(config.vision.patches());
   add_vision(units, config.vision, config.vision_layers_used(), (patches + 1) / patches, trainable);
   units.push_back(connector_unit(config, trainable));
+  for (UnitSpec& unit : units) unit.tokens = sharding::TokenKind::kImage;
   add_llm(units, config.text, trainable, lora);
   sharding::layout(units);
   return units;

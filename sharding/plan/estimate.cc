@@ -10,11 +10,11 @@ constexpr int64_t kElement = sizeof(float);
 
 class Walk {
  public:
-  Walk(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy, int64_t tokens)
+  Walk(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy, const MicroBatchSize& batch)
       : schedule_(schedule),
         units_(units),
         policy_(policy),
-        tokens_(static_cast<double>(tokens)),
+        batch_(batch),
         merges_(tree_merges(policy.micro_batches)),
         gathered_(units.size(), false) {
     shards();
@@ -40,9 +40,13 @@ class Walk {
 
  private:
   int64_t flat_bytes(int unit) const { return units_[unit].flat_numel * kElement; }
-  int64_t activation_bytes(double per_token) const { return static_cast<int64_t>(per_token * tokens_) * kElement; }
-  double moved(int unit) const {  // what a rank receives: all but its own shard
-    return static_cast<double>(flat_bytes(unit)) * (policy_.world_size - 1) / policy_.world_size;
+  int64_t gathered_bytes(int unit) const { return units_[unit].flat_numel * batch_.element_bytes; }
+  int64_t activation_bytes(int unit, double per_token) const {
+    return static_cast<int64_t>(per_token * static_cast<double>(batch_.count(units_[unit].tokens))) *
+           batch_.element_bytes;
+  }
+  double moved(int64_t bytes) const {  // what a rank receives: all but its own shard
+    return static_cast<double>(bytes) * (policy_.world_size - 1) / policy_.world_size;
   }
 
   void shards() {
@@ -53,50 +57,58 @@ class Walk {
       if (!replicated(policy_)) memory_.gradient_shards += bytes;
       memory_.optimizer_shards += 2 * bytes + 3 * bytes;
     }
+    if (!replicated(policy_) || batch_.element_bytes == kElement) return;
+    for (size_t u = 0; u < units_.size(); ++u) memory_.gathered_peak += gathered_bytes(static_cast<int>(u));
   }
 
   void gather(int unit) {
     gathered_[unit] = true;
     // Frozen units that stay gathered were gathered in the first step of the job.
-    if (policy_.shard == ShardLevel::kParameters || units_[unit].trainable) result_.gathered_bytes += moved(unit);
+    if (policy_.shard == ShardLevel::kParameters || units_[unit].trainable) {
+      result_.gathered_bytes += moved(gathered_bytes(unit));
+    }
   }
 
   void note_gathered(size_t position) {
     if (replicated(policy_)) return;  // the shard is the unit and is used in place
     int64_t bytes = 0;
     for (size_t i = position + 1; i < prefetch_end(schedule_, position, policy_.prefetch); ++i) {
-      bytes += schedule_[i].kind == OpKind::kGather ? flat_bytes(schedule_[i].unit) : 0;
+      bytes += schedule_[i].kind == OpKind::kGather ? gathered_bytes(schedule_[i].unit) : 0;
     }
-    for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? flat_bytes(static_cast<int>(u)) : 0;
+    for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? gathered_bytes(static_cast<int>(u)) : 0;
     memory_.gathered_peak = std::max(memory_.gathered_peak, bytes);
   }
 
   // With recomputation the forward pass drops the unit's tape at its end, so one unit's tape counts at a time.
   void forward(int unit) {
-    result_.macs += units_[unit].macs_per_token * tokens_;
+    result_.macs += forward_macs(units_[unit], batch_);
     if (!units_[unit].needs_backward) return;
     note_activations(tape_bytes(unit) + fixed_bytes(unit));
     activations_ += kept_bytes(unit);
   }
   void recompute(int unit) {
-    result_.macs += units_[unit].macs_per_token * tokens_;
+    result_.macs += forward_macs(units_[unit], batch_);
     note_activations(tape_bytes(unit));
   }
-  int64_t tape_bytes(int unit) const { return activation_bytes(units_[unit].activation_per_token); }
-  int64_t fixed_bytes(int unit) const { return static_cast<int64_t>(units_[unit].activation_fixed) * kElement; }
+  int64_t tape_bytes(int unit) const { return activation_bytes(unit, units_[unit].activation_per_token); }
+  int64_t fixed_bytes(int unit) const {
+    return static_cast<int64_t>(units_[unit].activation_fixed) * batch_.element_bytes;
+  }
   int64_t kept_bytes(int unit) const {
     return (recomputes(units_, policy_, unit) ? input_bytes(unit) : tape_bytes(unit)) + fixed_bytes(unit);
   }
-  int64_t input_bytes(int unit) const { return unit == 0 ? 0 : activation_bytes(units_[unit - 1].output_per_token); }
+  int64_t input_bytes(int unit) const {
+    return unit == 0 ? 0 : activation_bytes(unit - 1, units_[unit - 1].output_per_token);
+  }
   void note_activations(int64_t more) {
     memory_.activation_peak = std::max(memory_.activation_peak, activations_ + more);
   }
 
   void backward(int unit, int micro_batch) {
     const UnitSpec& spec = units_[unit];
-    const bool to_input = unit > 0 && units_[unit - 1].needs_backward;
-    result_.macs += spec.macs_per_token * tokens_ * ((spec.trainable ? 1 : 0) + (to_input ? 1 : 0));
+    result_.macs += forward_macs(spec, batch_) * backward_factor(units_, unit);
     activations_ -= kept_bytes(unit);
+    note_activations(tape_bytes(unit) + fixed_bytes(unit) + activation_bytes(unit, spec.working_per_token));
     if (!spec.trainable) return;
     // A leaf that is added at once needs no buffer of its own.
     const bool new_buffer = merges_[micro_batch] == 0;
@@ -113,7 +125,7 @@ class Walk {
     reducing_ = 0;
     if (policy_.world_size == 1) return;  // the sum is the result
     const bool whole = op.kind == OpKind::kAllReduce;
-    result_.reduced_bytes += moved(op.unit) * (whole ? 2 : 1);
+    result_.reduced_bytes += moved(flat_bytes(op.unit)) * (whole ? 2 : 1);
     if (whole) gradients_ += flat_bytes(op.unit) / policy_.world_size;
     reducing_ = whole ? flat_bytes(op.unit) / policy_.world_size : flat_bytes(op.unit);
     memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_);
@@ -122,7 +134,7 @@ class Walk {
   const Schedule& schedule_;
   const std::vector<UnitSpec>& units_;
   const Policy& policy_;
-  const double tokens_;
+  const MicroBatchSize& batch_;
   const std::vector<int> merges_;
   std::vector<bool> gathered_;
   int64_t activations_ = 0;
@@ -134,9 +146,19 @@ class Walk {
 
 }  // namespace
 
+double forward_macs(const UnitSpec& unit, const MicroBatchSize& batch) {
+  return (unit.macs_per_token + unit.attention_macs * static_cast<double>(batch.length)) *
+         static_cast<double>(batch.count(unit.tokens));
+}
+
+int backward_factor(const std::vector<UnitSpec>& units, int unit) {
+  if (!units[unit].needs_backward) return 0;
+  return (units[unit].trainable ? 1 : 0) + (unit > 0 && units[unit - 1].needs_backward ? 1 : 0);
+}
+
 StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
-                      int64_t tokens_per_micro_batch) {
-  return Walk(schedule, units, policy, tokens_per_micro_batch).run();
+                      const MicroBatchSize& batch) {
+  return Walk(schedule, units, policy, batch).run();
 }
 
 }  // namespace tephra::sharding

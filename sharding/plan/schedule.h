@@ -92,15 +92,33 @@ Status check_schedule(const Schedule& schedule, const std::vector<UnitSpec>& uni
 std::string to_string(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy);
 std::string to_string(const Policy& policy);  // "2 ranks x 4 micro-batches, shard parameters, prefetch 1"
 
+// What a micro-batch holds, and how wide the numbers are that it is computed in.
+struct MicroBatchSize {
+  int64_t tokens = 0;         // of all its samples, padding included
+  int64_t image_tokens = 0;   // of them, those of pictures
+  int64_t length = 0;         // tokens of one sample: what attention looks over
+  int64_t element_bytes = 4;  // of gathered parameters and of activations; shards, gradients and moments are float32
+  int64_t count(TokenKind kind) const {
+    return kind == TokenKind::kAll ? tokens : kind == TokenKind::kImage ? image_tokens : tokens - image_tokens;
+  }
+};
+// Multiply-adds of the unit's forward over the micro-batch. Backward costs as much once for the unit's own gradients
+// and once for those of its input.
+double forward_macs(const UnitSpec& unit, const MicroBatchSize& batch);
+// How many times that its backward costs: 0, 1 or 2.
+int backward_factor(const std::vector<UnitSpec>& units, int unit);
+
 struct MemoryEstimate {          // bytes per rank
   int64_t parameter_shards = 0;  // of all units
   int64_t gradient_shards = 0;   // reduced gradients of trainable units; 0 where they stay whole
   int64_t optimizer_shards = 0;  // two moments, and the second set of parameters and moments that a held snapshot costs
-  int64_t gathered_peak = 0;     // full flat buffers at once, those gathered ahead included; 0 when replicated()
+  // Full flat buffers at once, those gathered ahead included. When replicated(): 0, or a whole copy where the numbers
+  // of the compute are narrower than the shards'.
+  int64_t gathered_peak = 0;
   // Full-size gradients: partial sums of the micro-batch tree, sums being reduced or staying whole, and one unit's own
   // from autograd.
   int64_t gradient_peak = 0;
-  int64_t activation_peak = 0;  // what backward keeps
+  int64_t activation_peak = 0;  // what backward keeps, and what the unit at work holds beside it
   int64_t total() const {
     return parameter_shards + gradient_shards + optimizer_shards + gathered_peak + gradient_peak + activation_peak;
   }
@@ -114,7 +132,12 @@ struct StepEstimate {
 // Walks `schedule` as the executor does (policy.prefetch gathers ahead, one reduction in flight), with sizes in place
 // of tensors.
 StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
-                      int64_t tokens_per_micro_batch);
+                      const MicroBatchSize& batch);
+// The same for so many tokens of text.
+inline StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
+                             int64_t tokens) {
+  return estimate(schedule, units, policy, MicroBatchSize{.tokens = tokens});
+}
 
 // How far a runner may have issued gathers when the operation at `position` runs: those before the returned position.
 // Ahead of a use of a unit that is `depth` gathers, fewer where the next one's unit is still to be freed, or a step

@@ -23,6 +23,13 @@ struct TensorSpec {
   int64_t offset = 0;  // of its first element in the unit's flat buffer; set by layout()
 };
 
+// Which tokens of a micro-batch a unit works on.
+enum class TokenKind {
+  kAll,
+  kImage,  // places of pictures: the vision tower and the connector
+  kText,   // all others: the head, where every one of them may be supervised
+};
+
 struct UnitSpec {
   std::string name;   // "vision.embed", "vision.block.0", "connector", "llm.embed", "llm.block.0", "llm.head"
   std::string group;  // "vision", "connector" or "llm": what recipes train and give learning rates to
@@ -31,11 +38,14 @@ struct UnitSpec {
   // Set by layout(): true when this unit or one before it is trainable, so that backward has to pass through it.
   bool needs_backward = false;
   int64_t flat_numel = 0;  // padded; set by layout()
-  // For the cost model. Multiply-adds per token of the micro-batch, and float32 activation elements kept per token.
-  double macs_per_token = 0;
-  double activation_per_token = 0;
-  double activation_fixed = 0;  // float32 elements kept for a micro-batch of any size, until the unit's backward
-  double output_per_token = 0;  // float32 elements that it hands to the next unit, per token: what recomputation keeps
+  // For the cost model; a token is one of `tokens`, and activations are counted in elements.
+  TokenKind tokens = TokenKind::kAll;
+  double macs_per_token = 0;        // multiply-adds of forward, but for
+  double attention_macs = 0;        // those of attention: per token and token of its sample's length
+  double activation_per_token = 0;  // kept for backward
+  double working_per_token = 0;     // beside what is kept, at the worst moment of the unit's backward
+  double activation_fixed = 0;      // kept for a micro-batch of any size, until the unit's backward
+  double output_per_token = 0;      // handed to the next unit: what recomputation keeps
 };
 
 // Sets offsets, padded sizes and needs_backward over the whole chain. Tensors keep their order; the gaps between them
