@@ -63,7 +63,7 @@ int run(const Options& o) {
   if (!job.ok()) return fail(job.status());
   std::printf("%s", o.json ? (to_json(*job).dump(2) + "\n").c_str() : to_text(*job).c_str());
   if (o.dump_schedule && !o.json)
-    for (const coordinator::StagePlan& plan : job->stages)
+    for (const coordinator::PlannedStage& plan : job->stages)
       std::printf("\n%s: %s\n%s", plan.name.c_str(), sharding::to_string(plan.policy).c_str(),
                   sharding::to_string(plan.schedule, plan.units, plan.policy).c_str());
   // Planned for devices, it either fits or not; for this machine the figures are what was asked for.

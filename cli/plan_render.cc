@@ -10,7 +10,7 @@
 namespace tephra::cli {
 namespace {
 
-using coordinator::StagePlan;
+using coordinator::PlannedStage;
 using nlohmann::json;
 
 constexpr double kHour = 3600;
@@ -22,22 +22,22 @@ std::string seconds(double s) {
   return fixed(s, s < 9.995 ? 2 : 1) + " s";
 }
 
-double hours(const StagePlan& plan) { return static_cast<double>(plan.steps) * plan.time->total / kHour; }
-bool timed(const StagePlan& plan) { return plan.time && plan.steps > 0; }
-int64_t checkpoints(const StagePlan& plan) { return plan.checkpoint_count * plan.checkpoint_bytes; }
+double hours(const PlannedStage& plan) { return static_cast<double>(plan.steps) * plan.time->total / kHour; }
+bool timed(const PlannedStage& plan) { return plan.time && plan.steps > 0; }
+int64_t checkpoints(const PlannedStage& plan) { return plan.checkpoint_count * plan.checkpoint_bytes; }
 
 // One row a figure, one column a stage.
 class Columns {
  public:
-  explicit Columns(const std::vector<StagePlan>& stages) : stages_(stages) {
+  explicit Columns(const std::vector<PlannedStage>& stages) : stages_(stages) {
     std::vector<std::string> names{""};
-    for (const StagePlan& plan : stages) names.push_back(plan.name);
+    for (const PlannedStage& plan : stages) names.push_back(plan.name);
     rows_.push_back(names);
   }
 
-  void row(const std::string& name, const std::function<std::string(const StagePlan&)>& cell) {
+  void row(const std::string& name, const std::function<std::string(const PlannedStage&)>& cell) {
     std::vector<std::string> cells{name};
-    for (const StagePlan& plan : stages_) cells.push_back(cell(plan));
+    for (const PlannedStage& plan : stages_) cells.push_back(cell(plan));
     rows_.push_back(cells);
   }
   void gap() { rows_.emplace_back(); }
@@ -59,7 +59,7 @@ class Columns {
   }
 
  private:
-  const std::vector<StagePlan>& stages_;
+  const std::vector<PlannedStage>& stages_;
   std::vector<std::vector<std::string>> rows_;
 };
 
@@ -75,21 +75,21 @@ std::string headline(const PlannedJob& job) {
 
 void add_memory(Columns& columns, const PlannedJob& job) {
   const auto part = [](int64_t sharding::MemoryEstimate::*member) {
-    return [member](const StagePlan& plan) { return bytes(plan.estimate.memory.*member); };
+    return [member](const PlannedStage& plan) { return bytes(plan.estimate.memory.*member); };
   };
   using M = sharding::MemoryEstimate;
   columns.row("longest micro-batch",
-              [](const StagePlan& p) { return human_count(static_cast<double>(p.longest.tokens)) + " tokens"; });
+              [](const PlannedStage& p) { return human_count(static_cast<double>(p.longest.tokens)) + " tokens"; });
   columns.row("  parameters, own shard", part(&M::parameter_shards));
   columns.row("  gradients, own shard", part(&M::gradient_shards));
   columns.row("  moments, snapshot", part(&M::optimizer_shards));
   columns.row("  gathered units", part(&M::gathered_peak));
   columns.row("  whole gradients", part(&M::gradient_peak));
   columns.row("  activations", part(&M::activation_peak));
-  columns.row("  runtime", [](const StagePlan& p) { return bytes(p.runtime_bytes); });
-  columns.row("memory", [](const StagePlan& p) { return bytes(p.memory_bytes()); });
+  columns.row("  runtime", [](const PlannedStage& p) { return bytes(p.runtime_bytes); });
+  columns.row("memory", [](const PlannedStage& p) { return bytes(p.memory_bytes()); });
   if (job.setting.cluster)
-    columns.row("  of " + bytes(job.setting.cluster->device.memory_bytes), [&](const StagePlan& p) {
+    columns.row("  of " + bytes(job.setting.cluster->device.memory_bytes), [&](const PlannedStage& p) {
       return fixed(100.0 * static_cast<double>(p.memory_bytes()) /
                        static_cast<double>(job.setting.cluster->device.memory_bytes),
                    0) +
@@ -99,31 +99,31 @@ void add_memory(Columns& columns, const PlannedJob& job) {
 
 void add_time(Columns& columns) {
   columns.row("mean micro-batch",
-              [](const StagePlan& p) { return human_count(static_cast<double>(p.mean.tokens)) + " tokens"; });
-  columns.row("  compute", [](const StagePlan& p) { return seconds(p.time->compute); });
-  columns.row("  communication, exposed", [](const StagePlan& p) { return seconds(p.time->exposed); });
+              [](const PlannedStage& p) { return human_count(static_cast<double>(p.mean.tokens)) + " tokens"; });
+  columns.row("  compute", [](const PlannedStage& p) { return seconds(p.time->compute); });
+  columns.row("  communication, exposed", [](const PlannedStage& p) { return seconds(p.time->exposed); });
   columns.row("  communication, hidden",
-              [](const StagePlan& p) { return seconds(p.time->communication - p.time->exposed); });
-  columns.row("step", [](const StagePlan& p) { return seconds(p.time->total); });
-  columns.row("tokens a second", [](const StagePlan& p) { return human_count(p.tokens_per_step / p.time->total); });
+              [](const PlannedStage& p) { return seconds(p.time->communication - p.time->exposed); });
+  columns.row("step", [](const PlannedStage& p) { return seconds(p.time->total); });
+  columns.row("tokens a second", [](const PlannedStage& p) { return human_count(p.tokens_per_step / p.time->total); });
   columns.row("steps",
-              [](const StagePlan& p) { return p.steps > 0 ? human_count(static_cast<double>(p.steps)) : "?"; });
-  columns.row("hours", [](const StagePlan& p) { return timed(p) ? fixed(hours(p), 2) : "?"; });
+              [](const PlannedStage& p) { return p.steps > 0 ? human_count(static_cast<double>(p.steps)) : "?"; });
+  columns.row("hours", [](const PlannedStage& p) { return timed(p) ? fixed(hours(p), 2) : "?"; });
 }
 
 void add_disk(Columns& columns) {
-  columns.row("one checkpoint", [](const StagePlan& p) { return bytes(p.checkpoint_bytes); });
-  columns.row("checkpoints", [](const StagePlan& p) {
+  columns.row("one checkpoint", [](const PlannedStage& p) { return bytes(p.checkpoint_bytes); });
+  columns.row("checkpoints", [](const PlannedStage& p) {
     return p.checkpoint_count > 0 ? human_count(static_cast<double>(p.checkpoint_count)) : "?";
   });
-  columns.row("on disk", [](const StagePlan& p) { return p.checkpoint_count > 0 ? bytes(checkpoints(p)) : "?"; });
+  columns.row("on disk", [](const PlannedStage& p) { return p.checkpoint_count > 0 ? bytes(checkpoints(p)) : "?"; });
 }
 
 std::string totals(const PlannedJob& job) {
   int64_t disk = job.base_bytes;
   double hours_of_all = 0;
   bool known = true, times = true;
-  for (const StagePlan& plan : job.stages) {
+  for (const PlannedStage& plan : job.stages) {
     disk += checkpoints(plan);
     known = known && plan.checkpoint_count > 0;
     times = times && timed(plan);
@@ -140,7 +140,7 @@ std::string totals(const PlannedJob& job) {
 
 std::string to_text(const PlannedJob& job) {
   std::string out = headline(job) + "\n";
-  for (const StagePlan& plan : job.stages) out += "  " + plan.name + ": " + sharding::to_string(plan.policy) + "\n";
+  for (const PlannedStage& plan : job.stages) out += "  " + plan.name + ": " + sharding::to_string(plan.policy) + "\n";
   out += "\n";
   Columns columns(job.stages);
   add_memory(columns, job);
@@ -148,7 +148,7 @@ std::string to_text(const PlannedJob& job) {
   if (job.setting.cluster) {
     add_time(columns);
   } else {
-    columns.row("GFLOP a step", [](const StagePlan& p) {
+    columns.row("GFLOP a step", [](const PlannedStage& p) {
       const double gflop = 2 * p.estimate.macs / 1e9;
       return gflop < 1000 ? fixed(gflop, 1) : human_count(gflop);
     });
@@ -164,7 +164,7 @@ std::string to_text(const PlannedJob& job) {
 json to_json(const PlannedJob& job) {
   json document = json::array();
   for (size_t i = 0; i < job.stages.size(); ++i) {
-    const StagePlan& plan = job.stages[i];
+    const PlannedStage& plan = job.stages[i];
     const sharding::MemoryEstimate& m = plan.estimate.memory;
     json stage = {{"stage", plan.name},
                   {"ranks", plan.policy.world_size},

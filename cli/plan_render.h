@@ -13,7 +13,7 @@ namespace tephra::cli {
 struct PlannedJob {
   std::string name;
   coordinator::PlanSetting setting;
-  std::vector<coordinator::StagePlan> stages;
+  std::vector<coordinator::PlannedStage> stages;
   std::vector<std::optional<std::string>> misfits;  // why_not, of each stage
   int64_t base_bytes = 0;
 };

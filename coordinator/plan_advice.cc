@@ -132,8 +132,7 @@ std::string advice(const Candidate& start) {
   append(all, together(start));
   for (const Candidate& c : all) {
     const auto plan = plan_stage(c.recipe, c.stage, c.setting);  // fails where the batch cannot be shared out so
-    if (plan.ok() && plan->memory_bytes() <= memory_of_a_rank(c.setting, *plan))
-      return "fits with " + c.words() + " (" + size(plan->memory_bytes()) + ")";
+    if (plan.ok() && fits(c.setting, *plan)) return "fits with " + c.words() + " (" + size(plan->memory_bytes()) + ")";
   }
   return "no sharding, recomputation, micro_batch, number of ranks or lora makes it fit";
 }
@@ -141,9 +140,9 @@ std::string advice(const Candidate& start) {
 }  // namespace
 
 std::optional<std::string> why_not(const Recipe& recipe, const StageRecipe& stage, const PlanSetting& setting,
-                                   const StagePlan& plan) {
+                                   const PlannedStage& plan) {
+  if (fits(setting, plan)) return std::nullopt;
   const int64_t has = memory_of_a_rank(setting, plan);
-  if (has == 0 || plan.memory_bytes() <= has) return std::nullopt;
   std::string text = "stage " + stage.name + " needs " + size(plan.memory_bytes()) + " of " + size(has) + " per rank";
   if (!setting.cluster)
     text += " (" + size(setting.machine_bytes) + " of this machine over " + std::to_string(plan.policy.world_size) +

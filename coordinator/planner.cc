@@ -172,8 +172,8 @@ Result<std::pair<std::string, DataFacts>> parse_data_facts(const std::string& te
   return out;
 }
 
-Result<StagePlan> plan_stage(const Recipe& recipe, const StageRecipe& stage, const PlanSetting& setting) {
-  StagePlan plan;
+Result<PlannedStage> plan_stage(const Recipe& recipe, const StageRecipe& stage, const PlanSetting& setting) {
+  PlannedStage plan;
   plan.name = stage.name;
   const int64_t ranks = setting.cluster ? setting.cluster->world_size() : recipe.gang.ranks;
   TEPHRA_ASSIGN_OR_RETURN(StageUnits made, units_of(recipe, stage));
@@ -204,11 +204,16 @@ Result<StagePlan> plan_stage(const Recipe& recipe, const StageRecipe& stage, con
   return plan;
 }
 
-int64_t memory_of_a_rank(const PlanSetting& setting, const StagePlan& plan) {
+int64_t memory_of_a_rank(const PlanSetting& setting, const PlannedStage& plan) {
   return setting.cluster ? setting.cluster->device.memory_bytes : setting.machine_bytes / plan.policy.world_size;
 }
 
-int64_t base_bytes(const Recipe& recipe, const StagePlan& first) {
+bool fits(const PlanSetting& setting, const PlannedStage& plan) {
+  const int64_t has = memory_of_a_rank(setting, plan);
+  return has == 0 || plan.memory_bytes() <= has;
+}
+
+int64_t base_bytes(const Recipe& recipe, const PlannedStage& first) {
   int64_t bytes = 0;
   for (const std::string& folder : {recipe.model.llava, recipe.model.vision, recipe.model.language})
     if (!folder.empty()) bytes += weight_bytes(folder);

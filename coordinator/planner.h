@@ -35,7 +35,7 @@ struct PlanSetting {
   int64_t machine_bytes = 0;              // without a cluster: memory that all ranks share; 0: not looked at
 };
 
-struct StagePlan {
+struct PlannedStage {
   std::string name;
   std::vector<sharding::UnitSpec> units;
   sharding::Policy policy;
@@ -52,19 +52,21 @@ struct StagePlan {
 
 // kInvalidArgument, kUnsupported: the configuration files, or a stage that the ranks cannot share out, with the remedy.
 // Ranks are the cluster's if there is one, else gang.ranks.
-Result<StagePlan> plan_stage(const recipes::Recipe& recipe, const recipes::StageRecipe& stage,
-                             const PlanSetting& setting);
+Result<PlannedStage> plan_stage(const recipes::Recipe& recipe, const recipes::StageRecipe& stage,
+                                const PlanSetting& setting);
 
 // Bytes that a rank may take: the device's memory, or its part of the machine's. 0: not known.
-int64_t memory_of_a_rank(const PlanSetting& setting, const StagePlan& plan);
+int64_t memory_of_a_rank(const PlanSetting& setting, const PlannedStage& plan);
+// Also true where that is not known.
+bool fits(const PlanSetting& setting, const PlannedStage& plan);
 
 // Nothing when the stage fits. Else a sentence: what it needs of what there is, and the first knob that makes it fit with the figure
 // then; tried in this order, each alone, then together: sharding.shard, sharding.recompute, micro_batch, ranks, lora. A unit that is
 // larger than the memory by itself is said so.
 std::optional<std::string> why_not(const recipes::Recipe& recipe, const recipes::StageRecipe& stage,
-                                   const PlanSetting& setting, const StagePlan& plan);
+                                   const PlanSetting& setting, const PlannedStage& plan);
 
 // The base model's tensors, which the store keeps once: the weight files' sizes, or two bytes a value where there are none yet.
-int64_t base_bytes(const recipes::Recipe& recipe, const StagePlan& first);
+int64_t base_bytes(const recipes::Recipe& recipe, const PlannedStage& first);
 
 }  // namespace tephra::coordinator
