@@ -6,24 +6,31 @@
 #include "base/memory.h"
 #include "cli/app.h"
 #include "cli/plan_render.h"
+#include "coordinator/calibration.h"
 
 namespace tephra::cli {
 namespace {
 
 struct Options {
-  std::string recipe, gpus, numbers = "float32";
+  std::string recipe, gpus, calibration, numbers = "float32";
   std::vector<std::string> overrides, data;
   int64_t nodes = 1;
   bool dump_schedule = false, json = false;
 };
 
-Result<coordinator::PlanSetting> setting_of(const Options& o) {
+Result<coordinator::PlanSetting> setting_of(const Options& o, const recipes::Recipe& recipe) {
   coordinator::PlanSetting setting;
   TEPHRA_ASSIGN_OR_RETURN(setting.numbers, sharding::parse_numbers(o.numbers));
-  if (!o.gpus.empty()) {
+  if (!o.calibration.empty()) {
+    if (!o.gpus.empty()) return Status(Code::kInvalidArgument, "--gpus and --calibration name two kinds of devices");
+    TEPHRA_ASSIGN_OR_RETURN(setting.cluster,
+                            coordinator::read_calibration(o.calibration, recipe.gang.ranks, machine_memory_bytes()));
+    TEPHRA_RETURN_IF_ERROR(sharding::check_numbers(setting.cluster->device, setting.numbers));
+  } else if (!o.gpus.empty()) {
     TEPHRA_ASSIGN_OR_RETURN(setting.cluster, sharding::parse_cluster(o.gpus, o.nodes));
     TEPHRA_RETURN_IF_ERROR(sharding::check_numbers(setting.cluster->device, setting.numbers));
-  } else {
+  }
+  if (o.gpus.empty()) {
     if (o.nodes != 1) return Status(Code::kInvalidArgument, "--nodes needs --gpus, the devices of one node");
     setting.machine_bytes = machine_memory_bytes();
   }
@@ -54,7 +61,7 @@ int run(const Options& o) {
     std::fprintf(stderr, "%s\n", tephra::to_string(loaded.diagnostics).c_str());
     return kBadInput;
   }
-  const auto setting = setting_of(o);
+  const auto setting = setting_of(o, loaded.recipe);
   if (!setting.ok()) return fail(setting.status());
   for (const auto& [name, facts] : setting->data)
     if (loaded.recipe.find_dataset(name) == nullptr)
@@ -81,6 +88,8 @@ void add_plan(Verbs& verbs) {
   verb->add_option("--gpus", o->gpus,
                    "devices of a node: 8xA100-80G, or 8xcustom:memory=80G,flops=312T,bandwidth=2T,link=300G");
   verb->add_option("--nodes", o->nodes, "nodes of such devices")->capture_default_str();
+  verb->add_option("--calibration", o->calibration,
+                   "plan for this machine, by a file that `tephra-worker calibrate` wrote");
   verb->add_option("--dtype", o->numbers,
                    "what it computes in: float32, tf32, bfloat16 or float16 (on paper but for float32)")
       ->capture_default_str();

@@ -16,6 +16,7 @@ class Walk {
         policy_(policy),
         batch_(batch),
         merges_(tree_merges(policy.micro_batches)),
+        gathers_end_(gathers_end(schedule)),
         gathered_(units.size(), false) {
     shards();
   }
@@ -70,9 +71,11 @@ class Walk {
   }
 
   void note_gathered(size_t position) {
-    if (replicated(policy_)) return;  // the shard is the unit and is used in place
+    // A replicated shard is the unit and is used in place. Past the last gather nothing grows.
+    if (replicated(policy_) || position >= gathers_end_) return;
     int64_t bytes = 0;
-    for (size_t i = position + 1; i < prefetch_end(schedule_, position, policy_.prefetch); ++i) {
+    const size_t ahead = prefetch_end(schedule_, position, policy_.prefetch);
+    for (size_t i = position + 1; i < ahead; ++i) {
       bytes += schedule_[i].kind == OpKind::kGather ? gathered_bytes(schedule_[i].unit) : 0;
     }
     for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? gathered_bytes(static_cast<int>(u)) : 0;
@@ -136,6 +139,7 @@ class Walk {
   const Policy& policy_;
   const MicroBatchSize& batch_;
   const std::vector<int> merges_;
+  const size_t gathers_end_;
   std::vector<bool> gathered_;
   int64_t activations_ = 0;
   int64_t gradients_ = 0;

@@ -144,6 +144,9 @@ inline StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpe
 // comes first; at any other operation there are none. Used by the executor, estimate() and to_string().
 size_t prefetch_end(const Schedule& schedule, size_t position, int depth);
 
+// Position after the schedule's last gather: from there on there is nothing to look ahead for. 0 where it has none.
+size_t gathers_end(const Schedule& schedule);
+
 // How the local micro-batches' gradients are summed: entry i is the number of additions of the two newest partial sums
 // after leaf i. The tree over n leaves is tree(n/2) + tree(n/2) for even n and tree(n-1) + leaf for odd n, so that a
 // rank's n leaves are a subtree of the tree over n * 2^k, whatever the world size 2^k.

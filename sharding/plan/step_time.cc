@@ -12,8 +12,10 @@ class Clock {
 
   StepTime run() {
     size_t issued = 0;
+    const size_t last = gathers_end(schedule_);
     for (size_t position = 0; position < schedule_.size(); ++position) {
-      for (const size_t end = prefetch_end(schedule_, position, policy_.prefetch); issued < end; ++issued) {
+      for (const size_t end = issued >= last ? issued : prefetch_end(schedule_, position, policy_.prefetch);
+           issued < end; ++issued) {
         if (schedule_[issued].kind == OpKind::kGather) issue_gather(schedule_[issued].unit);
       }
       const Op& op = schedule_[position];

@@ -74,6 +74,16 @@ TEST(Plan, RefusesBadDevicesWithPlaceAndNearestName) {
   }
 }
 
+TEST(Plan, ThePageHasTheNumbersThatTheProgramGives) {
+  Scratch scratch;
+  Process script({"python3", TEPHRA_SOURCE_DIR "/scripts/plan_llava.py", TEPHRA_BIN_DIR "/tephra"}, scratch.path(""));
+  const Finished ran = script.wait();
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const std::string page = read_text(TEPHRA_SOURCE_DIR "/docs/planning.md"), mark = "<!-- plan_llava -->\n";
+  const size_t begin = page.find(mark) + mark.size();
+  EXPECT_EQ(page.substr(begin, page.find(mark, begin) - begin), ran.out);
+}
+
 // tests/e2e/huge is the configuration of a model of some 25 TB, which no machine of today holds.
 TEST(Plan, TheCoordinatorRefusesWhatCannotFitBeforeAnythingStarts) {
   Scratch scratch;
