@@ -63,11 +63,15 @@ class Columns {
   std::vector<std::vector<std::string>> rows_;
 };
 
+std::string rate_text(double flops) {
+  return flops < 1e12 ? fixed(flops / 1e9, 1) + " GFLOP/s" : fixed(flops / 1e12, 1) + " TFLOP/s";
+}
+
 std::string headline(const PlannedJob& job) {
   const auto& cluster = job.setting.cluster;
   if (!cluster) return job.name + ": per rank; for times, name the devices: --gpus 8xA100-80G";
   std::string text = job.name + " on " + to_string(*cluster) + ", " + std::string(name_of(job.setting.numbers)) +
-                     " at " + fixed(cluster->device.rate(job.setting.numbers) / 1e12, 1) + " TFLOP/s";
+                     " at " + rate_text(cluster->device.rate(job.setting.numbers));
   if (cluster->world_size() > sharding::kMaxWorldSize)
     text += "\nOn paper: gangs have at most " + std::to_string(sharding::kMaxWorldSize) + " ranks.";
   return text;
