@@ -95,7 +95,8 @@ UnitSpec connector_unit(const ModelConfig& config, const std::set<std::string>& 
   return unit;
 }
 
-UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::string>& trainable) {
+// adapted: adapters stand beside its weights, whose gradients need the same inputs as those of the weights would.
+UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::string>& trainable, bool adapted) {
   const std::string name = std::to_string(index), prefix = "language_model.model.layers." + name + ".";
   const int64_t q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
   UnitSpec unit = make_unit("llm.block." + name, "llm", trainable);
@@ -112,9 +113,11 @@ UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::st
   const double dq = static_cast<double>(q), dkv = static_cast<double>(kv);
   unit.macs_per_token = 2 * d * dq + 2 * d * dkv + 3 * d * m;
   unit.attention_macs = dq;  // causal: half of the scores' and the values'
-  // Residuals, both norms with their normalised inputs, q and k before and after rotation, v, attention, k and v
-  // repeated to all heads, gate, its silu, up, product.
-  unit.activation_per_token = 6 * d + 5 * dq + 3 * dkv + 4 * m;
+  // What autograd keeps of model/nn's llama_block (counted by tests/worker/plan_memory_test.cc): both residuals, rotated
+  // q and k, v, attention, gate, its silu, up. Where the weights learn, also their inputs: of each norm the normalised
+  // and the weighted, and the product.
+  unit.activation_per_token = 2 * d + 2 * dq + 2 * dkv + 3 * m;
+  if (unit.trainable || adapted) unit.activation_per_token += 4 * d + m;
   unit.working_per_token = d + 2 * m;  // gradients of the output, the product and one factor
   unit.output_per_token = d;
   return unit;
@@ -149,7 +152,7 @@ void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, std::set<std::s
   if (c.tied_head) embed.activation_fixed = d * v;
   units.push_back(std::move(embed));
   std::vector<UnitSpec> blocks;
-  for (int64_t i = 0; i < c.num_layers; ++i) blocks.push_back(llama_block(c, i, trainable));
+  for (int64_t i = 0; i < c.num_layers; ++i) blocks.push_back(llama_block(c, i, trainable, lora.has_value()));
   if (lora) units.push_back(lora_unit(blocks, *lora, learns));
   std::move(blocks.begin(), blocks.end(), std::back_inserter(units));
   UnitSpec head = make_unit("llm.head", "llm", trainable);
@@ -157,8 +160,8 @@ void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, std::set<std::s
   if (!c.tied_head) head.tensors.push_back(tensor("language_model.lm_head.weight", {c.vocab_size, c.hidden_size}));
   head.tokens = sharding::TokenKind::kText;
   head.macs_per_token = d * v;
-  head.activation_per_token = 3 * d + 2 * v;  // logits and their log-softmax
-  head.working_per_token = v;                 // the logits' gradient
+  head.activation_per_token = (head.trainable ? 3 : 1) * d + v;  // the log-softmax
+  head.working_per_token = 2 * v;  // gradients of the log-softmax and of the logits; in forward, the logits
   units.push_back(std::move(head));
 }
 
