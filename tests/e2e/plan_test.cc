@@ -75,7 +75,8 @@ TEST(Plan, RefusesBadDevicesWithPlaceAndNearestName) {
 
 TEST(Plan, ThePageHasTheNumbersThatTheProgramGives) {
   Scratch scratch;
-  Process script({"python3", TEPHRA_SOURCE_DIR "/scripts/plan_llava.py", TEPHRA_BIN_DIR "/tephra"}, scratch.path(""));
+  Process script({"/usr/bin/env", "python3", TEPHRA_SOURCE_DIR "/scripts/plan_llava.py", TEPHRA_BIN_DIR "/tephra"},
+                 scratch.path(""));
   const Finished ran = script.wait();
   ASSERT_EQ(ran.code, 0) << ran.err;
   const std::string page = read_text(TEPHRA_SOURCE_DIR "/docs/planning.md"), mark = "<!-- plan_llava -->\n";
