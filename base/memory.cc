@@ -1,10 +1,10 @@
 #include "base/memory.h"
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
-#include <string>
 
 namespace tephra {
 
@@ -16,17 +16,13 @@ void keep_freed_memory() {
 }
 
 int64_t machine_memory_bytes() {
-  int64_t total = 0;
-  std::ifstream info("/proc/meminfo");
-  for (std::string word; info >> word;) {
-    if (word != "MemTotal:") continue;
-    int64_t kibibytes = 0;
-    if (info >> kibibytes) total = kibibytes * 1024;
-    break;
+  int64_t bytes = std::max<int64_t>(0, sysconf(_SC_PHYS_PAGES)) * std::max<int64_t>(0, sysconf(_SC_PAGESIZE));
+  // Of control groups in version 2 and 1; "max", and the huge number that stands for none, are no limits.
+  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    int64_t limit = 0;
+    if (std::ifstream(path) >> limit && limit > 0) bytes = std::min(bytes, limit);
   }
-  int64_t limit = 0;  // the file says "max" where there is none
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && limit > 0 && total > 0) total = std::min(total, limit);
-  return total;
+  return bytes;
 }
 
 }  // namespace tephra

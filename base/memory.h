@@ -1,4 +1,4 @@
-// The allocator's habits, for the whole process, and how much memory there is.
+// The machine's memory, and the allocator's habits for the whole process.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@ namespace tephra {
 // not glibc's.
 void keep_freed_memory();
 
-// Of the machine, or of this process's control group (version 2) where that allows less; 0: not known.
+// Bytes that this process and its children may use together: the machine's memory, or the control group's limit where that is less. 0
+// where neither can be read.
 int64_t machine_memory_bytes();
 
 }  // namespace tephra

@@ -8,6 +8,7 @@ build/bin/flight_bench
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 mpirun --bind-to none -n 2 build/bin/cluster_bench
 mpirun --bind-to none -n 2 build/bin/reduction_bench
+python3 bench/plan.py || echo "bench: a planned step time is off by more than a quarter" >&2
 
 # Generation and training beside transformers and PyTorch: TEPHRA_PEERS_DIR has the peers' scripts, TEPHRA_TEST_PYTHON (or scripts/test_venv.sh) their packages.
 python=${TEPHRA_TEST_PYTHON:-.deps/test-venv/bin/python}

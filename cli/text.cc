@@ -13,19 +13,6 @@
 
 namespace tephra::cli {
 
-std::string fixed(double value, int digits) {
-  char text[64];
-  std::snprintf(text, sizeof text, "%.*f", digits, value);
-  return text;
-}
-
-std::string human_bytes(double bytes) {
-  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB", "PB"};
-  int unit = 0;
-  while (bytes >= 999.5 && unit < 5) bytes /= 1000, ++unit;
-  return fixed(bytes, unit == 0 || bytes >= 99.95 ? 0 : 1) + " " + kUnits[unit];
-}
-
 std::string human_duration(double seconds) {
   auto s = static_cast<int64_t>(std::llround(std::max(0.0, seconds)));
   if (s < 60) return std::to_string(s) + " s";

@@ -5,13 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
+
 namespace tephra::cli {
 
-std::string human_bytes(double bytes);        // "1.5 GB" (powers of ten)
-std::string human_duration(double seconds);   // "3 m 12 s"
-std::string human_count(double n);            // "12,345"
-std::string fixed(double value, int digits);  // "0.123"
-std::string age(int64_t unix_ms);             // "2 min ago"
+using tephra::fixed;
+using tephra::human_bytes;
+std::string human_duration(double seconds);  // "3 m 12 s"
+std::string human_count(double n);           // "12,345"
+std::string age(int64_t unix_ms);            // "2 min ago"
 
 bool is_terminal(int fd);
 bool colour_allowed(int fd);  // a terminal, and NO_COLOR is not set

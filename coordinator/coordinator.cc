@@ -10,8 +10,10 @@
 
 #include "base/env.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/threads.h"
 #include "cluster/http/http_server.h"
+#include "coordinator/admission.h"
 #include "coordinator/api.h"
 #include "coordinator/job_runner.h"
 #include "recipes/recipe.h"
@@ -42,6 +44,7 @@ class CoordinatorImpl final : public Coordinator {
  public:
   explicit CoordinatorImpl(Options options) : options_(std::move(options)), pool_(kPoolThreads), preparations_(pool_) {
     if (options_.slots <= 0) options_.slots = machine_slots();
+    if (options_.memory_bytes <= 0) options_.memory_bytes = machine_memory_bytes();
   }
   ~CoordinatorImpl() override { shutdown(); }
 
@@ -251,6 +254,7 @@ Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {
 Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, const std::string& user) {
   TEPHRA_ASSIGN_OR_RETURN(const recipes::Recipe recipe, recipes::from_json(recipe_json));
   TEPHRA_RETURN_IF_ERROR(check_slots(recipe));
+  TEPHRA_RETURN_IF_ERROR(check_memory(recipe, options_.memory_bytes));
   struct Durable {
     std::mutex mutex;
     std::condition_variable changed;

@@ -35,6 +35,7 @@ struct Options {
   int http_port = -1;                   // -1: no HTTP; 0: a free port
   std::string token;                    // bearer token of the HTTP interface; empty: none is asked, loopback only
   int slots = 0;                        // compute threads that gangs may use together; 0: the machine's cores
+  int64_t memory_bytes = 0;             // that a gang may take; 0: the machine's
   std::string mpirun = "mpirun";
   // A resolved recipe, as JSON; may be empty. The oldest unfinished job that continues it (recipes::continues) goes on
   // with this one's gang and sharding.
@@ -98,7 +99,7 @@ class Coordinator {
   virtual ~Coordinator() = default;  // shutdown()
 
   // `recipe_json`: recipes::to_json of a loaded recipe. Returns the job's id once it is durable. kInvalidArgument: a
-  // recipe that does not hold; kUnavailable: it wants more slots than there are.
+  // recipe that does not hold; kUnavailable: it wants more slots or memory than there are.
   virtual Result<std::string> submit(const std::string& recipe_json, const std::string& user) = 0;
   // Returns once the request is durable; the job ends a little later. Ok for a job that has ended already. kNotFound.
   virtual Status cancel(const std::string& job, const std::string& reason) = 0;

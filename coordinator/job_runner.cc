@@ -203,6 +203,7 @@ void JobRunner::act(const Prepare&) {
     PreparationContext context;
     context.store = self->services_.store;
     context.store_dir = self->services_.options->store_dir;
+    context.machine_bytes = self->services_.options->memory_bytes;
     context.cancelled = self->cancelled_.get();
     context.report = [self](const std::string& line) {
       self->services_.dispatcher->post(

@@ -12,10 +12,12 @@
 #include "base/diagnostic.h"
 #include "base/env.h"
 #include "base/hash.h"
+#include "coordinator/admission.h"
 #include "data/tokenizer.h"
 #include "data/validate.h"
 #include "model/spec/model_folder.h"
 #include "model/spec/units.h"
+#include "sharding/plan/checkpoints.h"
 #include "storage/index/store.h"
 
 namespace tephra::coordinator {
@@ -71,6 +73,7 @@ class Preparation {
     TEPHRA_RETURN_IF_ERROR(load_configs());
     TEPHRA_RETURN_IF_ERROR(make_datasets());
     TEPHRA_RETURN_IF_ERROR(check_data());
+    TEPHRA_RETURN_IF_ERROR(check_memory(recipe_, context_.machine_bytes, longest_));
     TEPHRA_RETURN_IF_ERROR(check_disk());
     TEPHRA_RETURN_IF_ERROR(import_base());
     out_.handover["base"] = out_.base_checkpoint;
@@ -213,14 +216,25 @@ class Preparation {
     Env& env = Env::posix();
     if (env.exists(marker)) {
       TEPHRA_ASSIGN_OR_RETURN(const std::string count, read_file(env, marker));
-      samples_[stage.name] += std::strtoull(count.c_str(), nullptr, 10);
-      return ok_status();
+      char* end = nullptr;
+      const uint64_t samples = std::strtoull(count.c_str(), &end, 10), longest = std::strtoull(end, nullptr, 10);
+      if (longest > 0) {
+        note_checked(stage, samples, longest);
+        return ok_status();
+      }
     }
     TEPHRA_ASSIGN_OR_RETURN(const data::ValidationReport report, data::validate_dataset(options, *tokenizer_));
     if (!report.ok()) return from_diagnostics(report.errors, report.errors_total);
-    samples_[stage.name] += report.samples;
+    note_checked(stage, report.samples, report.longest_tokens);
     TEPHRA_RETURN_IF_ERROR(env.make_directories(context_.store_dir + "/data/checked"));
-    return write_file_atomic(env, marker, std::to_string(report.samples) + "\n");
+    return write_file_atomic(env, marker,
+                             std::to_string(report.samples) + " " + std::to_string(report.longest_tokens) + "\n");
+  }
+
+  // One of the stage's datasets.
+  void note_checked(const recipes::StageRecipe& stage, uint64_t samples, uint64_t longest) {
+    samples_[stage.name] += samples;
+    longest_[stage.name] = std::max(longest_[stage.name], std::min(stage.max_length, static_cast<int64_t>(longest)));
   }
 
   // Bytes that the job's checkpoints will take: parameters and both moments of what each stage trains, float32.
@@ -229,20 +243,14 @@ class Preparation {
     double bytes = 0;
     for (const recipes::StageRecipe& stage : recipe_.stages) {
       if (stage.kind != "train") continue;
-      double elements = 0;
-      for (const sharding::UnitSpec& unit :
-           model::make_units(config_, {stage.train.begin(), stage.train.end()}, model::lora_config(stage.lora)))
-        if (unit.trainable)
-          for (const sharding::TensorSpec& tensor : unit.tensors) elements += static_cast<double>(numel(tensor.shape));
+      const auto units =
+          model::make_units(config_, {stage.train.begin(), stage.train.end()}, model::lora_config(stage.lora));
       const auto samples = samples_.find(stage.name);
-      double steps = static_cast<double>(stage.steps);
+      int64_t steps = stage.steps;
       if (steps == 0 && samples != samples_.end())
-        steps = std::ceil(static_cast<double>(samples->second) / static_cast<double>(stage.global_batch)) *
-                static_cast<double>(stage.epochs);
-      const double count = stage.checkpoint.every_steps > 0
-                               ? std::floor(steps / static_cast<double>(stage.checkpoint.every_steps)) + 1
-                               : 1;
-      bytes += count * elements * 12;
+        steps = std::max<int64_t>(1, static_cast<int64_t>(samples->second) * stage.epochs / stage.global_batch);
+      bytes += static_cast<double>(sharding::checkpoint_count(steps, stage.checkpoint.every_steps)) *
+               static_cast<double>(sharding::checkpoint_bytes(units, stage.optimizer.moments()));
     }
     return bytes;
   }
@@ -312,6 +320,7 @@ class Preparation {
   int image_tokens_ = 1;
   std::unique_ptr<data::Tokenizer> tokenizer_;
   std::map<std::string, uint64_t> samples_;  // of a stage
+  std::map<std::string, int64_t> longest_;   // of a stage's samples, tokens
 };
 
 }  // namespace

@@ -30,13 +30,14 @@ Result<PreparedJob> prepared_from_json(const std::string& text);  // kCorruption
 struct PreparationContext {
   storage::Store* store = nullptr;
   std::string store_dir;
+  int64_t machine_bytes = 0;                            // memory that the ranks may take together; 0: not looked at
   const std::atomic<bool>* cancelled = nullptr;         // looked at between steps; kCancelled
   std::function<void(const std::string& line)> report;  // what is being done, one line each; may be empty
 };
 
 // Blocks, seconds to minutes. One at a time for each store: two preparations could write the same dataset.
 // kInvalidArgument with all diagnostics in the message, one a line, when the user's input does not hold; kNoSpace when
-// the disk is too small.
+// the disk is too small; kUnavailable when the longest samples do not fit the memory.
 Result<PreparedJob> prepare_job(const recipes::Recipe& recipe, const PreparationContext& context);
 
 }  // namespace tephra::coordinator

@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "base/version.h"
+#include "worker/calibrate.h"
 #include "worker/chat.h"
 #include "worker/inference.h"
 #include "worker/model_server.h"
@@ -104,6 +105,20 @@ int main(int argc, char** argv) {
   serve_verb->add_option("--api-key-file", key_file, "file whose first line is the key that clients have to send");
   serve_verb->add_option("--max-new-tokens", serving.default_max_tokens, "of a request that names none");
 
+  tephra::worker::CalibrateOptions calibration;
+  auto* calibrate_verb =
+      app.add_subcommand("calibrate", "how fast this machine runs a recipe's model, for tephra plan --calibration");
+  calibrate_verb->add_option("RECIPE", calibration.recipe)->required();
+  calibrate_verb->add_option("--set", calibration.overrides, "override a field: a.b=value")->take_all();
+  calibrate_verb->add_option("--stage", calibration.stage, "default: the last one");
+  calibrate_verb->add_option("--tokens", calibration.tokens, "of a sample; default: max_length, at most 512");
+  calibrate_verb->add_flag_function(
+      "--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
+  calibrate_verb->footer(
+      "Example, for a recipe of two ranks:\n"
+      "  mpirun --bind-to none -n 2 tephra-worker calibrate recipe.yaml > speed.json\n"
+      "  tephra plan recipe.yaml --calibration speed.json");
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -122,6 +137,11 @@ int main(int argc, char** argv) {
   if (serve_verb->parsed()) {
     if (!model_is_named(serving.model)) return 2;
     return finish(tephra::worker::serve_model(serving, listen, key_file));
+  }
+  if (calibrate_verb->parsed()) {
+    const auto document = tephra::worker::calibrate_under_mpi(calibration);
+    if (document.ok() && document->empty()) return 0;  // a rank beside the first
+    return finish(document);
   }
   if (score_verb->parsed()) return model_is_named(score.model) ? finish(tephra::worker::score(score)) : 2;
   return model_is_named(request.model) ? finish(tephra::worker::generate(request)) : 2;

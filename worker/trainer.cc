@@ -33,7 +33,7 @@ constexpr size_t kFlightIdBytes = 80;  // of a sample's id in the flight
 sharding::Policy policy_of(const TaskContext& context) {
   const recipes::StageRecipe& stage = context.stage();
   const int ranks = context.communicator->world_size();
-  // As cli/plan_command.cc does.
+  // As coordinator/planner.cc does.
   return {.world_size = ranks,
           .micro_batches = static_cast<int>(stage.micro_batches_per_step() / ranks),
           .shard = sharding::shard_level(stage.sharding.shard),

@@ -233,7 +233,9 @@ at::Tensor weight_gradient(const at::Tensor& dy_RO, const at::Tensor& x_RI, cons
 struct Linears : Function<Linears> {
   static variable_list forward(AutogradContext* context, const at::Tensor& x, const at::TensorList& weights) {
     const at::Tensor rows = flat(x);
-    variable_list saved = {rows}, outputs;
+    bool learns = false;
+    for (const at::Tensor& weight : weights) learns = learns || weight.requires_grad();
+    variable_list saved = {learns ? rows : at::Tensor()}, outputs;
     for (const at::Tensor& weight : weights) {
       saved.push_back(weight);
       outputs.push_back(at::mm(rows, weight.t()).view(with_last(x, weight.size(0))));
@@ -264,7 +266,7 @@ struct LinearAdd : Function<LinearAdd> {
                             const at::Tensor& residual) {
     const at::Tensor rows = flat(x);
     context->saved_data["shape"] = x.sizes().vec();
-    context->save_for_backward({rows, weight});
+    context->save_for_backward({weight.requires_grad() ? rows : at::Tensor(), weight});
     return at::addmm(flat(residual), rows, weight.t()).view(residual.sizes());
   }
   static variable_list backward(AutogradContext* context, variable_list gradients) {

@@ -15,6 +15,8 @@
 
 #include <vector>
 
+#include "model/spec/units.h"
+
 namespace tephra::model {
 
 // x * rsqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019). What is kept for backward: x, and a float a row.
@@ -35,9 +37,8 @@ at::Tensor fused_linear_add(const at::Tensor& x, const at::Tensor& weight, const
 // Rows of table_VD; the table's gradient is summed in the order of ids.
 at::Tensor fused_embedding(const at::Tensor& table_VD, const at::Tensor& ids);
 
-// Sum over n rows of -log softmax(x @ w^T)[target], a float32 scalar. At most kLogitsAtOnce logits exist at any time: where one chunk of
+// Sum over n rows of -log softmax(x @ w^T)[target], a float32 scalar. At most kLogitsAtOnce (model/spec/units.h) logits exist at any time: where one chunk of
 // rows holds them all they are kept for backward, else backward computes them again, chunk by chunk.
-inline constexpr int64_t kLogitsAtOnce = int64_t{1} << 23;
 at::Tensor fused_head_loss(const at::Tensor& x_nD, const at::Tensor& weight_VD, const at::Tensor& targets_n);
 
 }  // namespace tephra::model

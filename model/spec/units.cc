@@ -33,6 +33,7 @@ UnitSpec make_unit(std::string name, std::string group, const std::set<std::stri
 void scale_costs(UnitSpec& unit, double positions) {
   unit.macs_per_token *= positions;
   unit.activation_per_token *= positions;
+  unit.working_per_token *= positions;
   unit.output_per_token *= positions;
 }
 
@@ -48,6 +49,7 @@ UnitSpec clip_block(const std::string& unit_name, const std::string& group, cons
   const double d = static_cast<double>(width), m = static_cast<double>(inner);
   unit.macs_per_token = 4 * d * d + 2 * d * m + 2 * context * d;
   unit.activation_per_token = 8 * d + 3 * m;  // two norms, q, k, v, attention, two residuals; quick_gelu keeps three
+  unit.working_per_token = d + 2 * m;
   unit.output_per_token = d;
   return unit;
 }
@@ -93,7 +95,8 @@ UnitSpec connector_unit(const ModelConfig& config, const std::set<std::string>& 
   return unit;
 }
 
-UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::string>& trainable) {
+// adapted: adapters stand beside its weights, whose gradients need the same inputs as those of the weights would.
+UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::string>& trainable, bool adapted) {
   const std::string name = std::to_string(index), prefix = "language_model.model.layers." + name + ".";
   const int64_t q = c.num_heads * c.head_dim, kv = c.num_kv_heads * c.head_dim;
   UnitSpec unit = make_unit("llm.block." + name, "llm", trainable);
@@ -107,12 +110,15 @@ UnitSpec llama_block(const LlamaConfig& c, int64_t index, const std::set<std::st
                   tensor(prefix + "mlp.up_proj.weight", {c.intermediate_size, c.hidden_size}),
                   tensor(prefix + "mlp.down_proj.weight", {c.hidden_size, c.intermediate_size})};
   const double d = static_cast<double>(c.hidden_size), m = static_cast<double>(c.intermediate_size);
-  const double dq = static_cast<double>(q), dkv = static_cast<double>(kv),
-               context = static_cast<double>(c.max_position_embeddings);
-  unit.macs_per_token = 2 * d * dq + 2 * d * dkv + 3 * d * m + context * dq;  // causal: half of 2 * context * dq
-  // Residuals, both norms with their normalised inputs, q and k before and after rotation, v, attention, k and v
-  // repeated to all heads, gate, its silu, up, product.
-  unit.activation_per_token = 6 * d + 5 * dq + 3 * dkv + 4 * m;
+  const double dq = static_cast<double>(q), dkv = static_cast<double>(kv);
+  unit.macs_per_token = 2 * d * dq + 2 * d * dkv + 3 * d * m;
+  unit.attention_macs = dq;  // causal: half of the scores' and the values'
+  // What autograd keeps of model/nn's llama_block (counted by tests/worker/plan_memory_test.cc): both residuals, rotated
+  // q and k (k and v for every head where heads share them), attention, gate, up. Where the weights learn, also their
+  // inputs that these are not: both norms and the gate's product.
+  unit.activation_per_token = 2 * d + 2 * dq + 2 * (q == kv ? dkv : dq) + 2 * m;
+  if (unit.trainable || adapted) unit.activation_per_token += 2 * d + m;
+  unit.working_per_token = d + 3 * m;  // gradients of the output, the product and both factors
   unit.output_per_token = d;
   return unit;
 }
@@ -146,14 +152,17 @@ void add_llm(std::vector<UnitSpec>& units, const LlamaConfig& c, std::set<std::s
   if (c.tied_head) embed.activation_fixed = d * v;
   units.push_back(std::move(embed));
   std::vector<UnitSpec> blocks;
-  for (int64_t i = 0; i < c.num_layers; ++i) blocks.push_back(llama_block(c, i, trainable));
+  for (int64_t i = 0; i < c.num_layers; ++i) blocks.push_back(llama_block(c, i, trainable, lora.has_value()));
   if (lora) units.push_back(lora_unit(blocks, *lora, learns));
   std::move(blocks.begin(), blocks.end(), std::back_inserter(units));
   UnitSpec head = make_unit("llm.head", "llm", trainable);
   head.tensors = {tensor("language_model.model.norm.weight", {c.hidden_size})};
   if (!c.tied_head) head.tensors.push_back(tensor("language_model.lm_head.weight", {c.vocab_size, c.hidden_size}));
+  head.tokens = sharding::TokenKind::kText;
   head.macs_per_token = d * v;
-  head.activation_per_token = 3 * d + 2 * v;  // logits and their log-softmax, at supervised places only: an upper bound
+  head.activation_per_token = 2 * d;  // the supervised rows and their norm
+  head.working_per_token = v;         // logits, which become their own gradient
+  head.working_most = static_cast<double>(kLogitsAtOnce);
   units.push_back(std::move(head));
 }
 
@@ -190,6 +199,7 @@ std::vector<UnitSpec> make_units(const ModelConfig& config, const std::set<std::
   const double patches = static_cast<double>(config.vision.patches());
   add_vision(units, config.vision, config.vision_layers_used(), (patches + 1) / patches, trainable);
   units.push_back(connector_unit(config, trainable));
+  for (UnitSpec& unit : units) unit.tokens = sharding::TokenKind::kImage;
   add_llm(units, config.text, trainable, lora);
   sharding::layout(units);
   return units;

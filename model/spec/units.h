@@ -52,10 +52,13 @@ enum ClipVisionHeadTensor { kPostNormWeight, kPostNormBias, kVisualProjection };
 enum ClipTextEmbedTensor { kTokenEmbedding, kTextPosition };
 enum ClipTextHeadTensor { kTextNormWeight, kTextNormBias, kTextProjection, kLogitScale };
 
+// The most logits that training holds at a time (model/nn/fused.h).
+inline constexpr int64_t kLogitsAtOnce = int64_t{1} << 23;
+
 // "vision.embed", "vision.block.i" for the layers that vision_layer needs, "connector", "llm.embed", "llm.block.i",
 // "llm.head". Groups: "vision", "connector", "llm"; a unit is trainable when its group is in `trainable`. layout() has
-// been called. Costs are per token of the merged sequence, at a context of max_position_embeddings; vision units count
-// as if every token were an image patch, an upper bound.
+// been called. Costs are per token of the merged sequence: of the vision units and the connector per image token, of
+// the head per token of text, as if each were supervised.
 //
 // A language model whose head is its embedding (tied_head) has no lm_head.weight: llm.embed hands its table along the chain to
 // llm.head, which keeps a whole copy per rank for as long as a micro-batch runs, as gathering the head would for its end.

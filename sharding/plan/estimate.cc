@@ -10,12 +10,13 @@ constexpr int64_t kElement = sizeof(float);
 
 class Walk {
  public:
-  Walk(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy, int64_t tokens)
+  Walk(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy, const MicroBatchSize& batch)
       : schedule_(schedule),
         units_(units),
         policy_(policy),
-        tokens_(static_cast<double>(tokens)),
+        batch_(batch),
         merges_(tree_merges(policy.micro_batches)),
+        gathers_end_(gathers_end(schedule)),
         gathered_(units.size(), false) {
     shards();
   }
@@ -41,8 +42,9 @@ class Walk {
  private:
   int64_t flat_bytes(int unit) const { return units_[unit].flat_numel * kElement; }
   int64_t unit_gathered_bytes(int unit) const { return gathered_bytes(units_[unit]); }
-  int64_t activation_bytes(double per_token, int unit) const {
-    return static_cast<int64_t>(per_token * tokens_) * size_bytes(units_[unit].compute_dtype);
+  int64_t activation_bytes(int unit, double per_token, double most = 0) const {
+    const double all = per_token * static_cast<double>(batch_.count(units_[unit].tokens));
+    return static_cast<int64_t>(most > 0 ? std::min(most, all) : all) * size_bytes(units_[unit].compute_dtype);
   }
   // What a rank receives to gather, or to sum, `bytes` that `ranks` ranks divide: all but its own part.
   static double moved(double bytes, int ranks) { return bytes * (ranks - 1) / ranks; }
@@ -68,9 +70,11 @@ class Walk {
   }
 
   void note_gathered(size_t position) {
-    if (replicated(policy_)) return;  // the shard is the unit and is used in place
+    // A replicated shard is the unit and is used in place. Past the last gather nothing grows.
+    if (replicated(policy_) || position >= gathers_end_) return;
     int64_t bytes = 0;
-    for (size_t i = position + 1; i < prefetch_end(schedule_, position, policy_.prefetch); ++i) {
+    const size_t ahead = prefetch_end(schedule_, position, policy_.prefetch);
+    for (size_t i = position + 1; i < ahead; ++i) {
       bytes += schedule_[i].kind == OpKind::kGather ? unit_gathered_bytes(schedule_[i].unit) : 0;
     }
     for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? unit_gathered_bytes(static_cast<int>(u)) : 0;
@@ -79,22 +83,27 @@ class Walk {
 
   // With recomputation the forward pass drops the unit's tape at its end, so one unit's tape counts at a time.
   void forward(int unit) {
-    result_.macs += units_[unit].macs_per_token * tokens_;
+    result_.macs += forward_macs(units_[unit], batch_);
     if (!units_[unit].needs_backward) return;
     note_activations(tape_bytes(unit) + fixed_bytes(unit));
     activations_ += kept_bytes(unit);
   }
   void recompute(int unit) {
-    result_.macs += units_[unit].macs_per_token * tokens_;
+    result_.macs += forward_macs(units_[unit], batch_);
     note_activations(tape_bytes(unit));
   }
-  int64_t tape_bytes(int unit) const { return activation_bytes(units_[unit].activation_per_token, unit); }
-  int64_t fixed_bytes(int unit) const { return static_cast<int64_t>(units_[unit].activation_fixed) * kElement; }
+  int64_t tape_bytes(int unit) const { return activation_bytes(unit, units_[unit].activation_per_token); }
+  int64_t working_bytes(int unit) const {
+    return activation_bytes(unit, units_[unit].working_per_token, units_[unit].working_most);
+  }
+  int64_t fixed_bytes(int unit) const {
+    return static_cast<int64_t>(units_[unit].activation_fixed) * size_bytes(units_[unit].compute_dtype);
+  }
   int64_t kept_bytes(int unit) const {
     return (recomputes(units_, policy_, unit) ? input_bytes(unit) : tape_bytes(unit)) + fixed_bytes(unit);
   }
   int64_t input_bytes(int unit) const {
-    return unit == 0 ? 0 : activation_bytes(units_[unit - 1].output_per_token, unit - 1);
+    return unit == 0 ? 0 : activation_bytes(unit - 1, units_[unit - 1].output_per_token);
   }
   void note_activations(int64_t more) {
     memory_.activation_peak = std::max(memory_.activation_peak, activations_ + more);
@@ -102,9 +111,9 @@ class Walk {
 
   void backward(int unit, int micro_batch) {
     const UnitSpec& spec = units_[unit];
-    const bool to_input = unit > 0 && units_[unit - 1].needs_backward;
-    result_.macs += spec.macs_per_token * tokens_ * ((spec.trainable ? 1 : 0) + (to_input ? 1 : 0));
+    result_.macs += forward_macs(spec, batch_) * backward_factor(units_, unit);
     activations_ -= kept_bytes(unit);
+    note_activations(tape_bytes(unit) + fixed_bytes(unit) + working_bytes(unit));
     if (!spec.trainable) return;
     gradients_ += flat_bytes(unit);  // the micro-batch's own, which becomes a partial sum or is added to one
     memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_);
@@ -129,9 +138,10 @@ class Walk {
   const Schedule& schedule_;
   const std::vector<UnitSpec>& units_;
   const Policy& policy_;
+  const MicroBatchSize& batch_;
   const int shards_ = ranks_per_copy(policy_);
-  const double tokens_;
   const std::vector<int> merges_;
+  const size_t gathers_end_;
   std::vector<bool> gathered_;
   int64_t activations_ = 0;
   int64_t gradients_ = 0;
@@ -142,9 +152,19 @@ class Walk {
 
 }  // namespace
 
+double forward_macs(const UnitSpec& unit, const MicroBatchSize& batch) {
+  return (unit.macs_per_token + unit.attention_macs * static_cast<double>(batch.length)) *
+         static_cast<double>(batch.count(unit.tokens));
+}
+
+int backward_factor(const std::vector<UnitSpec>& units, int unit) {
+  if (!units[unit].needs_backward) return 0;
+  return (units[unit].trainable ? 1 : 0) + (unit > 0 && units[unit - 1].needs_backward ? 1 : 0);
+}
+
 StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
-                      int64_t tokens_per_micro_batch) {
-  return Walk(schedule, units, policy, tokens_per_micro_batch).run();
+                      const MicroBatchSize& batch) {
+  return Walk(schedule, units, policy, batch).run();
 }
 
 }  // namespace tephra::sharding

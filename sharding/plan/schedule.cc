@@ -244,6 +244,12 @@ size_t prefetch_end(const Schedule& schedule, size_t position, int depth) {
   return end;
 }
 
+size_t gathers_end(const Schedule& schedule) {
+  size_t end = schedule.size();
+  while (end > 0 && schedule[end - 1].kind != OpKind::kGather) --end;
+  return end;
+}
+
 std::vector<int> tree_merges(int leaves) {
   std::vector<int> merges;
   const auto emit = [&merges](auto&& self, int n) -> void {

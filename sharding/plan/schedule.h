@@ -115,6 +115,21 @@ Status check_schedule(const Schedule& schedule, const std::vector<UnitSpec>& uni
 std::string to_string(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy);
 std::string to_string(const Policy& policy);  // "2 ranks x 4 micro-batches, shard parameters, prefetch 1"
 
+// What a micro-batch holds.
+struct MicroBatchSize {
+  int64_t tokens = 0;        // of all its samples, padding included
+  int64_t image_tokens = 0;  // of them, those of pictures
+  int64_t length = 0;        // tokens of one sample: what attention looks over
+  int64_t count(TokenKind kind) const {
+    return kind == TokenKind::kAll ? tokens : kind == TokenKind::kImage ? image_tokens : tokens - image_tokens;
+  }
+};
+// Multiply-adds of the unit's forward over the micro-batch. Backward costs as much once for the unit's own gradients
+// and once for those of its input.
+double forward_macs(const UnitSpec& unit, const MicroBatchSize& batch);
+// How many times that its backward costs: 0, 1 or 2.
+int backward_factor(const std::vector<UnitSpec>& units, int unit);
+
 struct MemoryEstimate {          // bytes per rank
   int64_t parameter_shards = 0;  // of all units
   int64_t gradient_shards = 0;   // reduced gradients of trainable units; 0 where they stay whole
@@ -123,7 +138,7 @@ struct MemoryEstimate {          // bytes per rank
   // Full-size gradients: one unit's of the micro-batch in backward, partial sums of the micro-batch tree, sums being reduced or
   // staying whole. A module that does not write its gradients in place (unit_module.h) holds its own once more beside them.
   int64_t gradient_peak = 0;
-  int64_t activation_peak = 0;  // what backward keeps
+  int64_t activation_peak = 0;  // what backward keeps, and what the unit at work holds beside it
   int64_t total() const {
     return parameter_shards + gradient_shards + optimizer_shards + gathered_peak + gradient_peak + activation_peak;
   }
@@ -137,12 +152,20 @@ struct StepEstimate {
 // Walks `schedule` as the executor does (policy.prefetch gathers ahead, one reduction in flight), with sizes in place
 // of tensors.
 StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
-                      int64_t tokens_per_micro_batch);
+                      const MicroBatchSize& batch);
+// The same for so many tokens of text.
+inline StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
+                             int64_t tokens) {
+  return estimate(schedule, units, policy, MicroBatchSize{.tokens = tokens});
+}
 
 // How far a runner may have issued gathers when the operation at `position` runs: those before the returned position.
 // Ahead of a use of a unit that is `depth` gathers, fewer where the next one's unit is still to be freed, or a step
 // comes first; at any other operation there are none. Used by the executor, estimate() and to_string().
 size_t prefetch_end(const Schedule& schedule, size_t position, int depth);
+
+// Position after the schedule's last gather: from there on there is nothing to look ahead for. 0 where it has none.
+size_t gathers_end(const Schedule& schedule);
 
 // How the local micro-batches' gradients are summed: entry i is the number of additions of the two newest partial sums
 // after leaf i. The tree over n leaves is tree(n/2) + tree(n/2) for even n and tree(n-1) + leaf for odd n, so that a

@@ -23,6 +23,13 @@ struct TensorSpec {
   int64_t offset = 0;  // of its first element in the unit's flat buffer; set by layout()
 };
 
+// Which tokens of a micro-batch a unit works on.
+enum class TokenKind {
+  kAll,
+  kImage,  // places of pictures: the vision tower and the connector
+  kText,   // all others: the head, where every one of them may be supervised
+};
+
 struct UnitSpec {
   std::string name;   // "vision.embed", "vision.block.0", "connector", "llm.embed", "llm.block.0", "llm.head"
   std::string group;  // "vision", "connector" or "llm": what recipes train and give learning rates to
@@ -34,11 +41,15 @@ struct UnitSpec {
   // What its parameters are gathered as and its module computes in: kFloat32 or kBFloat16. What ranks keep of a trainable unit
   // (parameters, moments) and what they add (gradients) is float32 all the same; of a frozen one they keep this.
   DType compute_dtype = DType::kFloat32;
-  // For the cost model. Multiply-adds per token of the micro-batch, and float32 activation elements kept per token.
-  double macs_per_token = 0;
-  double activation_per_token = 0;
-  double activation_fixed = 0;  // float32 elements kept for a micro-batch of any size, until the unit's backward
-  double output_per_token = 0;  // float32 elements that it hands to the next unit, per token: what recomputation keeps
+  // For the cost model; a token is one of `tokens`, and activations are counted in elements.
+  TokenKind tokens = TokenKind::kAll;
+  double macs_per_token = 0;        // multiply-adds of forward, but for
+  double attention_macs = 0;        // those of attention: per token and token of its sample's length
+  double activation_per_token = 0;  // kept for backward
+  double working_per_token = 0;     // beside what is kept, at the worst moment of the unit's backward
+  double working_most = 0;          // elements of it at most; 0: no limit
+  double activation_fixed = 0;      // kept for a micro-batch of any size, until the unit's backward
+  double output_per_token = 0;      // handed to the next unit: what recomputation keeps
 };
 
 // Sets offsets, padded sizes and needs_backward over the whole chain. Tensors keep their order; the gaps between them
