@@ -18,8 +18,8 @@ using recipes::Recipe;
 using recipes::StageRecipe;
 using sharding::MicroBatchSize;
 
-// A rank on the CPU, before it holds anything: LibTorch, MPI and their pages (measured: tests/worker/plan_memory_test.cc).
-constexpr int64_t kProcessBytes = 250'000'000;
+// A rank on the CPU, before it holds anything: LibTorch, MPI and their pages. `tephra-worker calibrate` found 133 MB.
+constexpr int64_t kProcessBytes = 150'000'000;
 
 Status invalid(const std::string& message) { return Status(Code::kInvalidArgument, message); }
 

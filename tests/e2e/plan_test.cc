@@ -84,6 +84,23 @@ TEST(Plan, ThePageHasTheNumbersThatTheProgramGives) {
   EXPECT_EQ(page.substr(begin, page.find(mark, begin) - begin), ran.out);
 }
 
+TEST(Plan, ACalibrationGivesTimesOnThisMachine) {
+  Scratch scratch;
+  const std::string tiny = TEPHRA_SOURCE_DIR "/tests/e2e/tiny.yaml";
+  Process worker({TEPHRA_BIN_DIR "/tephra-worker", "calibrate", tiny, "--set", "gang.ranks=1", "--tokens", "64"},
+                 scratch.path(""));
+  const Finished calibrated = worker.wait();
+  ASSERT_EQ(calibrated.code, 0) << calibrated.err;
+  const std::string speed = scratch.write("speed.json", calibrated.out);
+  const Finished ran = tephra(
+      scratch, {"plan", tiny, "--json", "--set", "gang.ranks=1", "--calibration", speed, "--data", "scenes=100"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const json stage = json::parse(ran.out)[1];
+  EXPECT_GT(stage["step_seconds"].get<double>(), json::parse(calibrated.out)["probe_step_seconds"].get<double>())
+      << "four micro-batches of 256 tokens against one of 64";
+  EXPECT_EQ(tephra(scratch, {"plan", tiny, "--calibration", speed}).code, 2) << "that was one rank";
+}
+
 // tests/e2e/huge is the configuration of a model of some 25 TB, which no machine of today holds.
 TEST(Plan, TheCoordinatorRefusesWhatCannotFitBeforeAnythingStarts) {
   Scratch scratch;
