@@ -8,7 +8,6 @@
 
 #include "base/diagnostic.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "data/utf8.h"
 #include "model/spec/model_folder.h"
 #include "recipes/lr_schedule.h"
@@ -16,7 +15,6 @@
 #include "storage/pack.h"
 #include "worker/agreement.h"
 #include "worker/checkpoint_writer.h"
-#include "worker/memory_check.h"
 #include "worker/skipped_steps.h"
 #include "worker/stage_model.h"
 #include "worker/step_loader.h"
@@ -106,7 +104,6 @@ class StageTrainer {
   Status prepare() {
     context_.vitals->phase = "load";
     TEPHRA_ASSIGN_OR_RETURN(model_, build_stage_model(context_));
-    TEPHRA_RETURN_IF_ERROR(check_memory(stage_.name, model_.units, policy_of(context_), machine_memory_bytes()));
     TEPHRA_ASSIGN_OR_RETURN(source_, open_samples(context_, model_.tokenizer, model_.preprocess));
     total_steps_ = worker::total_steps(stage_, source_->size());
     TEPHRA_RETURN_IF_ERROR(load_executor());

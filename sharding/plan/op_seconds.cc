@@ -27,13 +27,13 @@ class Costs {
       const double flat = static_cast<double>(units_[u].flat_numel);
       out.forward.push_back(products(u, 1) + memory(activations(u) * kForwardPasses * element(u)));
       out.backward.push_back(backward(u));
-      out.gather.push_back(all_gather(flat * element(u)));
-      const bool whole = policy_.shard == ShardLevel::kNone;
-      out.reduce.push_back(reduce_scatter(flat * kFloat) + (whole ? all_gather(flat * kFloat) : 0));
+      out.gather.push_back(all_gather(flat * element(u), shard_group()));
+      out.reduce.push_back(sum(flat * kFloat));
       if (units_[u].trainable) updated += flat / ranks_per_copy(policy_);
     }
     out.update = memory(updated * kUpdatePasses * kFloat);
-    out.exchange = 2 * ring_latency();
+    out.exchange =
+        2 * ring_latency({static_cast<double>(cluster_.devices_per_node), static_cast<double>(cluster_.nodes)});
     return out;
   }
 
@@ -57,38 +57,59 @@ class Costs {
            (units_[unit].trainable ? memory(flat * kSumPasses * kFloat) : 0);
   }
 
-  double nodes() const { return cluster_.nodes; }
-  double on_node() const { return cluster_.devices_per_node; }
-  // Bytes of a whole buffer, one part of which each rank has: what each receives from its node, and from others.
-  double link_seconds(double bytes) const {
-    const Device& d = cluster_.device;
-    return on_node() > 1 ? bytes * (on_node() - 1) / on_node() / (d.link_bandwidth * d.link_share) : 0;
+  // A group of ranks that talk to each other: so many devices on each of so many nodes.
+  struct Group {
+    double on_node = 1, nodes = 1;
+    double ranks() const { return on_node * nodes; }
+  };
+  // Neighbours that divide a copy of the state, and the ranks that hold the same part of the other copies.
+  Group shard_group() const {
+    const double ranks = ranks_per_copy(policy_), on_node = std::min<double>(ranks, cluster_.devices_per_node);
+    return {on_node, ranks / on_node};
   }
-  double network_seconds(double bytes) const {
+  Group copy_group() const {
+    const Group shards = shard_group();
+    const double on_node = cluster_.devices_per_node / shards.on_node;
+    return {on_node, policy_.world_size / shards.ranks() / on_node};
+  }
+
+  // Bytes of a whole buffer, one part of which each rank of the group has: what each receives from its node, and from
+  // others.
+  double link_seconds(double bytes, const Group& g) const {
     const Device& d = cluster_.device;
-    return nodes() > 1 ? bytes / on_node() * (nodes() - 1) / nodes() / (d.network_bandwidth * d.link_share) : 0;
+    return bytes * (g.on_node - 1) / g.on_node / (d.link_bandwidth * d.link_share);
+  }
+  double network_seconds(double bytes, const Group& g) const {
+    const Device& d = cluster_.device;
+    return bytes / g.on_node * (g.nodes - 1) / g.nodes / (d.network_bandwidth * d.link_share);
   }
 
   // A ring: all links are busy at once, and a message takes as many hops as there are other ranks, one in each node
   // over the network.
-  double ring_latency() const {
+  double ring_latency(const Group& g) const {
     const Device& d = cluster_.device;
-    const double network = nodes() > 1 ? nodes() : 0;
-    return (policy_.world_size - 1 - network) * d.link_seconds + network * d.network_seconds;
+    const double network = g.nodes > 1 ? std::min(g.nodes, g.ranks() - 1) : 0;
+    return (g.ranks() - 1 - network) * d.link_seconds + network * d.network_seconds;
   }
-  double all_gather(double bytes) const {
-    if (policy_.world_size == 1 || bytes == 0) return 0;
-    return std::max(link_seconds(bytes), network_seconds(bytes)) + ring_latency();
+  double all_gather(double bytes, const Group& g) const {
+    if (g.ranks() == 1 || bytes == 0) return 0;
+    return std::max(link_seconds(bytes, g), network_seconds(bytes, g)) + ring_latency(g);
   }
 
   // Recursive halving with the nearest first (docs/architecture.md): one exchange after the other, within the node and
   // then between nodes.
-  double reduce_scatter(double bytes) const {
-    if (policy_.world_size == 1 || bytes == 0) return 0;
+  double reduce_scatter(double bytes, const Group& g) const {
+    if (g.ranks() == 1 || bytes == 0) return 0;
     const Device& d = cluster_.device;
-    const auto exchanges = [](int n) { return static_cast<double>(std::bit_width(static_cast<unsigned>(n)) - 1); };
-    return link_seconds(bytes) + network_seconds(bytes) + exchanges(cluster_.devices_per_node) * d.link_seconds +
-           exchanges(cluster_.nodes) * d.network_seconds;
+    const auto exchanges = [](double n) { return static_cast<double>(std::bit_width(static_cast<unsigned>(n)) - 1); };
+    return link_seconds(bytes, g) + network_seconds(bytes, g) + exchanges(g.on_node) * d.link_seconds +
+           exchanges(g.nodes) * d.network_seconds;
+  }
+  // As RankGroups::sum (sharding/exec) does it: within the shard group, then each part over the copies and back.
+  double sum(double bytes) const {
+    const Group shards = shard_group(), copies = copy_group();
+    const double part = bytes / shards.ranks();
+    return reduce_scatter(bytes, shards) + reduce_scatter(part, copies) + all_gather(part, copies);
   }
 
   const std::vector<UnitSpec>& units_;

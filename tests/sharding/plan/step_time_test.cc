@@ -147,6 +147,20 @@ TEST(OpSeconds, AreTheFormulasOfTheDocument) {
   EXPECT_DOUBLE_EQ(s.update, 2 * 1024 * 8 * 4 / 1e12);
 }
 
+TEST(OpSeconds, OfHybridGroupsGatherWithinThem) {
+  const auto units = chain({true, true});
+  Cluster c = cluster(std::string("2x") + kRound, 2);
+  c.device.link_seconds = 1e-3, c.device.network_seconds = 1e-2;
+  const Policy policy{.world_size = 4, .group_ranks = 2};
+  const OpSeconds s = op_seconds(units, policy, {.tokens = 1}, c, Numbers::kFloat32);
+  const double bytes = 4096 * 4, half_rate = 0.5e9;
+  EXPECT_DOUBLE_EQ(s.gather[0], bytes / 2 / half_rate + 1e-3) << "nothing over the network";
+  // Halved in the node; then the half is halved between the two nodes, and the quarters come back.
+  const double over_network = bytes / 4 / half_rate;
+  EXPECT_DOUBLE_EQ(s.reduce[0], bytes / 2 / half_rate + 1e-3 + 2 * (over_network + 1e-2));
+  EXPECT_DOUBLE_EQ(s.update, 2 * 2048 * 8 * 4 / 1e12);
+}
+
 TEST(OpSeconds, AreBoundByReadingWeightsWhenTokensAreFew) {
   const auto units = chain({false});
   const OpSeconds s = op_seconds(units, {}, {.tokens = 1}, cluster(kRound), Numbers::kFloat32);
