@@ -29,7 +29,7 @@ at::Tensor fused_rotate(const at::Tensor& x_BTNH, const at::Tensor& cos_TH, cons
 // silu(gate) * up (SwiGLU; Shazeer 2020).
 at::Tensor fused_swiglu(const at::Tensor& gate, const at::Tensor& up);
 
-// x @ w^T for each weight; the gradient of x is summed over them inside the products.
+// x @ w^T for each weight; the gradient of x is summed over them inside the products. x is kept for backward only where a weight learns.
 std::vector<at::Tensor> fused_linears(const at::Tensor& x, const std::vector<at::Tensor>& weights);
 // residual + x @ w^T.
 at::Tensor fused_linear_add(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& residual);
