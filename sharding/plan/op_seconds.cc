@@ -77,11 +77,11 @@ class Costs {
   // others.
   double link_seconds(double bytes, const Group& g) const {
     const Device& d = cluster_.device;
-    return bytes * (g.on_node - 1) / g.on_node / (d.link_bandwidth * d.link_share);
+    return g.on_node > 1 ? bytes * (g.on_node - 1) / g.on_node / (d.link_bandwidth * d.link_share) : 0;
   }
   double network_seconds(double bytes, const Group& g) const {
     const Device& d = cluster_.device;
-    return bytes / g.on_node * (g.nodes - 1) / g.nodes / (d.network_bandwidth * d.link_share);
+    return g.nodes > 1 ? bytes / g.on_node * (g.nodes - 1) / g.nodes / (d.network_bandwidth * d.link_share) : 0;
   }
 
   // A ring: all links are busy at once, and a message takes as many hops as there are other ranks, one in each node

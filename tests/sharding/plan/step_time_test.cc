@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/random.h"
 
 namespace tephra::sharding {
@@ -145,6 +147,14 @@ TEST(OpSeconds, AreTheFormulasOfTheDocument) {
   EXPECT_DOUBLE_EQ(s.gather[0], bytes / 2 / half_rate + 1e-3 + 2 * 1e-2);
   EXPECT_DOUBLE_EQ(s.reduce[0], bytes / 2 / half_rate + bytes / 4 / half_rate + 1e-3 + 1e-2);
   EXPECT_DOUBLE_EQ(s.update, 2 * 1024 * 8 * 4 / 1e12);
+}
+
+TEST(OpSeconds, NeedNoNetworkOnOneNode) {
+  const auto units = chain({true});
+  Cluster c = cluster(std::string("2x") + kRound);
+  c.device.network_bandwidth = 0;  // as that of a machine calibrated alone
+  const OpSeconds s = op_seconds(units, {.world_size = 2}, {.tokens = 1}, c, Numbers::kFloat32);
+  EXPECT_TRUE(std::isfinite(s.gather[0] + s.reduce[0] + s.exchange));
 }
 
 TEST(OpSeconds, OfHybridGroupsGatherWithinThem) {
