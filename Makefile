@@ -4,7 +4,7 @@ STORE  ?= tephra-store
 PRESET ?= release
 BUILD   = $(if $(filter release,$(PRESET)),build,build/$(PRESET))
 
-.PHONY: all setup build programs demo real-small test slow-test bench install format lint base-models clean
+.PHONY: all setup build programs demo real-small test cuda-plugin slow-test bench install format lint base-models clean
 all: build
 
 setup:
@@ -38,6 +38,12 @@ real-small: programs
 
 test: build
 	@ctest --preset $(PRESET)
+
+# The GPU plugin and its tests, where there is CUDA's toolkit: compiled and linked; without a GPU its tests say that they did not run.
+cuda-plugin: setup
+	@cmake --preset cuda > /dev/null
+	@cmake --build --preset cuda --target tephra_cuda cluster_nccl_test
+	@build/cuda/bin/cluster_nccl_test --gtest_brief=1
 
 slow-test: build
 	@ctest --test-dir $(BUILD) -L slow --output-on-failure
