@@ -20,6 +20,8 @@ constexpr size_t kLogTailBytes = 600;
 // A rank's heartbeat thread answers at once, whatever its other threads do; one that takes longer is stopped or gone.
 constexpr milliseconds kFlightWait{1000};
 constexpr size_t kFlightWaitsMax = 16;
+// A heartbeat comes each second: after so long a rank was stopped. That it was counts for a while after it speaks again.
+constexpr milliseconds kLongSilence{2500}, kAfterglow{10000};
 // Of a whole gang, so that a large one's records stay a few megabytes of JSON; every rank gives at least its last few.
 constexpr uint32_t kGangRecordsMax = 16'000, kRankRecordsMin = 64;
 
@@ -98,7 +100,7 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   rank.said_hello = true;
   rank.pid = hello.pid;
   rank.host = hello.host;
-  rank.heard = std::chrono::steady_clock::now();
+  hear(rank);
   if (!up_ && std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& r) { return r.said_hello; })) {
     up_ = true;
     callbacks_.on_up();
@@ -106,14 +108,29 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   return ok_status();
 }
 
+void GangSession::hear(Rank& rank) {
+  const SteadyTime now = std::chrono::steady_clock::now();
+  const auto silent = std::chrono::duration_cast<milliseconds>(now - rank.heard);
+  if (rank.said_hello && rank.heard != SteadyTime{} && silent >= kLongSilence) {
+    rank.silence = silent;
+    rank.silence_over = now;
+  }
+  rank.heard = now;
+}
+
+milliseconds GangSession::silence_before(const Rank& rank, SteadyTime when) {
+  const auto since_heard = std::chrono::duration_cast<milliseconds>(when - rank.heard);
+  return rank.silence > since_heard && when - rank.silence_over < kAfterglow ? rank.silence : since_heard;
+}
+
 void GangSession::heartbeat(int rank, const cluster::Heartbeat& heartbeat) {
   ranks_[rank].heartbeat = heartbeat;
   ranks_[rank].beaten = true;
-  ranks_[rank].heard = std::chrono::steady_clock::now();
+  hear(ranks_[rank]);
 }
 
 void GangSession::finished(int rank, const cluster::Finished& finished) {
-  ranks_[rank].heard = std::chrono::steady_clock::now();
+  hear(ranks_[rank]);
   if (ending_) return;
   if (finished.code != Code::kOk) {
     ranks_[rank].failure = finished;
@@ -149,9 +166,9 @@ void GangSession::fault(int weight, const std::string& reason, RetryClass retry)
     auto self = shared_from_this();
     dispatcher_.post_after(kExplainSoon, [self] { self->decide(); });
     dispatcher_.post_after(kExplainLate, [self] { self->decide(); });
-    // Kept now: mpirun wakes a stopped rank (SIGCONT) when it ends the others, and it may speak again before it dies.
-    for (Rank& rank : ranks_)
-      rank.silent_ms_at_fault = std::chrono::duration_cast<milliseconds>(fault_since_ - rank.heard).count();
+    // Kept now: mpirun wakes a stopped rank (SIGCONT) when it ends the others, and it may speak again before it dies; it may
+    // even have spoken before the word of the rank that gave up waiting for it was read.
+    for (Rank& rank : ranks_) rank.silent_ms_at_fault = silence_before(rank, fault_since_).count();
     // Where the others are, before they are ended; those that can will have answered when it is decided.
     if (up_) (void)ask_flights(kFlightRecordsMax, nullptr);
   }
@@ -177,7 +194,8 @@ void GangSession::decide() {
 
 void GangSession::flown(int rank, const cluster::FlightReport& report) {
   Rank& from = ranks_[rank];
-  from.heard = from.flown = std::chrono::steady_clock::now();
+  hear(from);
+  from.flown = from.heard;
   from.flight = report.flight;
   from.answered = std::max(from.answered, report.request);
   end_flight_waits(flight_request_, false);

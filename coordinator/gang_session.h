@@ -82,6 +82,8 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
     int64_t pid = 0;
     cluster::Heartbeat heartbeat;
     SteadyTime heard{};
+    std::chrono::milliseconds silence{};  // the last long one that it has broken, and when
+    SteadyTime silence_over{};
     bool beaten = false;  // a heartbeat came
     bool finished = false;
     cluster::Finished result;
@@ -93,6 +95,9 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
     SteadyTime flown{};
     uint64_t answered = 0;  // the newest FlightRequest that it answered
   };
+  void hear(Rank& rank);  // it has just spoken
+  // How long the rank had been silent at `when`, or just before.
+  static std::chrono::milliseconds silence_before(const Rank& rank, SteadyTime when);
   struct FlightWait {
     uint64_t request = 0;
     std::function<void()> done;
