@@ -5,8 +5,8 @@
 // Threading: every method is called from one thread, the communication thread, and blocks it.
 // Collective methods: all ranks call the same methods in the same order with equal count and dtype. Each call carries a
 // sequence number; a rank that finds its peer in another collective returns kMismatch naming both.
-// Ok: the output is complete. kPeerLost, kTimeout, kMismatch (retry class: new attempt): outputs are unspecified and
-// every later call returns the same status.
+// Ok: the output is complete. kPeerLost, kTimeout, kMismatch (retry class: new attempt): outputs are unspecified, the
+// transport may still read and write both buffers of the failed call, and every later call returns the same status.
 #pragma once
 
 #include <atomic>

@@ -13,7 +13,9 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include "cluster/backoff.h"
 #include "cluster/collective.h"
@@ -46,6 +48,22 @@ Status mpi_status(int code, const char* call) {
     default: return {Code::kPeerLost, RetryClass::kNewAttempt, message};  // a transport error: the peer is out of reach
   }
 }
+
+// What a failed collective left under way may still be read and written while the process goes on over other communicators, and
+// a collective cannot be cancelled: such memory is never given back.
+void keep_for_ever(std::shared_ptr<const void> memory) {
+  static std::mutex mutex;
+  static auto* kept = new std::vector<std::shared_ptr<const void>>;  // not destroyed, so that it outlives MPI
+  std::lock_guard lock(mutex);
+  kept->push_back(std::move(memory));
+}
+
+// The ranks' headers on their way.
+struct Meeting {
+  CollectiveHeader mine;
+  std::vector<CollectiveHeader> all;
+  std::vector<MPI_Request> requests;
+};
 
 class MpiCommunicator final : public Communicator, private PairExchange {
  public:
@@ -113,12 +131,16 @@ Status MpiCommunicator::start() {
 
 MpiCommunicator::~MpiCommunicator() {
   std::lock_guard lock(mutex_);
-  if (!failure_.ok() || comm_ == MPI_COMM_NULL) return;
-  if (goodbye_ != MPI_REQUEST_NULL) {
+  if (comm_ == MPI_COMM_NULL) return;
+  if (goodbye_ != MPI_REQUEST_NULL) {  // its buffer is a part of this object; cancelling a receive asks no other rank
     MPI_Cancel(&goodbye_);
     MPI_Wait(&goodbye_, MPI_STATUS_IGNORE);
   }
-  MPI_Comm_free(&comm_);
+  if (failure_.ok()) {
+    MPI_Comm_free(&comm_);
+  } else {
+    keep_for_ever(std::make_shared<std::vector<float>>(std::move(scratch_)));
+  }
 }
 
 Status MpiCommunicator::fail(Status status) {
@@ -171,17 +193,20 @@ Status MpiCommunicator::wait_all(std::vector<MPI_Request>& requests, Deadline de
 
 Status MpiCommunicator::meet(const CollectiveHeader& header, Deadline deadline) {
   current_ = header;
-  std::vector<CollectiveHeader> headers(world_size_);
-  std::vector<MPI_Request> requests(1, MPI_REQUEST_NULL);
+  const auto meeting =
+      std::make_shared<Meeting>(Meeting{header, std::vector<CollectiveHeader>(world_size_), {MPI_REQUEST_NULL}});
   {
     std::lock_guard lock(mutex_);
     if (!failure_.ok()) return failure_;
-    const int code = MPI_Iallgather(&header, sizeof(header), MPI_BYTE, headers.data(), sizeof(header), MPI_BYTE, comm_,
-                                    requests.data());
+    const int code = MPI_Iallgather(&meeting->mine, sizeof(CollectiveHeader), MPI_BYTE, meeting->all.data(),
+                                    sizeof(CollectiveHeader), MPI_BYTE, comm_, meeting->requests.data());
     if (Status status = mpi_status(code, "MPI_Iallgather"); !status.ok()) return fail(status);
   }
-  TEPHRA_RETURN_IF_ERROR(wait_all(requests, deadline));
-  if (Status same = check_same_collective(headers); !same.ok()) {
+  if (const Status status = wait_all(meeting->requests, deadline); !status.ok()) {
+    keep_for_ever(meeting);
+    return status;
+  }
+  if (Status same = check_same_collective(meeting->all); !same.ok()) {
     std::lock_guard lock(mutex_);
     return fail(same);
   }
