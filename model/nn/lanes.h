@@ -1,5 +1,4 @@
-// Eight floats at a time, in the compiler's vector types: one register with AVX2, several smaller ones elsewhere. For the kernels of
-// this folder: the compiler vectorises little at -O2, and no sum of floats.
+// What the kernels of this folder need beside sharding/exec/lanes.h: bfloat16, sums, maxima and exponentials of eight floats at a time.
 #pragma once
 
 #include <c10/util/BFloat16.h>
@@ -7,22 +6,21 @@
 #include <cstdint>
 #include <cstring>
 
+#include "sharding/exec/lanes.h"
+
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
 namespace tephra::model {
 
-inline constexpr int64_t kLanes = 8;
-using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
+using sharding::kLanes;
+using sharding::Lanes;
+using sharding::load;
+using sharding::store;
 using IntLanes = int32_t __attribute__((vector_size(kLanes * sizeof(int32_t))));
 using UIntLanes = uint32_t __attribute__((vector_size(kLanes * sizeof(uint32_t))));
 
-inline Lanes load(const float* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof lanes);
-  return lanes;
-}
 // bfloat16 is the upper half of a float32.
 inline Lanes load(const at::BFloat16* from) {
 #ifdef __AVX2__  // one instruction, of which GCC 12 makes five
@@ -34,7 +32,6 @@ inline Lanes load(const at::BFloat16* from) {
   return reinterpret_cast<Lanes>(__builtin_convertvector(halves, IntLanes) << 16);
 #endif
 }
-inline void store(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof lanes); }
 // To the nearest, ties to even. Not for NaN whose payload is all in the lower half.
 inline void store(const Lanes& lanes, at::BFloat16* to) {
   const auto bits = reinterpret_cast<UIntLanes>(lanes);

@@ -1,7 +1,7 @@
-// Eight floats at a time, for the optimizers' loops over flat shards. Vectors written out: the compiler does not
-// vectorise these loops at -O2, sqrtf's errno alone forbids it. And as every element goes through the same
-// instructions, with no scalar tail that would fall on other elements at another world size, a multiply-add is fused for
-// all of them or for none.
+// Eight floats at a time, for the optimizers' loops over flat shards and for the kernels of model/nn. Vectors written out:
+// the compiler does not vectorise these loops at -O2, sqrtf's errno alone forbids it. And as every element goes through
+// the same instructions, with no scalar tail that would fall on other elements at another world size, a multiply-add is
+// fused for all of them or for none.
 #pragma once
 
 #include <cstdint>
