@@ -20,7 +20,8 @@ class Group {
         posted_(world_size),
         published_(world_size),
         arrived_(world_size),
-        trades_(world_size) {}
+        trades_(world_size),
+        reading_(world_size) {}
 
   int world_size() const { return world_size_; }
 
@@ -28,17 +29,19 @@ class Group {
   // meeting.
   Status meet(int rank, const CollectiveHeader& header, const void* data, Deadline deadline) {
     std::unique_lock lock(mutex_);
-    TEPHRA_RETURN_IF_ERROR(failure_of(rank));
+    stop_reading(rank);
+    if (!failure_of(rank).ok()) return failed(lock, rank);
     const uint64_t generation = generation_;
     posted_[rank] = {header, data};
     arrived_[rank] = true;
     if (++arrived_count_ == world_size_) {
       complete_meeting();
-      return meeting_;
+    } else {
+      TEPHRA_RETURN_IF_ERROR(wait(
+          lock, rank, deadline, [&] { return generation_ != generation; },
+          [&] { return "in " + header.to_string() + " for " + missing_ranks(); }));
     }
-    TEPHRA_RETURN_IF_ERROR(wait(
-        lock, rank, deadline, [&] { return generation_ != generation; },
-        [&] { return "in " + header.to_string() + " for " + missing_ranks(); }));
+    if (meeting_.ok() && data != nullptr) start_reading(rank);
     return meeting_;
   }
 
@@ -49,7 +52,7 @@ class Group {
   // One round of trading between `rank` and `peer`. Rounds are counted on each rank; equal by the order of the rounds.
   Status trade(int rank, int peer, Pieces outgoing, const PairExchange::Consume& consume, Deadline deadline) {
     std::unique_lock lock(mutex_);
-    TEPHRA_RETURN_IF_ERROR(failure_of(rank));
+    if (!failure_of(rank).ok()) return failed(lock, rank);
     const uint64_t round = ++trades_[rank].offered;
     trades_[rank].pieces = outgoing;
     condition_.notify_all();
@@ -57,9 +60,11 @@ class Group {
     TEPHRA_RETURN_IF_ERROR(wait(
         lock, rank, deadline, [&] { return trades_[peer].offered >= round; }, where));
     const Pieces incoming = trades_[peer].pieces;
+    start_reading(rank);
     lock.unlock();
     for (size_t i = 0; i < incoming.size(); ++i) consume(i, 0, incoming[i]);
     lock.lock();
+    stop_reading(rank);
     trades_[rank].taken = round;
     condition_.notify_all();
     return wait(
@@ -100,6 +105,22 @@ class Group {
 
   Status failure_of(int rank) const { return rank == aborter_ ? aborter_failure_ : failure_; }
 
+  void start_reading(int rank) {
+    readers_ += reading_[rank] ? 0 : 1;
+    reading_[rank] = true;
+  }
+  void stop_reading(int rank) {
+    if (!reading_[rank]) return;
+    reading_[rank] = false;
+    if (--readers_ == 0) condition_.notify_all();
+  }
+  // What this rank published is its caller's again when its call returns, so those who still read are waited for: they copy, and
+  // do not wait for anybody meanwhile.
+  Status failed(std::unique_lock<std::mutex>& lock, int rank) {
+    condition_.wait(lock, [&] { return readers_ == 0; });
+    return failure_of(rank);
+  }
+
   void complete_meeting() {
     std::vector<CollectiveHeader> headers;
     for (const Posted& p : posted_) headers.push_back(p.header);
@@ -118,7 +139,7 @@ class Group {
   Status wait(std::unique_lock<std::mutex>& lock, int rank, Deadline deadline, Done done, Where where) {
     for (;;) {
       if (done()) return {};
-      if (!failure_of(rank).ok()) return failure_of(rank);
+      if (!failure_of(rank).ok()) return failed(lock, rank);
       if (left_ >= 0) {
         failure_ = peer_lost(left_, "its communicator was destroyed");
       } else if (deadline.passed()) {
@@ -154,6 +175,8 @@ class Group {
   uint64_t generation_ = 0;
   Status meeting_;  // outcome of the last meeting
   std::vector<Trade> trades_;
+  std::vector<bool> reading_;  // by rank: between the meeting that published data and its next word
+  int readers_ = 0;
   Status failure_;  // the first one, for good
   int aborter_ = -1;
   Status aborter_failure_;
