@@ -52,8 +52,9 @@ void GangSession::launch() {
   const bool taken = pool_.post([self] {
     Result<std::unique_ptr<cluster::Gang>> gang = self->launcher_.launch(self->options_.spec);
     std::shared_ptr<cluster::Gang> shared;
-    if (gang.ok()) shared = std::move(gang).value();
-    self->dispatcher_.post([self, shared, status = gang.status()] {
+    const Status launched = gang.status();
+    if (launched.ok()) shared = std::move(gang).value();
+    self->dispatcher_.post([self, shared, status = launched] {
       self->launching_ = false;
       if (!status.ok()) {
         self->exited_ = true;

@@ -9,7 +9,7 @@ command -v clang-tidy > /dev/null || { echo "lint: clang-tidy is missing; instal
 
 # The build's precompiled header and OpenMP are GCC's, which clang cannot read; sources include what they use, so they do without.
 mkdir -p "$build/lint"
-sed -E 's/ -Winvalid-pch//; s/ -fopenmp//; s/ -include [^ ]*cmake_pch\.hxx//' "$build/compile_commands.json" > "$build/lint/compile_commands.json"
+sed -E 's/ -Winvalid-pch//; s/ -fopenmp//; s/ -include [^ ]*cmake_pch\.hxx//; s# -I([^ ]*/proto)# -isystem \1#' "$build/compile_commands.json" > "$build/lint/compile_commands.json"
 
 if [ $# -eq 0 ]; then
   # Sources that this build does not compile (the GPU plugin, in others than `cuda`) have no flags to be checked with.

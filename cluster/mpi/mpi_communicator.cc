@@ -202,7 +202,7 @@ Status MpiCommunicator::meet(const CollectiveHeader& header, Deadline deadline) 
                                     sizeof(CollectiveHeader), MPI_BYTE, comm_, meeting->requests.data());
     if (Status status = mpi_status(code, "MPI_Iallgather"); !status.ok()) return fail(status);
   }
-  if (const Status status = wait_all(meeting->requests, deadline); !status.ok()) {
+  if (Status status = wait_all(meeting->requests, deadline); !status.ok()) {
     keep_for_ever(meeting);
     return status;
   }
@@ -311,7 +311,7 @@ class ChunkedTrade {
         chunks_.push_back({i, at, std::min(kChunkFloats, outgoing[i].size() - at)});
       }
     }
-    requests_.assign(2 * kChunksInFlight, MPI_REQUEST_NULL);
+    requests_.assign(size_t{2} * kChunksInFlight, MPI_REQUEST_NULL);
     slot_chunk_.resize(kChunksInFlight);
   }
 

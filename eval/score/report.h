@@ -58,7 +58,7 @@ struct ReportInput {
   KeyValues environment;  // build, host, threads
   std::vector<Baseline> baselines;
   int examples_per_bench = 8;              // cases shown with pictures: mixed right and wrong
-  int64_t picture_bytes_max = 256 * 1024;  // larger picture files are named, not embedded
+  int64_t picture_bytes_max = int64_t{256} * 1024;  // larger picture files are named, not embedded
 };
 
 // Writes report.html, report.md, report.json and curves.csv into `out_dir` (made when absent), each atomically. Blocks

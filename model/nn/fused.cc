@@ -105,7 +105,8 @@ void norm_rows_backward(const at::Tensor& x, const at::Tensor& weight, const at:
 
 struct RmsNorm : Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, double eps) {
-    const at::Tensor in = x.contiguous(), y = at::empty(in.sizes(), in.options());
+    const at::Tensor in = x.contiguous();
+    at::Tensor y = at::empty(in.sizes(), in.options());
     const at::Tensor scales = at::empty({in.numel() / in.size(-1)}, in.options().dtype(at::kFloat));
     for_type(in, [&]<typename T>(T*) { norm_rows<T>(in, weight, eps, scales, y); });
     context->save_for_backward({in, weight, scales});
@@ -136,7 +137,7 @@ template <typename T>
 at::Tensor rotated(const at::Tensor& x_BTNH, const at::Tensor& cos_TH, const at::Tensor& sin_TH, float direction) {
   const int64_t places = x_BTNH.size(1), heads = x_BTNH.size(2), width = x_BTNH.size(3), half = width / 2;
   const int64_t stride_b = x_BTNH.stride(0), stride_t = x_BTNH.stride(1), stride_n = x_BTNH.stride(2);
-  const at::Tensor y = at::empty(x_BTNH.sizes(), x_BTNH.options());
+  at::Tensor y = at::empty(x_BTNH.sizes(), x_BTNH.options());
   const T* from = x_BTNH.const_data_ptr<T>();
   T* to = y.mutable_data_ptr<T>();
   const float *cos = cos_TH.const_data_ptr<float>(), *sin = sin_TH.const_data_ptr<float>();
@@ -207,7 +208,8 @@ void swiglu_backward(const at::Tensor& gate, const at::Tensor& up, const at::Ten
 
 struct SwiGlu : Function<SwiGlu> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
-    const at::Tensor g = gate.contiguous(), u = up.contiguous(), y = at::empty(g.sizes(), g.options());
+    const at::Tensor g = gate.contiguous(), u = up.contiguous();
+    at::Tensor y = at::empty(g.sizes(), g.options());
     for_type(g, [&]<typename T>(T*) { swiglu_forward<T>(g, u, y); });
     context->save_for_backward({g, u});
     return y;

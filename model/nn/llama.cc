@@ -106,7 +106,7 @@ namespace {
 
 at::Tensor scaled(const at::Tensor& frequencies, const RopeScaling& rope) {
   if (rope.kind == "default") return frequencies;
-  const at::Tensor slowed = frequencies / rope.factor;
+  at::Tensor slowed = frequencies / rope.factor;
   if (rope.kind == "linear") return slowed;
   // llama3: how many waves fit into the original length says how much of a frequency stays as it is.
   const at::Tensor waves = frequencies * (static_cast<double>(rope.original_length) / (2 * std::numbers::pi));

@@ -255,8 +255,12 @@ Status ScheduleExecutor::reduce(const Op& op) {
   if (!whole()) shard = pool_.acquire(shard_numel(unit, holding_.shards));
   const auto buffer = [](const Block& block) { return Buffer{block.data(), block.count(), DType::kFloat32}; };
   const Buffer full = buffer(sum), held = buffer(whole() ? sum : shard), part = buffer(reduction_.part);
-  if (!whole()) reduction_.buffer = std::move(sum);
-  gradients_[op.unit] = std::move(whole() ? sum : shard);
+  if (whole()) {
+    gradients_[op.unit] = std::move(sum);
+  } else {
+    reduction_.buffer = std::move(sum);
+    gradients_[op.unit] = std::move(shard);
+  }
   note_held(0);
   const std::string what = op.kind == OpKind::kAllReduce ? "all-reduce " : "reduce-scatter ";
   reduction_.done =
@@ -271,7 +275,7 @@ Status ScheduleExecutor::reduce(const Op& op) {
 
 Status ScheduleExecutor::finish_reduction() {
   if (reduction_.unit < 0) return ok_status();
-  const Status status = reduction_.done.get();
+  Status status = reduction_.done.get();
   reduction_.unit = -1;
   reduction_.buffer = Block();
   reduction_.part = Block();
@@ -353,7 +357,7 @@ std::future<Status> ScheduleExecutor::submit(std::string what, FlightRecorder::S
   start.submitted = std::chrono::steady_clock::now();
   return comm_.submit([this, what = std::move(what), start, collective = std::move(collective)] {
     record_collective(start);
-    const Status status = collective(Deadline::after(collective_timeout_));
+    Status status = collective(Deadline::after(collective_timeout_));
     if (!status.ok()) return status.with_context(what);
     flight_.end(FlightTrack::kComm);
     return status;

@@ -38,7 +38,7 @@ GlobalTotals combine(std::span<const double> values, std::span<const int64_t> co
   TEPHRA_CHECK(values.size() == world_size * (micro_batches + segments * units), "equal messages from all ranks");
   GlobalTotals total;
   TEPHRA_CHECK(rank_of_part.size() == static_cast<size_t>(world_size), "each rank has one part");
-  for (int r = 0; r < world_size; ++r) {
+  for (size_t r = 0; r < static_cast<size_t>(world_size); ++r) {
     total.losses.insert(total.losses.end(), values.begin() + r * stride, values.begin() + r * stride + micro_batches);
     total.loss_tokens += counts[2 * r];
     total.tokens += counts[2 * r + 1];

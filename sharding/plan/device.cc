@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <charconv>
+#include <cmath>
 #include <functional>
 #include <map>
 #include <optional>
@@ -182,8 +183,7 @@ Status check_numbers(const Device& device, Numbers numbers) {
   std::vector<std::string> has;
   for (int i = 0; i < kNumberKinds; ++i) {
     if (device.flops[i] > 0)
-      has.push_back(std::string(kNames[i]) + " (" + std::to_string(static_cast<int64_t>(device.flops[i] / 1e12 + 0.5)) +
-                    " TFLOP/s)");
+      has.push_back(std::string(kNames[i]) + " (" + std::to_string(std::lround(device.flops[i] / 1e12)) + " TFLOP/s)");
   }
   return Status(Code::kUnsupported,
                 device.name + " does not compute in " + std::string(name_of(numbers)) + "; it has " + joined(has));

@@ -129,7 +129,7 @@ class Walk {
     const int copies = policy_.world_size / shards_;
     const int64_t whole = flat_bytes(op.unit), part = copies > 1 ? whole / policy_.world_size : 0;
     result_.reduced_bytes += moved(static_cast<double>(whole), shards_);
-    result_.reduced_bytes += 2 * moved(static_cast<double>(whole / shards_), copies);  // their sum, and its return
+    result_.reduced_bytes += 2 * moved(static_cast<double>(whole) / shards_, copies);  // their sum, and its return
     gradients_ += part;
     reducing_ = part + (shards_ > 1 ? whole : 0);
     memory_.gradient_peak = std::max(memory_.gradient_peak, gradients_);

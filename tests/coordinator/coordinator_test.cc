@@ -471,6 +471,8 @@ TEST(Coordinator, RunsJobsInOrderWhenSlotsAreFree) {
   const Result<std::string> first = coordinator->submit(recipe, "a"), second = coordinator->submit(recipe, "b");
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_EQ(*second, "demo-2");
+  // The first has left the queue.
+  ASSERT_TRUE(ear.wait_for([](const JobEvent& e) { return e.job == "demo-1" && e.phase == Phase::kPreparing; }));
   EXPECT_EQ(coordinator->get("demo-2")->state.phase, Phase::kQueued);
   EXPECT_EQ(coordinator->get("demo-2")->queue_position, 1);
   ASSERT_TRUE(coordinator->wait(*second, Deadline::after(seconds(60))).ok());
