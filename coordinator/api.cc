@@ -201,7 +201,7 @@ class Api {
     const auto wanted = request.query.find("view");
     const bool report = wanted != request.query.end() && wanted->second == "report";
     HttpResponse response;
-    response.later = [this, id = view.state.id, records, report](std::shared_ptr<HttpReply> to) {
+    response.later = [this, id = view.state.id, records, report](const std::shared_ptr<HttpReply>& to) {
       coordinator_.flights(id, records, [to, report](const Result<GangFlight>& gang) {
         if (!gang.ok()) return to->send(error(gang.status()));
         to->send(document(report ? report_json(*gang, examine(*gang)) : to_json(*gang)));
@@ -247,7 +247,7 @@ class Api {
     HttpResponse response;
     response.content_type = "text/event-stream";
     const std::string id = view.state.id;
-    response.stream = [this, id](std::shared_ptr<HttpStream> stream) {
+    response.stream = [this, id](const std::shared_ptr<HttpStream>& stream) {
       const uint64_t subscription = coordinator_.subscribe(id, [stream](const JobEvent& event) {
         stream->write("event: " + std::string(kind_name(event.kind)) + "\nid: " + std::to_string(event.sequence) +
                       "\ndata: " + to_json(event) + "\n\n");
@@ -331,7 +331,7 @@ HttpResponse Api::logs(const HttpRequest& request, const JobView& view) const {
   const std::string folder = view.directory + "/logs/attempt-";
   const int rank = static_cast<int>(number(request, "rank", -1));
   const bool newest = number(request, "attempt", 0) <= 0;
-  response.stream = [this, id, folder, attempt, rank, following, newest](std::shared_ptr<HttpStream> stream) {
+  response.stream = [this, id, folder, attempt, rank, following, newest](const std::shared_ptr<HttpStream>& stream) {
     struct Follow {
       int64_t attempt;
       std::unique_ptr<LogTail> tail;
