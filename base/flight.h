@@ -1,5 +1,5 @@
 // A flight: what a rank did last, and what it is doing. FlightRecorder keeps one; ranks send theirs to the coordinator
-// (cluster/messages.h), which puts them beside each other (coordinator/flight_report.h). Plain values.
+// (cluster/messages.h), which puts them beside each other (coordinator/gang_flight.h). Plain values.
 #pragma once
 
 #include <cstdint>

@@ -530,7 +530,7 @@ void JobRunner::task_done() {
   handle(TaskFinished{s.attempt, training ? "train" : "evaluate", s.plan[s.stage].name, training ? "" : s.work_bench});
 }
 
-void JobRunner::ask_flights(uint32_t records_max, std::function<void(Result<GangFlight>)> done) {
+void JobRunner::ask_flights(uint32_t records_max, const std::function<void(Result<GangFlight>)>& done) {
   const JobState& s = job_.state;
   if (gang_ == nullptr || s.gang != GangPhase::kUp || gang_->ending())
     return done(Status(

@@ -52,7 +52,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void connection_closed(int rank, uint32_t attempt, const Status& reason);
 
   // The ranks' flights, as Coordinator::flights().
-  void ask_flights(uint32_t records_max, std::function<void(Result<GangFlight>)> done);
+  void ask_flights(uint32_t records_max, const std::function<void(Result<GangFlight>)>& done);
 
   // Stops the gang without an event, so that the journal says what to go on with; `ended` is called when no process is
   // left.
