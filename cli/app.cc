@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   Verbs verbs{app, {}};
   add_run(verbs);
   add_serve(verbs);
+  add_token(verbs);
   add_jobs(verbs);
   add_checkpoints(verbs);
   add_inference(verbs);

@@ -27,6 +27,7 @@ struct Verbs {
 
 void add_run(Verbs& verbs);          // run
 void add_serve(Verbs& verbs);        // serve
+void add_token(Verbs& verbs);        // token ...
 void add_jobs(Verbs& verbs);         // submit ps show watch logs trace cancel report
 void add_checkpoints(Verbs& verbs);  // ckpt ...
 void add_inference(Verbs& verbs);    // score generate

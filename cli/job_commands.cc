@@ -40,11 +40,17 @@ Status no_server(const Options& o) {
 // Jobs as JSON documents (coordinator::to_json of a JobView), live or as the store has them.
 Result<json> read_jobs(const Options& o) {
   if (auto server = find_server(o.server)) {
-    TEPHRA_ASSIGN_OR_RETURN(std::string body, checked(http_request(*server, "GET", "/api/v1/jobs")));
-    json document = json::parse(body, nullptr, false);
-    if (!document.is_object() || !document.contains("jobs"))
-      return Status(Code::kInternal, "the server's job list is not understood");
-    return document["jobs"];
+    json all = json::array();
+    for (std::string cursor;;) {
+      const std::string target = "/api/v1/jobs?limit=1000" + (cursor.empty() ? "" : "&cursor=" + cursor);
+      TEPHRA_ASSIGN_OR_RETURN(std::string body, checked(http_request(*server, "GET", target)));
+      json page = json::parse(body, nullptr, false);
+      if (!page.is_object() || !page.contains("jobs"))
+        return Status(Code::kInternal, "the server's job list is not understood");
+      for (json& job : page["jobs"]) all.push_back(std::move(job));
+      if (!page.contains("next") || !page["next"].is_string()) return all;
+      cursor = page["next"].get<std::string>();
+    }
   }
   TEPHRA_ASSIGN_OR_RETURN(auto store, storage::Store::open(Env::posix(), o.server.store, storage::OpenMode::kReadOnly));
   TEPHRA_ASSIGN_OR_RETURN(auto jobs, coordinator::Journal(*store).load());
@@ -277,6 +283,8 @@ void add_jobs(Verbs& verbs) {
                      "coordinator's address (default TEPHRA_SERVER, then the store's daemon)");
     verb->add_option("--token-file", o->server.token_file,
                      "file with its token (default TEPHRA_TOKEN, then STORE/token)");
+    verb->add_option("--tls-ca", o->server.tls_ca,
+                     "file with the certificate to trust, of the coordinator or of its issuer (default TEPHRA_TLS_CA)");
     verb->add_option("--store", o->server.store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
     verb->add_flag("--json", o->json, "JSON output");
     verb->footer("Example:\n  " + example);

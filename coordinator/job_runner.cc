@@ -98,8 +98,11 @@ void JobRunner::commit(Pending pending, Transition step) {
   auto self = shared_from_this();
   services_.pool->post(
       [self, job = std::move(job), pending = std::move(pending), actions = std::move(step.actions), now]() mutable {
+        const auto begin = std::chrono::steady_clock::now();
         const Result<storage::Manifest> manifest =
             commit_checkpoint(*self->services_.store, *pending.commit, Journal::puts(job, pending.event, now));
+        pending.commit_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+        if (manifest.ok()) pending.commit_bytes = manifest->new_bytes;
         self->services_.dispatcher->post([self, status = manifest.status(), job = std::move(job),
                                           pending = std::move(pending), actions = std::move(actions)]() mutable {
           const auto& committed = std::get<CheckpointCommitted>(pending.event);
@@ -139,7 +142,7 @@ void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vec
     if (job_.state.stage != before.stage) step_.reset();
     answers_ = 0;
   }
-  tell(before, pending.event);
+  tell(before, pending);
   if (pending.durable) pending.durable(ok_status());
   if (!shut_)
     for (const Action& action : actions) std::visit([this](const auto& a) { act(a); }, action);
@@ -163,12 +166,15 @@ void JobRunner::journal_failed(const Pending& pending, const Status& status) {
 }
 
 // What subscribers hear of a durable step.
-void JobRunner::tell(const JobState& before, const Event& event) {
+void JobRunner::tell(const JobState& before, const Pending& pending) {
   const JobState& now = job_.state;
+  const Event& event = pending.event;
   if (const auto* committed = std::get_if<CheckpointCommitted>(&event)) {
     JobEvent told = make_event(JobEvent::Kind::kCheckpoint, "checkpoint " + committed->name + " committed");
     told.checkpoint = committed->name;
     told.step.step = committed->step;
+    told.commit_seconds = pending.commit_seconds;
+    told.commit_bytes = pending.commit_bytes;
     services_.publish(std::move(told));
   }
   if (std::holds_alternative<BackoffElapsed>(event) || std::holds_alternative<GangLost>(event))

@@ -41,6 +41,8 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   JobRunner(Services& services, JournaledJob job, recipes::Recipe recipe);
 
   const JobState& state() const { return job_.state; }
+  uint64_t order() const { return job_.order; }     // of submission
+  bool durable() const { return job_.events > 0; }  // its submission is journaled
   JobView view() const;
   int slots() const { return job_.state.world * job_.state.threads_per_rank; }
 
@@ -68,6 +70,8 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
     Event event;
     std::optional<CommitRequest> commit;  // with a CheckpointCommitted: it happens when the store says so
     std::function<void(const Status&)> durable;
+    double commit_seconds = 0;
+    uint64_t commit_bytes = 0;
   };
 
   void next();
@@ -75,7 +79,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void commit(Pending pending, Transition transition);
   void applied(JournaledJob job, const Pending& pending, const std::vector<Action>& actions);
   void journal_failed(const Pending& pending, const Status& status);
-  void tell(const JobState& before, const Event& event);
+  void tell(const JobState& before, const Pending& pending);
 
   void act(const Prepare&);
   void act(const LaunchGang&);
