@@ -35,10 +35,15 @@ Result<std::string> checked(const Result<HttpReply>& reply) {
   if (reply->status >= 200 && reply->status < 300) return reply->body;
   auto j = nlohmann::json::parse(reply->body, nullptr, false);
   std::string message = reply->body;
-  if (j.is_object() && j.contains("error") && j["error"].is_object()) message = j["error"].value("message", message);
+  std::string code;
+  if (j.is_object() && j.contains("error") && j["error"].is_object()) {
+    message = j["error"].value("message", message);
+    code = j["error"].value("code", "");
+  }
   switch (reply->status) {
     case 401:
     case 403: return Status(Code::kPermission, message + "; set TEPHRA_TOKEN or give --token-file");
+    case 409: return Status(code == code_name(Code::kUnavailable) ? Code::kUnavailable : Code::kAlreadyExists, message);
     case 404: return Status(Code::kNotFound, message);
     case 400:
     case 422: return Status(Code::kInvalidArgument, message);

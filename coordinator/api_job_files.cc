@@ -162,6 +162,7 @@ std::vector<ApiRoute> job_file_routes(const ApiContext& context) {
                       choice_parameter("view", "what the records tell, in place of them", {"report"}),
                       flag_parameter("filed", "what the newest attempt that has filed any left")},
        .schema = "Flights",
+       .errors = {409},
        .handle = of_job(c, [&c](const ApiRequest& request, const JobView& view) { return flights(c, request, view); })},
       {.method = "GET",
        .path = "/api/v1/jobs/{job}/flight-report",

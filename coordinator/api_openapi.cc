@@ -14,7 +14,7 @@ json schema_of(const ApiParameter& parameter) {
   if (!parameter.values.empty())
     schema["enum"] = parameter.values;
   else
-    schema["maxLength"] = parameter.length_max / 4;  // it counts characters; the check counts bytes
+    schema["maxLength"] = parameter.length_max;
   if (parameter.in == ApiParameter::In::kPath) schema["minLength"] = 1;
   return schema;
 }
@@ -37,7 +37,11 @@ json reference(const std::string& schema) { return {{"$ref", "#/components/schem
 
 json responses_of(const ApiRoute& route) {
   json content = json::object();
-  content[route.content_type]["schema"] = route.schema.empty() ? json{{"type", "string"}} : reference(route.schema);
+  content[route.content_type] = json::object();
+  if (!route.schema.empty())
+    content[route.content_type]["schema"] = reference(route.schema);
+  else if (route.content_type != "text/event-stream")  // a schema would be taken for one of each event
+    content[route.content_type]["schema"] = {{"type", "string"}};
   json responses = {{std::to_string(route.status), {{"description", route.about}, {"content", content}}}};
   for (const int status : error_statuses(route))
     responses[std::to_string(status)] = {{"$ref", "#/components/responses/Error"}};

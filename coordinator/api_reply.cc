@@ -29,10 +29,10 @@ HttpResponse error_reply(const Status& status) {
   int http = 500;
   switch (status.code()) {
     case Code::kNotFound: http = 404; break;
-    case Code::kAlreadyExists: http = 409; break;
+    case Code::kAlreadyExists:
+    case Code::kUnavailable: http = 409; break;  // not as things stand: too few slots, no ranks that run
     case Code::kInvalidArgument:
     case Code::kUnsupported: http = 422; break;
-    case Code::kUnavailable:
     case Code::kCancelled:
     case Code::kNoSpace: http = 503; break;
     case Code::kBusy: http = 429; break;

@@ -20,6 +20,12 @@ std::string list(const std::vector<std::string>& words) {
   return text;
 }
 
+// Of UTF-8: bytes that begin one.
+size_t characters(const std::string& text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
 // Empty: the value holds.
 std::string problem(const ApiParameter& parameter, const std::string& value) {
   if (parameter.type == ApiParameter::Type::kInteger) {
@@ -30,8 +36,9 @@ std::string problem(const ApiParameter& parameter, const std::string& value) {
   if (!parameter.values.empty() &&
       std::find(parameter.values.begin(), parameter.values.end(), value) == parameter.values.end())
     return "is none of: " + list(parameter.values);
-  return value.size() <= parameter.length_max ? ""
-                                              : "is longer than " + std::to_string(parameter.length_max) + " bytes";
+  return characters(value) <= parameter.length_max
+             ? ""
+             : "is longer than " + std::to_string(parameter.length_max) + " characters";
 }
 
 }  // namespace

@@ -25,7 +25,7 @@ struct ApiParameter {
   std::vector<std::string> values{};  // a string is one of these; empty: any
   int64_t min = 0;                    // of an integer
   int64_t max = std::numeric_limits<int32_t>::max();
-  size_t length_max = 1024;  // of a string
+  size_t length_max = 512;  // of a string, in characters
 };
 
 ApiParameter path_parameter(const std::string& name, const std::string& about);

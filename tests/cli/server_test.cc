@@ -16,6 +16,7 @@ using nlohmann::json;
 
 class ServerTest : public ::testing::Test {
  protected:
+  Scratch scratch_;  // first: the environment names it
   // No rank is started here.
   const std::map<std::string, std::string> environment_{{"TEPHRA_WORKER", "/bin/true"},
                                                         {"TEPHRA_STORE", scratch_.path("store")}};
@@ -29,8 +30,6 @@ class ServerTest : public ::testing::Test {
   }
   Finished run(const std::vector<std::string>& arguments) { return tephra(scratch_, arguments, environment_); }
   std::string url() { return json::parse(read_text(scratch_.path("store/server.json")))["url"]; }
-
-  Scratch scratch_;
 };
 
 TEST_F(ServerTest, SpeaksTlsToThoseWhoTrustIt) {
@@ -75,6 +74,16 @@ TEST_F(ServerTest, TokensAreMadeListedAndRevoked) {
   EXPECT_EQ(run({"ps"}).code, 0) << "the admin's, from the store";
   server->signal(SIGTERM);
   EXPECT_EQ(server->wait().code, 0);
+}
+
+TEST_F(ServerTest, FilesWithSecretsAreTheirOwners) {
+  ASSERT_EQ(run({"token", "create", "vera", "--role", "viewer"}).code, 0);
+  auto server = serve({});
+  for (const char* name : {"token", "tokens", "tokens.lock", "audit.jsonl"}) {
+    struct stat info {};
+    ASSERT_EQ(::stat(scratch_.path("store/" + std::string(name)).c_str(), &info), 0) << name;
+    EXPECT_EQ(info.st_mode & 0777, 0600u) << name;
+  }
 }
 
 TEST_F(ServerTest, LogsAsJson) {

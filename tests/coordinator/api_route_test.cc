@@ -40,6 +40,7 @@ TEST(ApiRoute, ChecksParametersAndNamesEach) {
     EXPECT_EQ(problems("/x?limit=" + std::string(limit)), Fields{"limit"}) << limit;
   EXPECT_EQ(problems("/x?order=sideways&follow=yes"), (Fields{"order", "follow"}));
   EXPECT_EQ(problems("/x?user=" + std::string(2000, 'a')), Fields{"user"});
+  EXPECT_EQ(problems("/x?user=" + std::string(512, 'a')), Fields{});
   EXPECT_EQ(problems("/x?usr=a"), Fields{"usr"});
   EXPECT_EQ(problems("/x?idempotency-key=a"), Fields{"idempotency-key"}) << "it is a header, not a query's";
 }
