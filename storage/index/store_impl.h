@@ -53,6 +53,9 @@ struct Store::Impl {
   Result<std::vector<std::optional<ChunkLocation>>> locations(const std::vector<ChunkRef>& chunks) const;
   Result<std::vector<Lease>> leases() const;
   Result<std::map<std::string, std::string>> tags() const;
+  Result<std::set<std::string>> pins() const;
+  // Ok when nothing holds the checkpoint of that full name; kBusy says what does.
+  Status check_unheld(const std::string& full) const;
   Result<Manifest> commit(Manifest manifest, const std::vector<PackSummary>& packs, const std::vector<Put>& extra);
 };
 
