@@ -7,17 +7,21 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <thread>
+#include <utility>
 
 #include "base/diagnostic.h"
 #include "base/env.h"
 #include "base/hash.h"
 #include "coordinator/admission.h"
+#include "coordinator/planner.h"
 #include "data/tokenizer.h"
 #include "data/validate.h"
 #include "model/spec/model_folder.h"
 #include "model/spec/units.h"
 #include "sharding/plan/checkpoints.h"
+#include "storage/handover.h"
 #include "storage/index/store.h"
 
 namespace tephra::coordinator {
@@ -64,6 +68,87 @@ Result<std::string> weights_fingerprint(const std::string& folder) {
   return prints;
 }
 
+// Bytes and length, so that files one after another are told from one that is both.
+Status hash_file(const std::string& path, Hasher* hasher) {
+  if (path.empty()) return ok_status();
+  TEPHRA_ASSIGN_OR_RETURN(const auto file, Env::posix().open(path));
+  std::vector<std::byte> block(1 << 20);
+  for (uint64_t at = 0; at < file->size_bytes(); at += block.size()) {
+    const auto bytes = std::span(block).first(std::min<uint64_t>(block.size(), file->size_bytes() - at));
+    TEPHRA_RETURN_IF_ERROR(file->read_at(at, bytes));
+    hasher->update(bytes);
+  }
+  hasher->update(";" + std::to_string(file->size_bytes()) + ";");
+  return ok_status();
+}
+
+// A job that starts from a checkpoint: whether that is a checkpoint of the recipe's model, before anything starts.
+class Fork {
+ public:
+  Fork(const recipes::Recipe& recipe, const PreparationContext& context, const std::map<std::string, uint64_t>& samples,
+       PreparedJob* out)
+      : recipe_(recipe), context_(context), samples_(samples), out_(out) {}
+
+  Status run() {
+    const storage::Store& store = *context_.store;
+    TEPHRA_ASSIGN_OR_RETURN(const auto reader, store.reader(recipe_.fork->checkpoint));
+    const storage::Manifest& origin = reader->manifest();
+    if (context_.report) context_.report("starting from checkpoint " + origin.name());
+    for (const recipes::StageRecipe& stage : recipe_.stages) {
+      if (stage.init != "base") continue;
+      const bool resume = recipe_.fork->resume && &stage == &recipe_.stages.front();
+      TEPHRA_RETURN_IF_ERROR(
+          storage::check_handover("stage " + stage.name, stage_handover(*out_, stage), origin.name(), origin.handover,
+                                  resume ? storage::HandoverUse::kContinue : storage::HandoverUse::kStart));
+      TEPHRA_ASSIGN_OR_RETURN(const StageUnits made, units_of(recipe_, stage));
+      const auto wrong = model::check_against_units(*reader, made.units, origin.name(), {"lora"});
+      if (!wrong.empty()) return from_diagnostics(wrong, wrong.size());
+      if (resume) TEPHRA_RETURN_IF_ERROR(check_resume(stage, origin, made.units));
+    }
+    if (recipe_.fork->resume) out_->resume_step = origin.step;
+    out_->base_checkpoint = origin.name();
+    const auto base = origin.handover.find("base");
+    out_->handover["base"] = base == origin.handover.end() ? origin.name() : base->second;
+    return ok_status();
+  }
+
+ private:
+  Status check_resume(const recipes::StageRecipe& stage, const storage::Manifest& origin,
+                      const std::vector<sharding::UnitSpec>& units) const {
+    const std::string what = "fork.resume: checkpoint " + origin.name();
+    const std::string remedy = "; without resume the stage begins anew from its weights";
+    if (origin.stage != stage.name)
+      return {Code::kMismatch, RetryClass::kPermanent,
+              what + " is of stage " + origin.stage + " and the recipe's first stage is " + stage.name + remedy};
+    const auto samples = samples_.find(stage.name);
+    int64_t steps = stage.steps;
+    if (steps == 0 && samples != samples_.end())
+      steps = std::max<int64_t>(1, static_cast<int64_t>(samples->second) * stage.epochs / stage.global_batch);
+    if (steps > 0 && origin.step >= steps)
+      return {Code::kMismatch, RetryClass::kPermanent,
+              what + " is at step " + std::to_string(origin.step) + " and the stage has " + std::to_string(steps) +
+                  " steps; set more steps, or leave resume away"};
+    for (const sharding::UnitSpec& unit : units) {
+      if (!unit.trainable) continue;
+      for (const sharding::TensorSpec& tensor : unit.tensors)
+        for (int moment = 0; moment < stage.optimizer.moments(); ++moment) {
+          const auto kind = moment == 0 ? storage::StateKind::kFirstMoment : storage::StateKind::kSecondMoment;
+          const storage::ManifestTensor* kept = origin.find(tensor.name, kind);
+          if (kept == nullptr || kept->shape != tensor.shape)
+            return {Code::kMismatch, RetryClass::kPermanent,
+                    what + " has no optimizer state of shape " + to_string(tensor.shape) + " for " + tensor.name +
+                        ", which the stage trains" + remedy};
+        }
+    }
+    return ok_status();
+  }
+
+  const recipes::Recipe& recipe_;
+  const PreparationContext& context_;
+  const std::map<std::string, uint64_t>& samples_;
+  PreparedJob* out_;
+};
+
 class Preparation {
  public:
   Preparation(const recipes::Recipe& recipe, const PreparationContext& context) : recipe_(recipe), context_(context) {}
@@ -77,6 +162,7 @@ class Preparation {
     TEPHRA_RETURN_IF_ERROR(check_disk());
     TEPHRA_RETURN_IF_ERROR(import_base());
     out_.handover["base"] = out_.base_checkpoint;
+    if (recipe_.fork) TEPHRA_RETURN_IF_ERROR(Fork(recipe_, context_, samples_, &out_).run());
     return std::move(out_);
   }
 
@@ -178,6 +264,7 @@ class Preparation {
 
   Status check_data() {
     for (const recipes::StageRecipe& stage : recipe_.stages) {
+      Hasher hasher;
       for (const recipes::DataUse& use : stage.data) {
         const auto found = out_.datasets.find(use.dataset);
         if (found == out_.datasets.end())
@@ -188,7 +275,9 @@ class Preparation {
         Result<data::DatasetPart> part = found->second.part(use.part);
         if (!part.ok()) return part.status().with_context("stage " + stage.name + ", dataset " + use.dataset);
         TEPHRA_RETURN_IF_ERROR(check_part(stage, *part));
+        TEPHRA_RETURN_IF_ERROR(hash_file(part->text.empty() ? part->conversations : part->text, &hasher));
       }
+      out_.data_hashes[stage.name] = hasher.digest().hex();
     }
     return ok_status();
   }
@@ -237,7 +326,7 @@ class Preparation {
     longest_[stage.name] = std::max(longest_[stage.name], std::min(stage.max_length, static_cast<int64_t>(longest)));
   }
 
-  // Bytes that the job's checkpoints will take: parameters and both moments of what each stage trains, float32.
+  // The most bytes that the job's checkpoints take at one time: parameters and both moments of what each stage trains, float32.
   double checkpoint_bytes() const {
     if (!has_stage("train", false)) return 0;
     double bytes = 0;
@@ -249,8 +338,10 @@ class Preparation {
       int64_t steps = stage.steps;
       if (steps == 0 && samples != samples_.end())
         steps = std::max<int64_t>(1, static_cast<int64_t>(samples->second) * stage.epochs / stage.global_batch);
-      bytes += static_cast<double>(sharding::checkpoint_count(steps, stage.checkpoint.every_steps)) *
-               static_cast<double>(sharding::checkpoint_bytes(units, stage.optimizer.moments()));
+      const int64_t one = sharding::checkpoint_bytes(units, stage.optimizer.moments());
+      bytes +=
+          static_cast<double>(one) * static_cast<double>(sharding::checkpoint_peak(
+                                         steps, stage.checkpoint.every_steps, kept_checkpoints(stage.checkpoint), one));
     }
     return bytes;
   }
@@ -264,7 +355,7 @@ class Preparation {
     };
     return {Code::kNoSpace, "the job's checkpoints need about " + gib(wanted) + " and " + context_.store_dir + " has " +
                                 gib(static_cast<double>(free)) +
-                                " free; set a larger checkpoint.every_steps, or use another store"};
+                                " free; set checkpoint.keep or a larger checkpoint.every_steps, or use another store"};
   }
 
   Status import_base() {
@@ -290,7 +381,18 @@ class Preparation {
     options.handover = out_.handover;
     TEPHRA_ASSIGN_OR_RETURN(const storage::Manifest manifest, context_.store->import_tensors(*source, options));
     out_.base_checkpoint = manifest.name();
+    note_weights(manifest);
     return ok_status();
+  }
+
+  // The base's parts by what is in them. The name of the base would not do: it changes with a connector that was drawn.
+  void note_weights(const storage::Manifest& base) {
+    for (const auto& [key, prefix] : {std::pair{"vision", "vision_tower."}, {"language", "language_model."}}) {
+      std::vector<storage::ManifestTensor> part;
+      for (const storage::ManifestTensor& tensor : base.tensors)
+        if (tensor.name.starts_with(prefix)) part.push_back(tensor);
+      if (!part.empty()) out_.handover[key] = storage::content_hash_of(part).hex();
+    }
   }
 
   // The whole model, with a connector that has no file drawn from the seed, so that the base is a model by itself.
@@ -325,6 +427,16 @@ class Preparation {
 
 }  // namespace
 
+std::map<std::string, std::string> stage_handover(const PreparedJob& prepared, const recipes::StageRecipe& stage) {
+  std::map<std::string, std::string> handover = prepared.handover;
+  handover["template"] = stage.template_name;
+  handover["image_aspect"] = stage.image_aspect;
+  if (stage.lora) handover["lora"] = recipes::to_string(*stage.lora);
+  if (const auto data = prepared.data_hashes.find(stage.name); data != prepared.data_hashes.end())
+    handover["data"] = data->second;
+  return handover;
+}
+
 std::string to_json(const PreparedJob& prepared) {
   json datasets = json::object();
   for (const auto& [name, dataset] : prepared.datasets)
@@ -332,7 +444,9 @@ std::string to_json(const PreparedJob& prepared) {
   return json{{"base_checkpoint", prepared.base_checkpoint},
               {"model_dir", prepared.model_dir},
               {"datasets", datasets},
-              {"handover", prepared.handover}}
+              {"handover", prepared.handover},
+              {"data_hashes", prepared.data_hashes},
+              {"resume_step", prepared.resume_step}}
       .dump();
 }
 
@@ -344,6 +458,8 @@ Result<PreparedJob> prepared_from_json(const std::string& text) {
     prepared.base_checkpoint = document.at("base_checkpoint");
     prepared.model_dir = document.at("model_dir");
     prepared.handover = document.at("handover").get<std::map<std::string, std::string>>();
+    prepared.data_hashes = document.value("data_hashes", prepared.data_hashes);  // absent in an earlier build's
+    prepared.resume_step = document.value("resume_step", prepared.resume_step);
     for (const auto& [name, dataset] : document.at("datasets").items()) {
       data::PreparedDataset& made = prepared.datasets[name];
       made.kind = dataset.at("kind");

@@ -15,7 +15,6 @@ constexpr Key kKeys[] = {
     {"vision", "vision tower's weights", false},
     {"vision_layer", "vision layer", false},
     {"connector", "connector kind", false},
-    {"language_config", "language model's configuration", false},
     {"language", "language model's weights", false},
     {"tokenizer", "tokenizer", false},
     {"lora", "lora", false},
