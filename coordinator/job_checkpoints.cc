@@ -148,7 +148,8 @@ void JobRunner::collect_garbage(bool now_or_never) {
   garbage_ = report->packs.empty();  // what a running attempt wrote may go later
   if (!report->packs.empty())
     publish_line(log::Level::kInfo, human_bytes(static_cast<double>(report->bytes)) + " of disk given back in " +
-                                        std::to_string(report->packs.size()) + " packs");
+                                        std::to_string(report->packs.size()) +
+                                        (report->packs.size() == 1 ? " pack" : " packs"));
 }
 
 // Any thread.

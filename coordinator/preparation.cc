@@ -15,13 +15,13 @@
 #include "base/env.h"
 #include "base/hash.h"
 #include "coordinator/admission.h"
+#include "coordinator/fork.h"
 #include "coordinator/planner.h"
 #include "data/tokenizer.h"
 #include "data/validate.h"
 #include "model/spec/model_folder.h"
 #include "model/spec/units.h"
 #include "sharding/plan/checkpoints.h"
-#include "storage/handover.h"
 #include "storage/index/store.h"
 
 namespace tephra::coordinator {
@@ -82,73 +82,6 @@ Status hash_file(const std::string& path, Hasher* hasher) {
   return ok_status();
 }
 
-// A job that starts from a checkpoint: whether that is a checkpoint of the recipe's model, before anything starts.
-class Fork {
- public:
-  Fork(const recipes::Recipe& recipe, const PreparationContext& context, const std::map<std::string, uint64_t>& samples,
-       PreparedJob* out)
-      : recipe_(recipe), context_(context), samples_(samples), out_(out) {}
-
-  Status run() {
-    const storage::Store& store = *context_.store;
-    TEPHRA_ASSIGN_OR_RETURN(const auto reader, store.reader(recipe_.fork->checkpoint));
-    const storage::Manifest& origin = reader->manifest();
-    if (context_.report) context_.report("starting from checkpoint " + origin.name());
-    for (const recipes::StageRecipe& stage : recipe_.stages) {
-      if (stage.init != "base") continue;
-      const bool resume = recipe_.fork->resume && &stage == &recipe_.stages.front();
-      TEPHRA_RETURN_IF_ERROR(
-          storage::check_handover("stage " + stage.name, stage_handover(*out_, stage), origin.name(), origin.handover,
-                                  resume ? storage::HandoverUse::kContinue : storage::HandoverUse::kStart));
-      TEPHRA_ASSIGN_OR_RETURN(const StageUnits made, units_of(recipe_, stage));
-      const auto wrong = model::check_against_units(*reader, made.units, origin.name(), {"lora"});
-      if (!wrong.empty()) return from_diagnostics(wrong, wrong.size());
-      if (resume) TEPHRA_RETURN_IF_ERROR(check_resume(stage, origin, made.units));
-    }
-    if (recipe_.fork->resume) out_->resume_step = origin.step;
-    out_->base_checkpoint = origin.name();
-    const auto base = origin.handover.find("base");
-    out_->handover["base"] = base == origin.handover.end() ? origin.name() : base->second;
-    return ok_status();
-  }
-
- private:
-  Status check_resume(const recipes::StageRecipe& stage, const storage::Manifest& origin,
-                      const std::vector<sharding::UnitSpec>& units) const {
-    const std::string what = "fork.resume: checkpoint " + origin.name();
-    const std::string remedy = "; without resume the stage begins anew from its weights";
-    if (origin.stage != stage.name)
-      return {Code::kMismatch, RetryClass::kPermanent,
-              what + " is of stage " + origin.stage + " and the recipe's first stage is " + stage.name + remedy};
-    const auto samples = samples_.find(stage.name);
-    int64_t steps = stage.steps;
-    if (steps == 0 && samples != samples_.end())
-      steps = std::max<int64_t>(1, static_cast<int64_t>(samples->second) * stage.epochs / stage.global_batch);
-    if (steps > 0 && origin.step >= steps)
-      return {Code::kMismatch, RetryClass::kPermanent,
-              what + " is at step " + std::to_string(origin.step) + " and the stage has " + std::to_string(steps) +
-                  " steps; set more steps, or leave resume away"};
-    for (const sharding::UnitSpec& unit : units) {
-      if (!unit.trainable) continue;
-      for (const sharding::TensorSpec& tensor : unit.tensors)
-        for (int moment = 0; moment < stage.optimizer.moments(); ++moment) {
-          const auto kind = moment == 0 ? storage::StateKind::kFirstMoment : storage::StateKind::kSecondMoment;
-          const storage::ManifestTensor* kept = origin.find(tensor.name, kind);
-          if (kept == nullptr || kept->shape != tensor.shape)
-            return {Code::kMismatch, RetryClass::kPermanent,
-                    what + " has no optimizer state of shape " + to_string(tensor.shape) + " for " + tensor.name +
-                        ", which the stage trains" + remedy};
-        }
-    }
-    return ok_status();
-  }
-
-  const recipes::Recipe& recipe_;
-  const PreparationContext& context_;
-  const std::map<std::string, uint64_t>& samples_;
-  PreparedJob* out_;
-};
-
 class Preparation {
  public:
   Preparation(const recipes::Recipe& recipe, const PreparationContext& context) : recipe_(recipe), context_(context) {}
@@ -162,8 +95,18 @@ class Preparation {
     TEPHRA_RETURN_IF_ERROR(check_disk());
     TEPHRA_RETURN_IF_ERROR(import_base());
     out_.handover["base"] = out_.base_checkpoint;
-    if (recipe_.fork) TEPHRA_RETURN_IF_ERROR(Fork(recipe_, context_, samples_, &out_).run());
+    if (recipe_.fork) {
+      TEPHRA_RETURN_IF_ERROR(step("starting from checkpoint " + recipe_.fork->checkpoint));
+      TEPHRA_RETURN_IF_ERROR(start_from_fork(recipe_, *context_.store, samples_, &out_));
+    }
     return std::move(out_);
+  }
+
+  Result<storage::Manifest> import() {
+    TEPHRA_RETURN_IF_ERROR(keep_model_files());
+    TEPHRA_RETURN_IF_ERROR(load_configs());
+    TEPHRA_RETURN_IF_ERROR(import_base());
+    return context_.store->get(out_.base_checkpoint);
   }
 
  private:
@@ -379,20 +322,11 @@ class Preparation {
     storage::ImportOptions options;
     options.import_key = hash_text(prints).hex();
     options.handover = out_.handover;
+    options.progress = context_.import_progress;
     TEPHRA_ASSIGN_OR_RETURN(const storage::Manifest manifest, context_.store->import_tensors(*source, options));
     out_.base_checkpoint = manifest.name();
-    note_weights(manifest);
+    out_.handover.merge(weight_hashes(manifest));
     return ok_status();
-  }
-
-  // The base's parts by what is in them. The name of the base would not do: it changes with a connector that was drawn.
-  void note_weights(const storage::Manifest& base) {
-    for (const auto& [key, prefix] : {std::pair{"vision", "vision_tower."}, {"language", "language_model."}}) {
-      std::vector<storage::ManifestTensor> part;
-      for (const storage::ManifestTensor& tensor : base.tensors)
-        if (tensor.name.starts_with(prefix)) part.push_back(tensor);
-      if (!part.empty()) out_.handover[key] = storage::content_hash_of(part).hex();
-    }
   }
 
   // The whole model, with a connector that has no file drawn from the seed, so that the base is a model by itself.
@@ -426,6 +360,17 @@ class Preparation {
 };
 
 }  // namespace
+
+std::map<std::string, std::string> weight_hashes(const storage::Manifest& base) {
+  std::map<std::string, std::string> hashes;
+  for (const auto& [key, prefix] : {std::pair{"vision", "vision_tower."}, {"language", "language_model."}}) {
+    std::vector<storage::ManifestTensor> part;
+    for (const storage::ManifestTensor& tensor : base.tensors)
+      if (tensor.name.starts_with(prefix)) part.push_back(tensor);
+    if (!part.empty()) hashes[key] = storage::content_hash_of(part).hex();
+  }
+  return hashes;
+}
 
 std::map<std::string, std::string> stage_handover(const PreparedJob& prepared, const recipes::StageRecipe& stage) {
   std::map<std::string, std::string> handover = prepared.handover;
@@ -474,6 +419,30 @@ Result<PreparedJob> prepared_from_json(const std::string& text) {
 
 Result<PreparedJob> prepare_job(const recipes::Recipe& recipe, const PreparationContext& context) {
   return Preparation(recipe, context).run();
+}
+
+Result<storage::Manifest> import_model(const std::string& folder, const PreparationContext& context) {
+  TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(Env::posix(), folder + "/config.json"));
+  const json config = json::parse(text, nullptr, false);
+  const std::string type = config.is_object() ? config.value("model_type", "") : "";
+  recipes::Recipe recipe;
+  recipe.name = "import";
+  recipe.stages.emplace_back();
+  recipe.stages.front().init = "base";
+  if (type == "llava") {
+    recipe.model.llava = folder;
+  } else if (type == "llama") {
+    recipe.stages.front().kind = "language_model";
+    recipe.model.language = folder;
+  } else if (type == "clip") {
+    recipe.stages.front().kind = "contrastive";
+    recipe.model.vision = folder;
+  } else {
+    return Status(Code::kUnsupported,
+                  folder + "/config.json has model_type '" + type +
+                      "'; a folder of llava, llama or clip can be imported, or a .safetensors file");
+  }
+  return Preparation(recipe, context).import();
 }
 
 }  // namespace tephra::coordinator
