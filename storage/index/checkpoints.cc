@@ -53,6 +53,38 @@ Result<Manifest> Store::Impl::manifest(const CheckpointId& id) const {
   return std::move(*found);
 }
 
+Result<uint64_t> Store::Impl::sequence() const {
+  TEPHRA_ASSIGN_OR_RETURN(auto text, db->read(ColumnFamily::kMeta, kSequenceKey));
+  return text ? std::stoull(*text) : uint64_t{0};
+}
+
+Result<std::vector<ManifestFile>> Store::Impl::unknown_manifest_files() const {
+  TEPHRA_ASSIGN_OR_RETURN(auto files, list_manifest_files(env, manifests_dir()));
+  std::vector<ManifestFile> unknown;
+  for (ManifestFile& file : files) {
+    TEPHRA_ASSIGN_OR_RETURN(CheckpointId id, parse_checkpoint_id(file.checkpoint));
+    TEPHRA_ASSIGN_OR_RETURN(auto known, header(id));
+    if (!known || known->commit_sequence != file.sequence) unknown.push_back(std::move(file));
+  }
+  return unknown;
+}
+
+Status Store::Impl::erase(const std::vector<Manifest>& headers) {
+  std::vector<Put> puts;
+  for (const Manifest& header : headers) {
+    const CheckpointId id = id_of(header);
+    puts.push_back({ColumnFamily::kCheckpoints, header_key(id), "", true});
+    puts.push_back({ColumnFamily::kCheckpoints, tensors_key(id), "", true});
+  }
+  TEPHRA_RETURN_IF_ERROR(db->write(puts, true));
+  // The index first: a file that stays is found again by gc; the other order could leave a checkpoint without one.
+  for (const Manifest& header : headers) {
+    Status status = env.remove(manifests_dir() + "/" + manifest_file_name(header));
+    if (!status.ok() && status.code() != Code::kNotFound) return status;
+  }
+  return env.sync_directory(manifests_dir());
+}
+
 Status Store::Impl::not_found(const std::string& name) const {
   std::vector<std::string> names;
   (void)db->scan(ColumnFamily::kCheckpoints, "h/", [&](std::string_view key, std::string_view) {
@@ -254,9 +286,9 @@ Status Store::remove(const std::string& name) {
   TEPHRA_ASSIGN_OR_RETURN(std::string full, resolve(name));
   TEPHRA_RETURN_IF_ERROR(impl_->check_unheld(full));
   TEPHRA_ASSIGN_OR_RETURN(CheckpointId id, parse_checkpoint_id(full));
-  return impl_->db->write(
-      {{ColumnFamily::kCheckpoints, header_key(id), "", true}, {ColumnFamily::kCheckpoints, tensors_key(id), "", true}},
-      true);
+  TEPHRA_ASSIGN_OR_RETURN(auto header, impl_->header(id));
+  if (!header) return impl_->not_found(full);
+  return impl_->erase({*header});
 }
 
 Status Store::acquire_lease(const Lease& lease) {

@@ -124,7 +124,14 @@ Result<GcReport> Store::gc(bool dry_run) {
     garbage.report.packs.push_back(file);
     garbage.report.bytes += size_of(impl_->env, impl_->packs_dir() + "/" + file);
   }
-  if (dry_run || garbage.report.packs.empty()) return garbage.report;
+  TEPHRA_ASSIGN_OR_RETURN(const auto manifests, impl_->unknown_manifest_files());
+  for (const ManifestFile& file : manifests) garbage.report.manifests.push_back(file.file);
+  if (dry_run) return garbage.report;
+
+  for (const std::string& file : garbage.report.manifests)
+    TEPHRA_RETURN_IF_ERROR(impl_->env.remove(impl_->manifests_dir() + "/" + file));
+  if (!manifests.empty()) TEPHRA_RETURN_IF_ERROR(impl_->env.sync_directory(impl_->manifests_dir()));
+  if (garbage.report.packs.empty()) return garbage.report;
 
   // Index first: a crash in between leaves files that nothing names, which the next gc after a restart removes. The
   // other order could leave an index that names missing files.

@@ -75,20 +75,20 @@ Status copy_tensors(const TensorSource& source, const ImportOptions& options, Ch
   std::vector<std::byte> buffer(kChunkBytesMax);
   for (const TensorInfo& info : source.tensors()) {
     ManifestTensor tensor{.name = info.name, .dtype = info.dtype, .shape = info.shape, .content = {}, .pieces = {}};
-    Hasher hasher;
+    ContentHasher content;
     const int64_t count = numel(info.shape), element = size_bytes(info.dtype);
     const int64_t block = static_cast<int64_t>(kChunkBytesMax) / element;
     for (int64_t begin = 0; begin < count; begin += block) {
       int64_t n = std::min(block, count - begin);
       auto bytes = std::span(buffer).first(static_cast<size_t>(n * element));
       TEPHRA_RETURN_IF_ERROR(source.read_bytes(info.name, begin, n, bytes.data()));
-      hasher.update(bytes);
       TEPHRA_ASSIGN_OR_RETURN(ChunkRef chunk, sink->add(bytes));
+      content.add(chunk);
       tensor.pieces.push_back({begin, n, chunk, 0});
       done += bytes.size();
       if (options.progress) options.progress(done, total);
     }
-    tensor.content = hasher.digest();
+    tensor.content = content.digest();
     tensors->push_back(std::move(tensor));
   }
   return sink->seal();

@@ -2,8 +2,10 @@
 // when none runs). A checkpoint exists if and only if its manifest header is in the index; that record is written in
 // one synced batch after every byte that it names is durable.
 //
-//   STORE/index/   RocksDB          STORE/packs/   sealed packs          STORE/owner   pid and url of the owner (a
-//   hint)
+//   STORE/index/       RocksDB
+//   STORE/packs/       sealed packs
+//   STORE/manifests/   every checkpoint's manifest once more, to make the index again from
+//   STORE/owner        pid and url of the owner, a hint
 //
 // Threading: every method may be called from any thread and blocks on disk; commits, gc, tags and removals are
 // serialised.
@@ -82,6 +84,15 @@ struct GcReport {
   std::vector<std::string> packs;             // file names in packs/ that were removed, or would be
   uint64_t bytes = 0;                         // of those
   std::vector<std::string> kept_for_writers;  // unreferenced, but leased or possibly still being written
+  std::vector<std::string> manifests;  // file names in manifests/ of commits that did not happen, or were removed
+};
+
+struct RebuildReport {
+  bool index_was_there = false;             // an index could be opened, and what it says stays: tags, jobs, removals
+  std::string index_moved_to;               // where one that could not be opened was put; empty: there was none
+  std::vector<std::string> checkpoints;     // that are in the index now and were not before
+  std::vector<VerifyProblem> left_out;      // manifest files and packs that could not be used; `message` says why
+  int64_t pack_count = 0, chunk_count = 0;  // that are in the index now and were not before
 };
 
 struct StoreStat {
@@ -114,14 +125,22 @@ class Store {
   // own files.
   static Result<std::unique_ptr<Store>> open(Env& env, const std::string& dir, OpenMode mode,
                                              const std::string& owner_url = "");
+  // Makes the index of a store that is open nowhere again, or adds to an older copy of it what it does not know:
+  // chunks from the packs' footers, checkpoints from manifests/, each only if all its chunks are there. With an index
+  // that opens, checkpoints that it once committed and no longer has stay removed. Without one, tags, jobs, leases and
+  // imports' keys are lost, and a checkpoint whose commit or removal a crash cut short may appear: nothing that was
+  // committed and kept is missing (docs/store-format.md). `discard_index`: as if it did not open. Bytes are not read:
+  // verify() does. kNotFound: not a store; kBusy: a process has it open.
+  static Result<RebuildReport> rebuild(Env& env, const std::string& dir, bool discard_index = false);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
   // Makes `manifest` a checkpoint. `manifest.tensors` is complete: merged new tensors and references to the parent's
-  // frozen ones. `packs` are the sealed packs that hold the new chunks. Reads back every tensor (checking each chunk's
-  // hash) except those that are frozen and equal to the parent's; sets content, content_hash, created_unix_ms,
-  // logical_bytes, new_bytes; then writes manifest, chunks, packs and `extra` in one synced batch. Ok: the checkpoint
+  // frozen ones. `packs` are the sealed packs that hold the new chunks: their footers are compared with the summaries,
+  // and blocks that several ranks wrote parts of are read back for their hash (see ContentHasher). Sets content,
+  // content_hash, created_unix_ms, logical_bytes, new_bytes, commit_sequence; then writes manifest, chunks, packs and
+  // `extra` in one synced batch. Ok: the checkpoint
   // as committed, durable. When it was there already with the same content_hash: the existing one, and only `extra` is
   // written. kAlreadyExists: there with other content. kCorruption, kNotFound, kInvalidArgument: what is wrong, with
   // tensor and pack. On any failure nothing is visible, and the packs stay for gc.

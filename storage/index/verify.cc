@@ -26,7 +26,7 @@ class Verifier {
  private:
   void verify_tensor(const ManifestTensor& tensor) {
     const uint64_t element = static_cast<uint64_t>(size_bytes(tensor.dtype));
-    Hasher hasher;
+    ContentHasher hasher;
     bool whole = true;
     for (const Piece& piece : tensor.pieces) {
       if (!load(tensor, piece.chunk)) {
