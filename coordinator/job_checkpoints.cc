@@ -152,8 +152,10 @@ void JobRunner::collect_garbage(bool now_or_never) {
                                         (report->packs.size() == 1 ? " pack" : " packs"));
 }
 
-// Any thread.
+// On the lane: for who watches, and in checkpoints.log for who asks later.
 void JobRunner::publish_line(log::Level level, const std::string& line) {
+  const Status written = files_.append_checkpoint_line(services_.options->clock->unix_ms(), line);
+  if (!written.ok()) log::warning("checkpoints.log was not written", {{"job", job_id_}, {"reason", written.message()}});
   auto self = shared_from_this();
   services_.dispatcher->post([self, level, line] {
     JobEvent event = self->make_event(JobEvent::Kind::kLog, line);

@@ -180,6 +180,42 @@ TEST(Checkpoints, AreExportedInPartAndImportedAgain) {
   w.expect_refused({"ckpt", "export", "tiny-1/align@12", "--only", "head", "--out", whole}, 2, "there is connector");
 }
 
+// The whole program is killed after the first, second and third commit that it tells of, each time with rules half applied, and
+// goes on: what is there in the end is what an undisturbed run has, to the bit, and whole.
+TEST(Checkpoints, RulesAndKillsLeaveWhatRulesAloneLeave) {
+  std::map<std::string, std::string> hashes[2];
+  for (const bool killed : {false, true}) {
+    Scratch scratch;
+    const std::string store = scratch.path("store"), recipe = scratch.write("tiny.yaml", recipe_text());
+    const std::vector<std::string> command =
+        tephra_command({"run", recipe, "--store", store, "--json", "--set", "stages[0].steps=24", "--set",
+                        "stages[0].checkpoint={every_steps: 2, best: {mode: max}, keep: {last: 1, every: 8}}"});
+    for (int commits = 1; killed && commits <= 3; ++commits) {
+      Process run(command, scratch.path(""));
+      const auto seen = [&] {
+        int n = 0;
+        const std::string out = run.output();
+        for (size_t at = 0; (at = out.find("\"kind\":\"checkpoint\"", at)) != std::string::npos; ++at) ++n;
+        return n >= commits;
+      };
+      ASSERT_TRUE(run.wait_until(seen, 120s)) << run.output();
+      run.signal(SIGKILL);
+      run.wait();
+      ASSERT_TRUE(none_left(store));
+    }
+    const Finished finished = Process(command, scratch.path("")).wait();
+    ASSERT_EQ(finished.code, 0) << finished.err;
+    hashes[killed ? 1 : 0] = content_hashes(scratch, store);
+    EXPECT_EQ(tephra(scratch, {"ckpt", "verify", "--store", store}).code, 0);
+    EXPECT_EQ(json::parse(tephra(scratch, {"ckpt", "gc", "--dry-run", "--json", "--store", store}).out)["packs"],
+              json::array());
+  }
+  EXPECT_TRUE(hashes[0].contains("tiny-1/align@16")) << "every 8th stays";
+  EXPECT_TRUE(hashes[0].contains("tiny-1/align@24"));
+  EXPECT_FALSE(hashes[0].contains("tiny-1/align@22"));
+  EXPECT_EQ(hashes[0], hashes[1]);
+}
+
 // The recipe's own rules, then a coordinator that owns the store.
 TEST(Checkpoints, RulesLetThemGoAndADaemonIsAskedToChangeThem) {
   Scratch scratch;
@@ -191,6 +227,7 @@ TEST(Checkpoints, RulesLetThemGoAndADaemonIsAskedToChangeThem) {
   EXPECT_TRUE(hashes.contains("tiny-1/align@12") && hashes.contains("tiny-1/align@10"));
   EXPECT_LE(hashes.size(), 4u) << "those, the best one and the base";
   EXPECT_NE(run.out.find("removed: no rule keeps it"), std::string::npos) << run.out;
+  EXPECT_NE(read_text(store + "/jobs/tiny-1/checkpoints.log").find("removed: no rule keeps it"), std::string::npos);
   EXPECT_EQ(tephra(scratch, {"ckpt", "verify", "--store", store}).code, 0);
   const json plan = json::parse(
       tephra(scratch, {"plan", recipe, "--json", "--set", "stages[0].checkpoint={every_steps: 2, keep: {last: 2}}"})

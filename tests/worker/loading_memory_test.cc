@@ -191,6 +191,7 @@ TEST_F(LoadingMemory, AnExportAndADifferenceAreStreams) {
     for (int64_t i = 0; i < count; ++i) out[2 * i] ^= std::byte{1};
     return ok_status();
   };
+  ASSERT_TRUE(Env::posix().make_directories(dir_.path() + "/model2").ok());
   const auto written = model::write_sharded_safetensors(Env::posix(), dir_.path() + "/model2", (*folder)->tensors(),
                                                         400 * kMegabyte, {}, flipped);
   ASSERT_TRUE(written.ok()) << written.status().to_string();
