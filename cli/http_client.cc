@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "coordinator/tokens.h"
+
 namespace tephra::cli {
 namespace {
 
@@ -19,6 +21,18 @@ Result<HttpReply> http_request(const Server& server, const std::string& method, 
   call.target = target;
   call.body = body;
   Result<HttpReply> reply = cluster::http_call(server, call);
+  return reply.ok() ? std::move(reply) : with_remedy(reply.status());
+}
+
+Result<HttpReply> http_post_once(const Server& server, const std::string& target, const std::string& body) {
+  cluster::HttpCall call;
+  call.method = "POST";
+  call.target = target;
+  call.body = body;
+  call.headers["Idempotency-Key"] = coordinator::random_token();
+  Result<HttpReply> reply = cluster::http_call(server, call);
+  for (int again = 0; again < 2 && reply.status().code() == Code::kPeerLost; ++again)
+    reply = cluster::http_call(server, call);
   return reply.ok() ? std::move(reply) : with_remedy(reply.status());
 }
 
@@ -45,6 +59,7 @@ Result<std::string> checked(const Result<HttpReply>& reply) {
     case 403: return Status(Code::kPermission, message + "; set TEPHRA_TOKEN or give --token-file");
     case 409: return Status(code == code_name(Code::kUnavailable) ? Code::kUnavailable : Code::kAlreadyExists, message);
     case 404: return Status(Code::kNotFound, message);
+    case 429: return Status(Code::kBusy, message);
     case 400:
     case 422: return Status(Code::kInvalidArgument, message);
     case 503: return Status(Code::kUnavailable, message);

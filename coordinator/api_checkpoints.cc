@@ -3,6 +3,8 @@
 
 #include "coordinator/api.h"
 #include "coordinator/api_reply.h"
+#include "coordinator/checkpoint_requests.h"
+#include "coordinator/json_depth.h"
 #include "coordinator/paging.h"
 #include "storage/index/store.h"
 
@@ -27,7 +29,8 @@ json manifest_json(const storage::CheckpointInfo& info) {
           {"new_bytes", header.new_bytes},
           {"metrics", header.metrics},
           {"handover", header.handover},
-          {"tags", info.tags}};
+          {"tags", info.tags},
+          {"pinned", info.pinned}};
 }
 
 HttpResponse list(Coordinator& coordinator, const ApiRequest& request) {
@@ -57,11 +60,39 @@ HttpResponse list(Coordinator& coordinator, const ApiRequest& request) {
   return json_reply({{"checkpoints", rows}, {"next", next}});
 }
 
+// A row of checkpoint_requests.h. An admin's: a store's checkpoints belong to no one user.
+ApiRoute change(Coordinator& coordinator, const std::string& verb, const std::string& about) {
+  std::string name = verb;
+  name[0] = static_cast<char>(name[0] - 'a' + 'A');
+  return {.method = "POST",
+          .path = "/api/v1/checkpoints/" + verb,
+          .id = "checkpoint" + name,
+          .about = about,
+          .role = Role::kAdmin,
+          .body = name + "Request",
+          .body_required = verb != "gc",
+          .schema = "Change",
+          .errors = {404, 409},
+          .handle = [&coordinator, verb](const ApiRequest& request) {
+            if (json_depth(request.http.body) > kJsonDepthMax)
+              return error_reply(400, "bad_json", "the body is nested deeper than " + std::to_string(kJsonDepthMax));
+            return text_reply(change_checkpoints(coordinator.store(), verb, request.http.body,
+                                                 coordinator.options().clock->unix_ms()));
+          }};
+}
+
 }  // namespace
 
 std::vector<ApiRoute> checkpoint_routes(const ApiContext& context) {
   Coordinator& c = context.coordinator;
   return {
+      change(c, "tag", "Points a tag at a checkpoint; `force` takes it from another"),
+      change(c, "untag", "Forgets a tag"),
+      change(c, "pin", "Keeps a checkpoint whatever else would remove it"),
+      change(c, "unpin", "Ends that"),
+      change(c, "rm", "Removes checkpoints: all of them or, when something needs one, none"),
+      change(c, "prune", "Removes what a retention policy does not keep"),
+      change(c, "gc", "Frees the bytes that no checkpoint reaches"),
       {.method = "GET",
        .path = "/api/v1/checkpoints",
        .id = "listCheckpoints",

@@ -51,7 +51,7 @@ const std::string_view kApiSchemas = R"json({
   "queue_position": {"type": "integer", "description": "1 is next; 0: not queued"}, "answers": {"type": "integer"},
   "directory": {"type": "string"}, "report": {"type": "string", "description": "path of the report; empty: not written yet"},
   "eta_seconds": {"type": ["number", "null"]}, "progress": {"$ref": "#/components/schemas/Progress"},
-  "rank_states": {"type": "array", "items": {"$ref": "#/components/schemas/Rank"}},
+  "rank_states": {"type": "array", "description": "of one job only; empty in lists", "items": {"$ref": "#/components/schemas/Rank"}},
   "recipe": {"description": "as resolved; of one job only"}}},
 "JobList": {"type": "object", "required": ["jobs", "slots", "next"], "properties": {
   "jobs": {"type": "array", "items": {"$ref": "#/components/schemas/Job"}},
@@ -79,7 +79,23 @@ const std::string_view kApiSchemas = R"json({
   "attempt": {"type": "integer"}, "parent": {"type": "string"}, "created_unix_ms": {"type": "integer"},
   "stage_complete": {"type": "boolean"}, "content_hash": {"type": "string"}, "logical_bytes": {"type": "integer"},
   "new_bytes": {"type": "integer"}, "metrics": {"type": "object"}, "handover": {"type": "object"},
-  "tags": {"type": "array", "items": {"type": "string"}}}},
+  "tags": {"type": "array", "items": {"type": "string"}}, "pinned": {"type": "boolean"}}},
+"TagRequest": {"type": "object", "required": ["name", "tag"], "properties": {
+  "name": {"type": "string", "minLength": 1, "description": "a checkpoint: JOB/STAGE@STEP, JOB/STAGE@latest, or a tag"},
+  "tag": {"type": "string", "minLength": 1}, "force": {"type": "boolean"}}},
+"UntagRequest": {"type": "object", "required": ["tag"], "properties": {"tag": {"type": "string", "minLength": 1}}},
+"PinRequest": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}},
+"UnpinRequest": {"$ref": "#/components/schemas/PinRequest"},
+"RmRequest": {"type": "object", "required": ["names"], "properties": {
+  "names": {"type": "array", "minItems": 1, "items": {"type": "string"}}, "dry_run": {"type": "boolean"}}},
+"PruneRequest": {"type": "object", "required": ["policy"], "properties": {
+  "job": {"type": "string", "description": "only this job's"}, "dry_run": {"type": "boolean"},
+  "policy": {"type": "object", "description": "one rule at least", "properties": {
+    "last": {"type": "integer", "minimum": 0}, "best": {"type": "integer", "minimum": 0}, "metric": {"type": "string"},
+    "mode": {"enum": ["min", "max"]}, "every": {"type": "integer", "minimum": 0},
+    "max_age": {"type": "string"}, "max_bytes": {"type": "string"}}}}},
+"GcRequest": {"type": "object", "properties": {"dry_run": {"type": "boolean"}}},
+"Change": {"type": "object", "description": "what was done; docs/checkpoints.md"},
 "CheckpointList": {"type": "object", "required": ["checkpoints", "next"], "properties": {
   "checkpoints": {"type": "array", "items": {"$ref": "#/components/schemas/Checkpoint"}},
   "next": {"$ref": "#/components/schemas/Next"}}},

@@ -15,6 +15,7 @@
 #include "cluster/http/http_server.h"
 #include "coordinator/admission.h"
 #include "coordinator/api.h"
+#include "coordinator/awaited.h"
 #include "coordinator/job_query.h"
 #include "coordinator/job_runner.h"
 #include "coordinator/readiness.h"
@@ -42,26 +43,6 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
     state.plan.push_back({stage.name, stage.init, stage.evaluate});
   return state;
 }
-
-// A status that another thread sets once.
-class Awaited {
- public:
-  void set(const Status& status) {
-    std::lock_guard lock(mutex_);
-    status_ = status;
-    changed_.notify_all();
-  }
-  Status wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return status_.has_value(); });
-    return *status_;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::optional<Status> status_;
-};
 
 class CoordinatorImpl final : public Coordinator {
  public:
@@ -167,7 +148,11 @@ Status CoordinatorImpl::open() {
     options_.store_dir = resolved;
     std::free(resolved);
   }
-  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite));
+  // For whoever finds the store in use; with port 0 the url is in server.json.
+  const std::string url = options_.http_port > 0 ? (options_.tls_certificate.empty() ? "http://" : "https://") +
+                                                       options_.http_host + ":" + std::to_string(options_.http_port)
+                                                 : "";
+  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite, url));
   journal_ = std::make_unique<Journal>(*store_);
   readiness_ = std::make_unique<Readiness>(*store_, options_);
   cluster::LocalLauncherOptions launcher_options;
