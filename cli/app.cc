@@ -43,6 +43,7 @@ int main(int argc, char** argv) {
   add_serve(verbs);
   add_jobs(verbs);
   add_checkpoints(verbs);
+  add_store(verbs);
   add_inference(verbs);
   add_eval(verbs);
   add_data(verbs);

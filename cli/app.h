@@ -29,6 +29,7 @@ void add_run(Verbs& verbs);          // run
 void add_serve(Verbs& verbs);        // serve
 void add_jobs(Verbs& verbs);         // submit ps show watch logs trace cancel report
 void add_checkpoints(Verbs& verbs);  // ckpt ...
+void add_store(Verbs& verbs);        // store ...
 void add_inference(Verbs& verbs);    // score generate
 void add_eval(Verbs& verbs);         // eval
 void add_data(Verbs& verbs);         // data, tokenizer

@@ -108,8 +108,11 @@ Result<std::shared_ptr<const PackReader>> CheckpointReader::pack(const std::stri
     std::lock_guard lock(mutex_);
     if (auto it = packs_.find(name); it != packs_.end()) return it->second;
   }
-  TEPHRA_ASSIGN_OR_RETURN(auto opened, PackReader::open(env_, packs_dir_, name));
-  std::shared_ptr<const PackReader> reader = std::move(opened);
+  auto opened = PackReader::open(env_, packs_dir_, name);
+  if (opened.status().code() == Code::kNotFound)
+    return opened.status().with_context("removed, or rewritten by gc, since the checkpoint was opened; open it again");
+  TEPHRA_RETURN_IF_ERROR(opened.status());
+  std::shared_ptr<const PackReader> reader = std::move(*opened);
   std::lock_guard lock(mutex_);
   if (packs_.size() >= kOpenPacks) packs_.clear();  // readers in use keep theirs alive
   packs_.emplace(name, reader);

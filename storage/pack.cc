@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cstring>
 
 namespace tephra::storage {
@@ -72,6 +73,15 @@ std::string pack_prefix(const std::string& job, int64_t attempt) { return job + 
 
 std::string pack_name(const std::string& job, int64_t attempt, const std::string& stage, int64_t step, int rank) {
   return pack_prefix(job, attempt) + stage + "+s" + std::to_string(step) + "+r" + std::to_string(rank);
+}
+
+int rank_of_pack(const std::string& pack) {
+  const size_t mark = pack.rfind("+r");
+  if (mark == std::string::npos) return -1;
+  int rank = -1;
+  const char* end = pack.data() + pack.size();
+  const auto read = std::from_chars(pack.data() + mark + 2, end, rank);
+  return read.ec == std::errc() && read.ptr == end ? rank : -1;
 }
 
 std::string pack_path(const std::string& packs_dir, const std::string& pack) {
