@@ -22,9 +22,9 @@
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
-#include "base/random.h"
 #include "bench/peer_shape.h"
 #include "model/spec/units.h"
 #include "sharding/plan/unit.h"
@@ -240,11 +240,22 @@ int main(int argc, char** argv) {
               auto manifest = storage::decode_located_manifest(located);
               if (!manifest.ok()) give_up(manifest.status());
               const storage::CheckpointReader reader(Env::posix(), packs_dir, std::move(*manifest));
-              for (Piece& piece : pieces)
-                if (Status status = reader.read_state_float32(piece.tensor->name, piece.kind, piece.begin, piece.count,
-                                                              piece.values.data());
-                    !status.ok())
-                  give_up(status);
+              std::atomic<size_t> next{0};
+              const auto read = [&] {
+                for (size_t at; (at = next++) < pieces.size();) {
+                  Piece& piece = pieces[at];
+                  if (Status status = reader.read_state_float32(piece.tensor->name, piece.kind, piece.begin,
+                                                                piece.count, piece.values.data());
+                      !status.ok())
+                    give_up(status);
+                }
+              };
+              // A rank has as many threads as cores are left to it, as in training.
+              std::vector<std::thread> threads;
+              for (int t = 1; t < static_cast<int>(std::thread::hardware_concurrency()) / of; ++t)
+                threads.emplace_back(read);
+              read();
+              for (std::thread& thread : threads) thread.join();
             }));
       }
     store->reset();

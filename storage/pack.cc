@@ -13,7 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "packs are written with plain stores");
 constexpr uint64_t kAlignment = 64;
 constexpr uint32_t kVersion = 1;
-constexpr size_t kReadBytes = 256u << 10;
+constexpr size_t kReadBytes = 64u << 10;
 constexpr char kHeaderMagic[9] = "TEPHRAPK";
 constexpr char kTrailerMagic[9] = "TEPHRAND";
 
