@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
       "input; 3 environment or connection; 4 interrupted.");
   Verbs verbs{app, {}};
   add_run(verbs);
+  add_fork(verbs);
   add_serve(verbs);
   add_jobs(verbs);
   add_checkpoints(verbs);

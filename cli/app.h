@@ -26,6 +26,7 @@ struct Verbs {
 };
 
 void add_run(Verbs& verbs);          // run
+void add_fork(Verbs& verbs);         // fork
 void add_serve(Verbs& verbs);        // serve
 void add_jobs(Verbs& verbs);         // submit ps show watch logs trace cancel report
 void add_checkpoints(Verbs& verbs);  // ckpt ...

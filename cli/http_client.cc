@@ -104,6 +104,8 @@ Result<std::string> checked(const Result<HttpReply>& reply) {
     case 401:
     case 403: return Status(Code::kPermission, message + "; set TEPHRA_TOKEN or give --store of the server's store");
     case 404: return Status(Code::kNotFound, message);
+    case 409: return Status(Code::kAlreadyExists, message);
+    case 429: return Status(Code::kBusy, message);
     case 400:
     case 422: return Status(Code::kInvalidArgument, message);
     case 503: return Status(Code::kUnavailable, message);

@@ -13,6 +13,7 @@
 #include "cli/http_client.h"
 #include "cli/interrupt.h"
 #include "cli/render.h"
+#include "cli/run_command.h"
 #include "cli/server_files.h"
 #include "cli/text.h"
 #include "coordinator/coordinator.h"
@@ -73,26 +74,10 @@ Result<json> read_job(const Options& o) {
 }
 
 int submit(const Options& o) {
-  auto server = find_server(o.server);
+  const auto server = find_server(o.server);
   if (!server) return fail(no_server(o));
-  auto loaded = recipes::load_recipe(o.recipe, o.overrides);
-  if (!loaded.ok()) {
-    std::fprintf(stderr, "%s\n", to_string(loaded.diagnostics).c_str());
-    return kBadInput;
-  }
-  const char* user = std::getenv("USER");
-  json request = {{"recipe_json", recipes::to_json(loaded.recipe)}, {"user", user == nullptr ? "" : user}};
-  auto body = checked(http_request(*server, "POST", "/api/v1/jobs", request.dump()));
-  if (!body.ok()) return fail(body.status());
-  json reply = json::parse(*body, nullptr, false);
-  if (o.json) {
-    std::printf("%s\n", reply.dump().c_str());
-  } else {
-    std::string id = reply.value("id", "");
-    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(),
-                o.server.store.c_str());
-  }
-  return kOk;
+  return submit_recipe(
+      *server, {.recipe = o.recipe, .store = o.server.store, .overrides = o.overrides, .ranks = 0, .json = o.json});
 }
 
 std::string where(const json& job) {
@@ -267,6 +252,29 @@ int report(const Options& o) {
   return kOk;
 }
 }  // namespace
+
+int submit_recipe(const Server& server, const RunOptions& o) {
+  std::vector<std::string> overrides = o.overrides;
+  if (o.ranks > 0) overrides.push_back("gang.ranks=" + std::to_string(o.ranks));
+  auto loaded = recipes::load_recipe(o.recipe, overrides);
+  if (!loaded.ok()) {
+    std::fprintf(stderr, "%s\n", to_string(loaded.diagnostics).c_str());
+    return kBadInput;
+  }
+  const char* user = std::getenv("USER");
+  json request = {{"recipe_json", recipes::to_json(loaded.recipe)}, {"user", user == nullptr ? "" : user}};
+  auto body = checked(http_request(server, "POST", "/api/v1/jobs", request.dump()));
+  if (!body.ok()) return fail(body.status());
+  json reply = json::parse(*body, nullptr, false);
+  if (o.json) {
+    std::printf("%s\n", reply.dump().c_str());
+  } else {
+    std::string id = reply.value("id", "");
+    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(),
+                o.store.c_str());
+  }
+  return kOk;
+}
 
 void add_jobs(Verbs& verbs) {
   auto o = std::make_shared<Options>();

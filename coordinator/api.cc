@@ -9,6 +9,7 @@
 
 #include "base/env.h"
 #include "cluster/http/http_text.h"
+#include "coordinator/checkpoint_requests.h"
 #include "coordinator/job_files.h"
 #include "coordinator/status_page.h"
 #include "recipes/recipe.h"
@@ -49,6 +50,7 @@ HttpResponse error(const Status& status) {
   if (status.code() == Code::kInvalidArgument) http = 422;
   if (status.code() == Code::kUnavailable || status.code() == Code::kCancelled) http = 503;
   if (status.code() == Code::kBusy) http = 429;
+  if (status.code() == Code::kAlreadyExists) http = 409;
   return error(http, code_name(status.code()), status.message());
 }
 
@@ -67,7 +69,8 @@ json manifest_json(const storage::CheckpointInfo& info) {
           {"new_bytes", header.new_bytes},
           {"metrics", header.metrics},
           {"handover", header.handover},
-          {"tags", info.tags}};
+          {"tags", info.tags},
+          {"pinned", info.pinned}};
 }
 
 class Api {
@@ -94,6 +97,12 @@ class Api {
       return read ? list() : wrong_method("GET, POST");
     }
     if (request.path == "/api/v1/checkpoints") return read ? checkpoints(request) : wrong_method("GET");
+    const std::string changes = "/api/v1/checkpoints/";
+    if (request.path.starts_with(changes)) {
+      if (request.method != "POST") return wrong_method("POST");
+      return document(change_checkpoints(coordinator_.store(), request.path.substr(changes.size()), request.body,
+                                         coordinator_.options().clock->unix_ms()));
+    }
     const std::string prefix = "/api/v1/jobs/";
     if (request.path.starts_with(prefix)) return job(request, request.path.substr(prefix.size()), read);
     return error(404, "not_found", "there is nothing at " + request.path);

@@ -135,7 +135,10 @@ Status CoordinatorImpl::open() {
     options_.store_dir = resolved;
     std::free(resolved);
   }
-  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite));
+  // For whoever finds the store in use; with port 0 the url is in server.json.
+  const std::string url =
+      options_.http_port > 0 ? "http://" + options_.http_host + ":" + std::to_string(options_.http_port) : "";
+  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite, url));
   journal_ = std::make_unique<Journal>(*store_);
   cluster::LocalLauncherOptions launcher_options;
   launcher_options.mpirun = options_.mpirun;

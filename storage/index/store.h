@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,6 +49,7 @@ struct CheckpointInfo {
   std::string name;
   Manifest header;                // `tensors` is empty
   std::vector<std::string> tags;  // sorted
+  bool pinned = false;
 };
 
 struct ImportOptions {
@@ -105,6 +107,12 @@ struct StoreStat {
   uint64_t dead_bytes = 0;      // of their chunks that no checkpoint reaches
 };
 
+// What a checkpoint takes in the store: its distinct chunks, by who else names them.
+struct CheckpointUsage {
+  uint64_t own_bytes = 0;     // no other checkpoint's: what removing it gives back, at most
+  uint64_t shared_bytes = 0;  // also of others
+};
+
 // The right of a running attempt to its packs and to the checkpoint that it started from. Durable: a coordinator that
 // restarts finds it and releases it, or keeps it for a gang that it re-adopts.
 struct Lease {
@@ -156,12 +164,17 @@ class Store {
   // get + locate + a reader.
   Result<std::unique_ptr<CheckpointReader>> reader(const std::string& name) const;
 
-  // Points tag `tag` (a plain name, or JOB/STAGE@best) at a checkpoint, replacing an earlier one.
-  Status tag(const std::string& tag, const std::string& checkpoint);
+  // Points tag `tag` (a plain name, or JOB/STAGE@best) at a checkpoint, replacing an earlier one; with `move` false an
+  // earlier one that points elsewhere is kAlreadyExists.
+  Status tag(const std::string& tag, const std::string& checkpoint, bool move = true);
   Status untag(const std::string& tag);                     // kNotFound
   Result<std::map<std::string, std::string>> tags() const;  // tag -> checkpoint
-  // Forgets the checkpoint; its bytes go with the next gc. kBusy when a tag or a lease holds it. Its children keep
-  // their chunks.
+  // A pin holds a checkpoint as a tag does and has no name that could move. Ok when it is pinned already.
+  Status pin(const std::string& checkpoint);
+  Status unpin(const std::string& checkpoint);  // kNotFound when there is no such checkpoint or it has no pin
+  Result<std::set<std::string>> pins() const;
+  // Forgets the checkpoint; its bytes go with the next gc. kBusy when a tag, a pin or a lease holds it. Its children
+  // keep their chunks.
   Status remove(const std::string& name);
   // Re-reads and re-hashes everything that the checkpoint names. Fails only if `name` does not resolve.
   Result<VerifyReport> verify(const std::string& name) const;
@@ -177,6 +190,8 @@ class Store {
   Status release_lease(const std::string& pack_prefix);  // ok when there is none
   Result<std::vector<Lease>> leases() const;
   Result<StoreStat> stat() const;
+  // Reads every checkpoint's tensor table once, no chunk.
+  Result<CheckpointUsage> usage(const std::string& name) const;
 
   // The journal, for the coordinator. One atomic batch; `sync` waits for the disk. Checkpoints, chunks and leases are
   // written by the methods above only: kInvalidArgument.

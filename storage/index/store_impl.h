@@ -64,6 +64,9 @@ struct Store::Impl {
   Status remove_pack_file(const std::string& file);  // under the lock; remembered as collectable when it fails
   Result<std::vector<Lease>> leases() const;
   Result<std::map<std::string, std::string>> tags() const;
+  Result<std::set<std::string>> pins() const;
+  // Ok when nothing holds the checkpoint of that full name; kBusy says what does.
+  Status check_unheld(const std::string& full) const;
   Result<Manifest> commit(Manifest manifest, const std::vector<PackSummary>& packs, const std::vector<Put>& extra);
 };
 

@@ -106,6 +106,28 @@ TEST_F(ApiTest, RunsAndShowsAJob) {
   EXPECT_EQ(request(port_, "GET", at + "/cancel", kToken).status, 405);
 }
 
+TEST_F(ApiTest, ChangesCheckpoints) {
+  const auto id = coordinator_->submit(make_recipe(dir_.path(), 1, 4), "x");
+  ASSERT_TRUE(id.ok());
+  ASSERT_TRUE(coordinator_->wait(*id, Deadline::after(std::chrono::seconds(60))).ok());
+  const std::string at = "/api/v1/checkpoints/";
+  EXPECT_EQ(request(port_, "POST", at + "tag", "", "{}").status, 401);
+  EXPECT_EQ(get(at + "tag").status, 405);
+  EXPECT_EQ(post(at + "shred", "{}").status, 404);
+  EXPECT_EQ(post(at + "tag", "{}").status, 422);
+  const Reply tagged = post(at + "tag", json{{"name", *id + "/lm@2"}, {"tag", "good"}}.dump());
+  EXPECT_EQ(tagged.status, 200) << tagged.body;
+  EXPECT_EQ(post(at + "tag", json{{"name", *id + "/lm@4"}, {"tag", "good"}}.dump()).status, 409);
+  const json listed = json::parse(get("/api/v1/checkpoints").body)["checkpoints"];
+  EXPECT_EQ(listed[0]["tags"], json{"good"});
+  EXPECT_EQ(listed[0]["pinned"], false);
+  EXPECT_EQ(post(at + "rm", json{{"names", {*id + "/lm@2"}}}.dump()).status, 422) << "tagged";
+  EXPECT_EQ(post(at + "prune", json{{"policy", {{"last", 1}}}}.dump()).status, 200);
+  EXPECT_EQ(post(at + "gc", "").status, 200);
+  EXPECT_EQ(json::parse(get("/api/v1/checkpoints").body)["checkpoints"].size(), 3u)
+      << "more@2 went; the tagged one and each stage's newest stay";
+}
+
 TEST_F(ApiTest, ShowsWhereTheRanksAre) {
   setenv("TEPHRA_FAKE_PLAN", R"({"hold": {"stage": "lm", "step": 3}})", 1);
   const auto id = coordinator_->submit(make_recipe(dir_.path(), 2, 4), "x");
