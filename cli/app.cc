@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   add_token(verbs);
   add_jobs(verbs);
   add_checkpoints(verbs);
+  add_store(verbs);
   add_inference(verbs);
   add_eval(verbs);
   add_data(verbs);

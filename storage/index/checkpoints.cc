@@ -156,8 +156,13 @@ Result<std::string> Store::resolve(const std::string& name) const {
   if (!stage || stage->suffix == "best") {
     TEPHRA_RETURN_IF_ERROR(check_tag(name));
     TEPHRA_ASSIGN_OR_RETURN(auto target, impl_->db->read(ColumnFamily::kTags, name));
-    if (!target) return impl_->not_found(name);
-    return std::move(*target);
+    if (target) return std::move(*target);
+    if (!stage) return impl_->not_found(name);
+    TEPHRA_ASSIGN_OR_RETURN(auto any,
+                            impl_->db->last_key(ColumnFamily::kCheckpoints, stage_key(stage->job, stage->stage)));
+    if (!any) return impl_->not_found(name);
+    return Status(Code::kNotFound, "no checkpoint of " + stage->job + "/" + stage->stage + " is tagged '" + name +
+                                       "'; checkpoint.best in a recipe moves that tag, or `tephra ckpt tag` sets it");
   }
   if (stage->suffix == "latest") {
     TEPHRA_RETURN_IF_ERROR(check_name("job", stage->job));

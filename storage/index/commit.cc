@@ -1,6 +1,7 @@
 // A checkpoint begins to exist here. Order: packs are durable already (their writers sealed them, and hashed every byte
 // that they wrote); their footers are compared with what the writers reported; one synced batch names them. A crash before the batch leaves unknown packs, which gc removes; after it, a checkpoint.
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "storage/index/store_impl.h"
@@ -141,10 +142,16 @@ Result<Manifest> Store::Impl::commit(Manifest manifest, const std::vector<PackSu
 
   // The long part, reading footers and shared blocks, holds no lock.
   Plan plan;
-  TEPHRA_ASSIGN_OR_RETURN(plan.offered, offered_chunks(env, packs_dir(), packs));
-  TEPHRA_RETURN_IF_ERROR(place_chunks(*this, manifest, &plan));
-  CheckpointReader reader(env, packs_dir(), plan.located);
-  TEPHRA_RETURN_IF_ERROR(fill_content(reader, parent, &manifest));
+  for (bool again = true;;) {
+    plan = {};
+    TEPHRA_ASSIGN_OR_RETURN(plan.offered, offered_chunks(env, packs_dir(), packs));
+    TEPHRA_RETURN_IF_ERROR(place_chunks(*this, manifest, &plan));
+    CheckpointReader reader(env, packs_dir(), plan.located);
+    Status filled = fill_content(reader, parent, &manifest);
+    if (filled.ok()) break;
+    // gc may have moved a chunk since it was placed; once more, with its new place.
+    if (filled.code() != Code::kNotFound || !std::exchange(again, false)) return filled;
+  }
   manifest.content_hash = content_hash_of(manifest.tensors);
   manifest.logical_bytes = 0;
   for (const ManifestTensor& tensor : manifest.tensors) manifest.logical_bytes += tensor.logical_bytes();

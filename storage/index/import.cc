@@ -1,11 +1,6 @@
 // A model's tensors become the base checkpoint that jobs start from and share.
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 
-#include "base/clock.h"
-#include "base/random.h"
 #include "storage/index/store_impl.h"
 
 namespace tephra::storage {
@@ -13,18 +8,11 @@ namespace {
 
 constexpr uint64_t kImportPackBytes = 1u << 30;  // packs are gc's unit: many of a gigabyte rather than one of all
 
-std::string unique_import_name() {
-  static std::atomic<uint64_t> counter{0};
-  uint64_t bits =
-      random_bits({static_cast<uint64_t>(Clock::system().unix_ms()), static_cast<uint64_t>(::getpid()), counter++});
-  return "import-" + Hash128{0, bits}.hex().substr(16);
-}
-
 // Stores chunks once: in this import, in the store, or else in its packs.
 class ChunkSink {
  public:
   explicit ChunkSink(const Store::Impl& store)
-      : store_(store), packs_(store.env, store.packs_dir()), name_(unique_import_name()) {}
+      : store_(store), packs_(store.env, store.packs_dir()), name_(unique_pack_name("import")) {}
 
   Result<ChunkRef> add(std::span<const std::byte> bytes) {
     ChunkRef chunk{hash_bytes(bytes), bytes.size()};

@@ -44,10 +44,7 @@ class Rebuild {
 
  private:
   void leave_out(const std::string& what, const std::string& why) {
-    VerifyProblem problem;
-    problem.pack = what;
-    problem.message = why;
-    report_->left_out.push_back(std::move(problem));
+    report_->left_out.push_back({.pack = what, .message = why});
   }
 
   Status put(Put put) {

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "storage/index/store_impl.h"
 
 namespace tephra::storage {
@@ -100,6 +103,13 @@ Status PackCache::check(const ChunkRef& chunk, const ChunkLocation& location) {
   TEPHRA_ASSIGN_OR_RETURN(const PackReader* reader, get(location.pack));
   buffer_.resize(chunk.length);
   return reader->read_chunk(chunk, location.offset, buffer_);
+}
+
+std::string unique_pack_name(const std::string& what) {
+  static std::atomic<uint64_t> counter{0};
+  uint64_t bits =
+      random_bits({static_cast<uint64_t>(Clock::system().unix_ms()), static_cast<uint64_t>(::getpid()), counter++});
+  return what + "-" + Hash128{0, bits}.hex().substr(16);
 }
 
 std::vector<ChunkRef> chunks_of(const std::vector<ManifestTensor>& tensors) {

@@ -64,11 +64,13 @@ struct ImportOptions {
 };
 
 struct VerifyProblem {
-  std::string tensor;  // empty: the checkpoint as a whole
+  std::string tensor{};  // empty: the checkpoint as a whole
   StateKind kind = StateKind::kParameter;
-  std::string pack;
-  ChunkRef chunk;
-  std::string message;
+  std::string pack{};
+  ChunkRef chunk{};
+  std::string message{};
+  int rank = -1;                              // that wrote the pack; -1: no rank did, or not known
+  std::vector<std::string> also_needed_by{};  // other checkpoints that name the chunk, sorted
 };
 struct VerifyReport {
   std::string name;
@@ -82,7 +84,8 @@ struct VerifyReport {
 struct GcReport {
   bool dry_run = false;
   std::vector<std::string> packs;             // file names in packs/ that were removed, or would be
-  uint64_t bytes = 0;                         // of those
+  uint64_t bytes = 0;                         // given back: of those, and the dead chunks of those rewritten
+  std::vector<std::string> rewritten;         // file names in packs/ whose live chunks moved to a new pack, or would
   std::vector<std::string> kept_for_writers;  // unreferenced, but leased or possibly still being written
   std::vector<std::string> manifests;  // file names in manifests/ of commits that did not happen, or were removed
 };
@@ -101,6 +104,7 @@ struct StoreStat {
   int64_t chunk_count = 0;
   uint64_t logical_bytes = 0;   // of all checkpoints, as if each were stored whole
   uint64_t physical_bytes = 0;  // of the committed packs
+  uint64_t dead_bytes = 0;      // of their chunks that no checkpoint reaches
 };
 
 // What a checkpoint takes in the store: its distinct chunks, by who else names them.
@@ -175,10 +179,13 @@ class Store {
   // Re-reads and re-hashes everything that the checkpoint names. Fails only if `name` does not resolve.
   Result<VerifyReport> verify(const std::string& name) const;
 
-  // Deletes packs that no checkpoint reaches, whole packs only. Packs under a lease stay. Files that the index does not
+  // Deletes packs that no checkpoint reaches, and rewrites those of whose chunks less than `rewrite_below` (of 1) is
+  // reached, by bytes: the live chunks move to a new pack. Commits go on meanwhile. Packs under a lease, and those that
+  // a leased checkpoint reads from, stay; another reader that located a checkpoint before gets kNotFound afterwards, and
+  // locates it again. Files that the index does not
   // know are deleted if they were there when the store was opened or a lease on them was released since; others may be
   // a writer's and stay. A crash leaves at worst unknown files, which the next gc deletes.
-  Result<GcReport> gc(bool dry_run);
+  Result<GcReport> gc(bool dry_run, double rewrite_below = 0.5);
   Status acquire_lease(const Lease& lease);              // replaces one with the same prefix
   Status release_lease(const std::string& pack_prefix);  // ok when there is none
   Result<std::vector<Lease>> leases() const;

@@ -60,6 +60,8 @@ struct Store::Impl {
   Result<std::vector<ManifestFile>> unknown_manifest_files() const;
   // Deletes a checkpoint from index and disk; the caller has checked that nothing holds it and holds the lock.
   Status erase(const std::vector<Manifest>& headers);
+  Status collect(bool dry_run, GcReport* report);    // the first half of gc
+  Status remove_pack_file(const std::string& file);  // under the lock; remembered as collectable when it fails
   Result<std::vector<Lease>> leases() const;
   Result<std::map<std::string, std::string>> tags() const;
   Result<std::set<std::string>> pins() const;
@@ -70,6 +72,12 @@ struct Store::Impl {
 
 // Refuses an index of another format; a new one is given ours in kReadWrite.
 Status check_format(Database& db, const std::string& dir, OpenMode mode);
+
+// The second half of gc. Takes the store's lock by itself.
+Status rewrite_packs(Store::Impl& store, double rewrite_below, GcReport* report);
+
+// Of a pack that no rank writes: "import-3f..." and the like, never given twice.
+std::string unique_pack_name(const std::string& what);
 
 // Sorted, unique.
 std::vector<ChunkRef> chunks_of(const std::vector<ManifestTensor>& tensors);

@@ -46,6 +46,13 @@ TEST_F(LineageTest, ATagMovesOnlyWhereThatIsMeant) {
   EXPECT_EQ(refused.message(), "tag 'good' is on j/s@1; give --force to move it to j/s@2");
   TEPHRA_ASSERT_OK(store_->tag("good", "j/s@2"));
   EXPECT_EQ(*store_->resolve("good"), "j/s@2");
+  EXPECT_EQ(
+      store_->resolve("j/s@best").status().message(),
+      "no checkpoint of j/s is tagged 'j/s@best'; checkpoint.best in a recipe moves that tag, or `tephra ckpt tag` "
+      "sets it");
+  EXPECT_NE(store_->resolve("j/t@best").status().message().find("has no checkpoint 'j/t@best'"), std::string::npos);
+  TEPHRA_ASSERT_OK(store_->tag("j/s@best", "j/s@1"));
+  EXPECT_EQ(*store_->resolve("j/s@best"), "j/s@1");
 }
 
 TEST_F(LineageTest, HistoryGoesBackToTheRootAndSaysWhatIsGone) {
