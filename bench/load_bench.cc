@@ -1,9 +1,9 @@
-// How a coordinator bears a full queue: one gang of many ranks that send a heartbeat a second, a queue of many jobs behind it,
+// How a coordinator bears a full queue: gangs of 64 ranks that send a heartbeat a second, a queue of many jobs behind them,
 // and clients that ask its HTTP interface at a fixed rate. Prints one JSON line.
 //
 //   load_bench [--jobs 10000] [--ranks 1024] [--rate 200] [--seconds 60]
 //
-// Three processes: this one is the coordinator, so that its memory is measured alone; it starts itself as the ranks (in
+// This process is the coordinator, so that its memory is measured alone; it starts itself as the ranks of each gang (in
 // mpirun's place, one process with a connection for each rank) and as the clients. A request's latency counts from when it
 // was due, not from when it could be sent: a stall is paid by all requests that it held up.
 #include <arpa/inet.h>
@@ -42,6 +42,8 @@ struct Setting {
   std::fprintf(stderr, "load_bench: %s\n", why.c_str());
   std::_Exit(1);
 }
+
+constexpr int kGangRanks = 64;  // the most that a recipe may want
 
 // --- the ranks
 
@@ -138,7 +140,7 @@ std::string target_of(int64_t i, const Setting& setting) {
     case 2: return "/api/v1/jobs?phase=training,evaluating";
     case 3: return "/api/v1/checkpoints?limit=50";
     case 4: return "/api/v1/jobs/load-1";
-    default: return "/api/v1/jobs/load-" + std::to_string(2 + i * 7919 % setting.jobs);
+    default: return "/api/v1/jobs/load-" + std::to_string(1 + i * 7919 % setting.jobs);
   }
 }
 
@@ -202,6 +204,15 @@ std::string recipe_json(const std::string& dir, int ranks) {
   return recipes::to_json(loaded.recipe);
 }
 
+void wait_until_up(const coordinator::Coordinator& coordinator, const std::string& job) {
+  for (const auto limit = Clock::now() + std::chrono::seconds(60);; std::this_thread::sleep_for(milliseconds(50))) {
+    const auto view = coordinator.get(job);
+    if (view.ok() && view->state.gang == coordinator::GangPhase::kUp) return;
+    if (Clock::now() > limit)
+      die("a gang did not start: " + (view.ok() ? view->state.reason : view.status().message()));
+  }
+}
+
 double submit_all(coordinator::Coordinator& coordinator, const std::string& recipe, int count) {
   const auto begin = Clock::now();
   std::atomic<int> left{count};
@@ -249,19 +260,22 @@ int run(const Setting& s) {
   auto started = coordinator::Coordinator::start(options);
   if (!started.ok()) die(started.status().message());
   coordinator::Coordinator& coordinator = **started;
-  const auto big = coordinator.submit(recipe_json(dir, s.ranks), "load");
-  if (!big.ok()) die(big.status().message());
-  for (const auto limit = Clock::now() + std::chrono::seconds(60);; std::this_thread::sleep_for(milliseconds(50))) {
-    const auto view = coordinator.get(*big);
-    if (view.ok() && view->state.gang == coordinator::GangPhase::kUp) break;
-    if (Clock::now() > limit) die("the gang did not start: " + view->state.reason);
+  std::vector<std::string> gangs;
+  for (int ranks = s.ranks; ranks > 0; ranks -= kGangRanks) {
+    const auto id = coordinator.submit(recipe_json(dir, std::min(ranks, kGangRanks)), "load");
+    if (!id.ok()) die(id.status().message());
+    gangs.push_back(*id);
   }
+  for (const std::string& gang : gangs) wait_until_up(coordinator, gang);
   const double submitted = submit_all(coordinator, recipe_json(dir, 1), s.jobs);
   std::vector<double> memory;
   nlohmann::json out = nlohmann::json::parse(ask(coordinator.http_port(), s, &memory));
   int64_t oldest_ms = 0;
-  const auto view = coordinator.get(*big);
-  for (const auto& rank : view->ranks) oldest_ms = std::max(oldest_ms, rank.heartbeat_age_ms);
+  for (const std::string& gang : gangs) {
+    const auto view = coordinator.get(gang);
+    if (!view.ok() || view->state.attempt != 1 || view->ranks.empty()) die("gang " + gang + " did not last");
+    for (const auto& rank : view->ranks) oldest_ms = std::max(oldest_ms, rank.heartbeat_age_ms);
+  }
   // The first third warms buffers up; flat is what stays after it.
   const size_t warm = memory.size() / 3;
   out["bench"] = "coordinator_load";

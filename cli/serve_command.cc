@@ -19,7 +19,7 @@ namespace {
 struct Options {
   std::string store = "tephra-store", listen = "127.0.0.1:7070", token_file, tls_cert, tls_key, log_format = "text";
   std::string webhook_url, webhook_secret_file;
-  std::vector<std::string> webhook_events;
+  std::vector<std::string> webhook_events, data_roots;
   double rate = 1000;
   int slots = 0;
 };
@@ -59,6 +59,7 @@ int serve(const Options& o) {
   options.http_port = address->port;
   options.token = *token;
   options.requests_per_second = o.rate;
+  options.data_roots = o.data_roots;
   options.tls_certificate = o.tls_cert;
   options.tls_key = o.tls_key;
   options.slots = o.slots;
@@ -95,6 +96,11 @@ void add_serve(Verbs& verbs) {
   verb->add_option("--rate", o->rate, "HTTP requests a second that one address may make, in the mean")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
+  verb->add_option(
+          "--data-root", o->data_roots,
+          "folder that recipes sent over HTTP may name data and models in, but for an admin's; may be repeated "
+          "(default: any)")
+      ->take_all();
   verb->add_option("--slots", o->slots, "compute threads that gangs may use together; 0: all cores")
       ->capture_default_str();
   verb->add_option("--log-format", o->log_format, "of the lines on stderr")

@@ -4,6 +4,7 @@
 #include "coordinator/api.h"
 #include "coordinator/api_reply.h"
 #include "coordinator/crypto.h"
+#include "coordinator/data_roots.h"
 #include "coordinator/json_depth.h"
 #include "coordinator/paging.h"
 #include "recipes/recipe.h"
@@ -102,6 +103,14 @@ Result<std::string> recipe_of(const json& body, std::vector<Diagnostic>* found) 
   return recipes::to_json(loaded.recipe);
 }
 
+// What the recipe names lies where it may; of a recipe that does not hold, submit() says so.
+Status check_files(Coordinator& coordinator, const ApiRequest& request, const std::string& recipe_json) {
+  const std::vector<std::string>& roots = coordinator.options().data_roots;
+  if (roots.empty() || request.who.role == Role::kAdmin) return ok_status();
+  const Result<recipes::Recipe> recipe = recipes::from_json(recipe_json);
+  return recipe.ok() ? check_data_roots(recipes::to_json(*recipe), roots) : ok_status();
+}
+
 HttpResponse submit(Coordinator& coordinator, const ApiRequest& request) {
   const Body body = parse_body(request);
   if (body.wrong) return *body.wrong;
@@ -122,6 +131,8 @@ HttpResponse submit(Coordinator& coordinator, const ApiRequest& request) {
   const Result<std::string> recipe_json = recipe_of(body.document, &found);
   if (!found.empty()) return error_reply(found);
   if (!recipe_json.ok()) return error_reply(recipe_json.status());
+  if (const Status allowed = check_files(coordinator, request, *recipe_json); !allowed.ok())
+    return error_reply(allowed);
   const Result<std::string> id = coordinator.submit(*recipe_json, *user, once);
   return id.ok() ? json_reply({{"id", *id}}, 201) : error_reply(id.status());
 }

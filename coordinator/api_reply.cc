@@ -29,6 +29,7 @@ HttpResponse error_reply(const Status& status) {
   int http = 500;
   switch (status.code()) {
     case Code::kNotFound: http = 404; break;
+    case Code::kPermission: http = 403; break;
     case Code::kAlreadyExists:
     case Code::kUnavailable: http = 409; break;  // not as things stand: too few slots, no ranks that run
     case Code::kInvalidArgument:

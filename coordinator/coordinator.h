@@ -31,14 +31,16 @@ class Store;
 namespace tephra::coordinator {
 
 struct Options {
-  std::string store_dir;                 // made when missing
-  std::string worker_program;            // path of tephra-worker
-  std::string rpc_host = "127.0.0.1";    // numeric address that ranks connect to
-  std::string http_host = "127.0.0.1";   // numeric address
-  int http_port = -1;                    // -1: no HTTP; 0: a free port
-  std::string token;                     // an admin's bearer token of the HTTP interface; empty: there is none
-  std::string tokens_file;               // of tokens with roles (tokens.h); empty: STORE/tokens
-  double requests_per_second = 1000;     // of one address, over HTTP
+  std::string store_dir;                // made when missing
+  std::string worker_program;           // path of tephra-worker
+  std::string rpc_host = "127.0.0.1";   // numeric address that ranks connect to
+  std::string http_host = "127.0.0.1";  // numeric address
+  int http_port = -1;                   // -1: no HTTP; 0: a free port
+  std::string token;                    // an admin's bearer token of the HTTP interface; empty: there is none
+  std::string tokens_file;              // of tokens with roles (tokens.h); empty: STORE/tokens
+  double requests_per_second = 1000;    // of one address, over HTTP
+  // Folders that recipes sent over HTTP may name files in, but for an admin\'s; empty: any.
+  std::vector<std::string> data_roots;
   std::string tls_certificate, tls_key;  // PEM files; empty: HTTP without TLS
   WebhookOptions webhook{};
   int slots = 0;             // compute threads that gangs may use together; 0: the machine's cores

@@ -51,6 +51,14 @@ TEST_F(ApiAccess, EachRoleMayDoItsPart) {
   EXPECT_EQ(post("/api/v1/jobs/" + submit(token("sue")) + "/cancel", "{}", token("ada")).status, 202);
 }
 
+TEST_F(ApiAccess, CheckpointsAreAnAdmins) {
+  for (const char* verb : {"tag", "untag", "pin", "unpin", "rm", "prune", "gc"}) {
+    const std::string at = "/api/v1/checkpoints/" + std::string(verb);
+    for (const char* name : {"vera", "sam"}) EXPECT_EQ(post(at, "{}", token(name)).status, 403) << verb << " " << name;
+    EXPECT_NE(post(at, "{}", token("ada")).status, 403) << verb;
+  }
+}
+
 TEST_F(ApiAccess, ASubmittersJobsAreItsOwn) {
   const Reply made = post("/api/v1/jobs", submission("somebody else"), token("sam"));
   ASSERT_EQ(made.status, 201) << made.body;
