@@ -19,6 +19,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -162,14 +163,27 @@ int run_clients(int port, const Setting& setting) {
       }
     });
   for (std::thread& thread : threads) thread.join();
+  std::map<std::string, std::vector<double>> by_target;
+  for (int64_t i = 0; i < count; ++i) {
+    std::string target = target_of(i, setting);
+    if (target.starts_with("/api/v1/jobs/")) target = i % 10 == 4 ? "a job that runs" : "any job";
+    by_target[target].push_back(latency_ms[static_cast<size_t>(i)]);
+  }
+  nlohmann::json p99 = nlohmann::json::object();
+  for (auto& [target, times] : by_target) {
+    std::sort(times.begin(), times.end());
+    p99[target] = times[static_cast<size_t>(0.99 * static_cast<double>(times.size() - 1))];
+  }
   std::sort(latency_ms.begin(), latency_ms.end());
   const auto at = [&](double share) { return latency_ms[static_cast<size_t>(share * static_cast<double>(count - 1))]; };
-  std::printf(
-      "%s\n",
-      nlohmann::json{
-          {"requests", count}, {"failed", failed.load()}, {"p50_ms", at(0.5)}, {"p99_ms", at(0.99)}, {"max_ms", at(1)}}
-          .dump()
-          .c_str());
+  std::printf("%s\n", nlohmann::json{{"requests", count},
+                                     {"failed", failed.load()},
+                                     {"p50_ms", at(0.5)},
+                                     {"p99_ms", at(0.99)},
+                                     {"p99_ms_by_target", p99},
+                                     {"max_ms", at(1)}}
+                          .dump()
+                          .c_str());
   return 0;
 }
 
