@@ -108,7 +108,8 @@ void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
   request.build = gang_->build();
   if (const recipes::StageRecipe* stage = recipe_.find_stage(shard.stage))
     request.handover = stage_handover(prepared_, *stage);
-  shards_.erase({shard.stage, shard.step});
+  // With what some ranks wrote of earlier ones: a rank drops those that gave way to this (checkpoint.when_busy: replace).
+  shards_.erase(shards_.lower_bound({shard.stage, 0}), shards_.upper_bound({shard.stage, shard.step}));
   const Result<CheckpointMetadata> metadata = parse_metadata(request.metadata_json);
   if (!metadata.ok()) return gang_->fault(kFaultSaid, metadata.status().message(), RetryClass::kPermanent);
   CheckpointCommitted event{request.attempt, shard.stage, shard.step,
