@@ -146,11 +146,11 @@ void JobRunner::collect_garbage(bool now_or_never) {
   const Result<storage::GcReport> report = services_.store->gc(false);
   collected_unix_ms_ = now;
   if (!report.ok()) return publish_line(log::Level::kWarning, "no space was given back: " + report.status().message());
-  garbage_ = report->packs.empty();  // what a running attempt wrote may go later
-  if (!report->packs.empty())
+  const size_t packs = report->packs.size() + report->rewritten.size();
+  garbage_ = packs == 0;  // what a running attempt wrote may go later
+  if (packs > 0)
     publish_line(log::Level::kInfo, human_bytes(static_cast<double>(report->bytes)) + " of disk given back in " +
-                                        std::to_string(report->packs.size()) +
-                                        (report->packs.size() == 1 ? " pack" : " packs"));
+                                        std::to_string(packs) + (packs == 1 ? " pack" : " packs"));
 }
 
 // On the lane: for who watches, and in checkpoints.log for who asks later.
