@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "cluster/rpc.h"
+#include "storage/pack.h"
 #include "tests/base/temp_dir.h"
 
 namespace tephra::worker {
