@@ -130,13 +130,17 @@ int collect(const Options& o) {
     return kOk;
   }
   const json &packs = (*reply)["packs"], &kept = (*reply)["kept_for_writers"];
-  if (o.dry_run)
+  const json rewritten = reply->value("rewritten", json::array());
+  if (o.dry_run) {
     for (const json& pack : packs) std::printf("  %s\n", pack.get<std::string>().c_str());
-  if (packs.empty())
+    for (const json& pack : rewritten)
+      std::printf("  %s (what is needed of it moves)\n", pack.get<std::string>().c_str());
+  }
+  if (packs.empty() && rewritten.empty())
     std::printf("nothing to collect: every pack holds something that a checkpoint needs\n");
   else
-    std::printf("%s, %s %s\n", plural(packs.size(), "pack").c_str(), bytes_of(*reply, "bytes").c_str(),
-                o.dry_run ? "would be given back; nothing was done" : "given back");
+    std::printf("%s, %s %s\n", plural(packs.size() + rewritten.size(), "pack").c_str(),
+                bytes_of(*reply, "bytes").c_str(), o.dry_run ? "would be given back; nothing was done" : "given back");
   if (!kept.empty())
     std::printf("%s stay: a running job may be writing or using them\n", plural(kept.size(), "file").c_str());
   return kOk;

@@ -175,6 +175,7 @@ Result<json> collect(storage::Store& store, Fields& fields) {
   TEPHRA_RETURN_IF_ERROR(fields.status());
   TEPHRA_ASSIGN_OR_RETURN(const storage::GcReport report, store.gc(dry_run));
   return json{{"packs", report.packs},
+              {"rewritten", report.rewritten},
               {"bytes", report.bytes},
               {"kept_for_writers", report.kept_for_writers},
               {"dry_run", dry_run}};

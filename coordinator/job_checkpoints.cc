@@ -111,7 +111,8 @@ void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
   request.build = gang_->build();
   if (const recipes::StageRecipe* stage = recipe_.find_stage(shard.stage))
     request.handover = stage_handover(prepared_, *stage);
-  shards_.erase({shard.stage, shard.step});
+  // With what some ranks wrote of earlier ones: a rank drops those that gave way to this (checkpoint.when_busy: replace).
+  shards_.erase(shards_.lower_bound({shard.stage, 0}), shards_.upper_bound({shard.stage, shard.step}));
   const Result<CheckpointMetadata> metadata = parse_metadata(request.metadata_json);
   if (!metadata.ok()) return gang_->fault(kFaultSaid, metadata.status().message(), RetryClass::kPermanent);
   CheckpointCommitted event{request.attempt, shard.stage, shard.step,
@@ -148,11 +149,11 @@ void JobRunner::collect_garbage(bool now_or_never) {
   const Result<storage::GcReport> report = services_.store->gc(false);
   collected_unix_ms_ = now;
   if (!report.ok()) return publish_line(log::Level::kWarning, "no space was given back: " + report.status().message());
-  garbage_ = report->packs.empty();  // what a running attempt wrote may go later
-  if (!report->packs.empty())
+  const size_t packs = report->packs.size() + report->rewritten.size();
+  garbage_ = packs == 0;  // what a running attempt wrote may go later
+  if (packs > 0)
     publish_line(log::Level::kInfo, human_bytes(static_cast<double>(report->bytes)) + " of disk given back in " +
-                                        std::to_string(report->packs.size()) +
-                                        (report->packs.size() == 1 ? " pack" : " packs"));
+                                        std::to_string(packs) + (packs == 1 ? " pack" : " packs"));
 }
 
 // On the lane: for who watches, and in checkpoints.log for who asks later.

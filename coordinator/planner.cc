@@ -49,7 +49,8 @@ Result<sharding::Policy> policy_of(const StageRecipe& stage, int64_t ranks) {
       .prefetch = static_cast<int>(stage.sharding.prefetch),
       .group_ranks = static_cast<int>(stage.sharding.group_ranks),
       .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
-      .moments = stage.optimizer.moments()};
+      .moments = stage.optimizer.moments(),
+      .held_snapshots = stage.checkpoint.held_snapshots()};
 }
 
 // The stage's datasets together: samples add up, means are weighted by them.

@@ -129,8 +129,11 @@ struct KeepRecipe {
 
 struct CheckpointRecipe {
   int64_t every_steps = 50;        // optimizer steps; 0: only at the stage's end
+  std::string when_busy = "wait";  // wait | skip | replace: one is due while an earlier one is still being written
   std::optional<BestRecipe> best;  // absent: no tag is moved
   std::optional<KeepRecipe> keep;  // absent: all stay
+  // States that wait for the disk at most: the one being written, and the one that waits.
+  int held_snapshots() const { return when_busy == "replace" ? 2 : 1; }
 };
 
 struct StageRecipe {

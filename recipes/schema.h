@@ -255,6 +255,11 @@ void describe(V& v, CheckpointRecipe& c) {
                 .unit = "steps",
                 .low = 0,
                 .high = 1e9});
+  v.field(
+      "when_busy", c.when_busy,
+      Field{.about = "when one is due while an earlier one is still being written: training waits for that, goes on "
+                     "without this one, or lets this one wait in place of any that waits already",
+            .allowed = {"wait", "skip", "replace"}});
   v.group("best", c.best, "the tag JOB/STAGE@best");
   v.group("keep", c.keep, "which checkpoints stay");
 }

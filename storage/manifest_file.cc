@@ -57,6 +57,15 @@ std::string manifest_file_name(const Manifest& manifest) {
          std::to_string(manifest.commit_sequence) + std::string(kSuffix);
 }
 
+Result<std::vector<std::string>> list_abandoned_files(Env& env, const std::string& dir) {
+  std::vector<std::string> found;
+  if (!env.exists(dir)) return found;
+  TEPHRA_ASSIGN_OR_RETURN(const auto names, env.list(dir));
+  for (const std::string& name : names)
+    if (name.find(std::string(kSuffix) + ".tmp.") != std::string::npos) found.push_back(name);
+  return found;
+}
+
 Result<std::vector<ManifestFile>> list_manifest_files(Env& env, const std::string& dir) {
   std::vector<ManifestFile> found;
   if (!env.exists(dir)) return found;

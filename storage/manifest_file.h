@@ -24,6 +24,9 @@ struct ManifestFile {
 // The folder's files of that form, by sequence; others are left out. An absent folder has none.
 Result<std::vector<ManifestFile>> list_manifest_files(Env& env, const std::string& dir);
 
+// What a writer that was killed left of a file that it had not finished.
+Result<std::vector<std::string>> list_abandoned_files(Env& env, const std::string& dir);
+
 // Durable when it returns. A file of that name is replaced. kInvalidArgument: the name would be longer than 240 bytes.
 Status write_manifest_file(Env& env, const std::string& dir, const Manifest& manifest);
 // kCorruption says what is wrong with which file; kUnsupported: of a later version.

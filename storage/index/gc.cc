@@ -29,13 +29,10 @@ struct Garbage {
   GcReport report;
 };
 
-void collect_known(const IndexView& view, const std::vector<std::string>& leased, Garbage* garbage) {
+// Also those of a running attempt: what it has committed it does not need any more, unless a checkpoint does.
+void collect_known(const IndexView& view, Garbage* garbage) {
   for (const auto& [pack, info] : view.packs) {
     if (view.reached.contains(pack)) continue;
-    if (has_any_prefix(pack, leased)) {
-      garbage->report.kept_for_writers.push_back(pack + ".pack");
-      continue;
-    }
     garbage->report.packs.push_back(pack + ".pack");
     garbage->report.bytes += info.size_bytes;
     garbage->erases.push_back({ColumnFamily::kMeta, pack_key(pack), "", true});
@@ -57,7 +54,7 @@ Status Store::Impl::collect(bool dry_run, GcReport* report) {
 
   Garbage garbage;
   garbage.report.dry_run = dry_run;
-  collect_known(view, leased, &garbage);
+  collect_known(view, &garbage);
   TEPHRA_ASSIGN_OR_RETURN(auto files, env.list(packs_dir()));
   for (const std::string& file : files) {
     std::string pack = pack_of_file(file);
@@ -72,6 +69,8 @@ Status Store::Impl::collect(bool dry_run, GcReport* report) {
   }
   TEPHRA_ASSIGN_OR_RETURN(const auto manifests, unknown_manifest_files());
   for (const ManifestFile& file : manifests) garbage.report.manifests.push_back(file.file);
+  TEPHRA_ASSIGN_OR_RETURN(const auto abandoned, list_abandoned_files(env, manifests_dir()));
+  garbage.report.manifests.insert(garbage.report.manifests.end(), abandoned.begin(), abandoned.end());
   *report = std::move(garbage.report);
   if (dry_run) return ok_status();
 

@@ -180,11 +180,11 @@ class Store {
   Result<VerifyReport> verify(const std::string& name) const;
 
   // Deletes packs that no checkpoint reaches, and rewrites those of whose chunks less than `rewrite_below` (of 1) is
-  // reached, by bytes: the live chunks move to a new pack. Commits go on meanwhile. Packs under a lease, and those that
-  // a leased checkpoint reads from, stay; another reader that located a checkpoint before gets kNotFound afterwards, and
-  // locates it again. Files that the index does not
-  // know are deleted if they were there when the store was opened or a lease on them was released since; others may be
-  // a writer's and stay. A crash leaves at worst unknown files, which the next gc deletes.
+  // reached, by bytes: the live chunks move to a new pack. Commits go on meanwhile. Not rewritten are packs under a lease
+  // and those that a leased checkpoint reads from; another reader that located a checkpoint before gets kNotFound
+  // afterwards, and locates it again. Files that the index does not know are deleted if they were there when the store
+  // was opened or a lease on them was released since; others may be a writer's and stay. A crash leaves at worst unknown
+  // files, which the next gc deletes.
   Result<GcReport> gc(bool dry_run, double rewrite_below = 0.5);
   Status acquire_lease(const Lease& lease);              // replaces one with the same prefix
   Status release_lease(const std::string& pack_prefix);  // ok when there is none
