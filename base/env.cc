@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/direct_file.h"
+
 namespace tephra {
 namespace {
 
@@ -126,6 +128,10 @@ class PosixEnv : public Env {
   Result<std::unique_ptr<WritableFile>> create(const std::string& path) override {
     TEPHRA_ASSIGN_OR_RETURN(Fd fd, open_fd(path, O_WRONLY | O_CREAT | O_EXCL, "create"));
     return std::unique_ptr<WritableFile>(std::make_unique<PosixWritableFile>(std::move(fd), path));
+  }
+
+  Result<std::unique_ptr<WritableFile>> create_large(const std::string& path) override {
+    return create_direct_file(path);
   }
 
   Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {

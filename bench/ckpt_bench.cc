@@ -233,7 +233,7 @@ int main(int argc, char** argv) {
 
     const std::string located = storage::encode(*(*store)->locate(*(*store)->get("bench/s@1")));
     for (const int of : load_ranks)
-      for (const bool cold : {false, true}) {
+      for (const bool cold : {true, false}) {
         if (cold) drop_from_cache(packs_dir);
         ms["load_" + std::to_string(of) + (cold ? "_cold" : "_warm")].push_back(
             timed(of, touched(of), [&](int, std::vector<Piece>& pieces) {

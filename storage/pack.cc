@@ -109,7 +109,7 @@ Result<std::unique_ptr<PackWriter>> PackWriter::create(Env& env, const std::stri
     return Status(Code::kAlreadyExists, "pack " + pack_path(packs_dir, pack_name) + " is already there, sealed");
   std::unique_ptr<PackWriter> writer(new PackWriter(env, packs_dir, pack_name));
   if (env.exists(writer->partial_path_)) TEPHRA_RETURN_IF_ERROR(env.remove(writer->partial_path_));
-  TEPHRA_ASSIGN_OR_RETURN(writer->file_, env.create(writer->partial_path_));
+  TEPHRA_ASSIGN_OR_RETURN(writer->file_, env.create_large(writer->partial_path_));
   Header header = make_header();
   TEPHRA_RETURN_IF_ERROR(writer->append(bytes_of(header)));
   return writer;
