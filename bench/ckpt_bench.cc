@@ -25,6 +25,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/random.h"
 #include "bench/peer_shape.h"
 #include "model/spec/units.h"
 #include "sharding/plan/unit.h"
@@ -63,8 +64,12 @@ std::vector<Piece> pieces_of(const std::vector<sharding::UnitSpec>& units, int r
       if (kind != StateKind::kParameter && !unit.trainable) continue;
       for (const sharding::TensorRange& range : sharding::tensor_ranges(unit, begin, end)) {
         Piece piece{range.tensor, kind, range.begin, range.count, std::vector<float>(range.count)};
-        for (int64_t i = 0; filled && i < range.count; ++i)
-          piece.values[i] = static_cast<float>(i * 0.37 + static_cast<double>(kind) + static_cast<double>(range.begin));
+        // No two alike, or the store would write equal chunks once.
+        const uint64_t key = key_of(range.tensor->name) + 7 * static_cast<uint64_t>(kind);
+        for (int64_t i = 0; filled && i < range.count; ++i) {
+          const uint64_t bits = (key + static_cast<uint64_t>(range.begin + i)) * 0x9E3779B97F4A7C15u;
+          piece.values[i] = static_cast<float>((bits ^ bits >> 29) >> 40);
+        }
         pieces.push_back(std::move(piece));
       }
     }
@@ -230,6 +235,10 @@ int main(int argc, char** argv) {
           commit_ms = now_ms() - start;
         }));
     ms["commit_of_it"].push_back(commit_ms);
+    uint64_t written = 0;
+    for (const auto& entry : fs::directory_iterator(packs_dir)) written += entry.file_size();
+    if (written < state_bytes)
+      give_up(Status(Code::kInternal, "the packs hold " + std::to_string(written) + " bytes only"));
 
     const std::string located = storage::encode(*(*store)->locate(*(*store)->get("bench/s@1")));
     for (const int of : load_ranks)

@@ -1,8 +1,11 @@
 #include "storage/index/database.h"
 
+#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
+#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
@@ -70,6 +73,11 @@ rocksdb::Options make_options(OpenMode mode, std::shared_ptr<LogForwarder> logge
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
   options.max_manifest_file_size = 4u << 20;
+  // A commit asks for each of its chunks, most of which are new: filters say so without reading tables.
+  rocksdb::BlockBasedTableOptions tables;
+  tables.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+  tables.block_cache = rocksdb::NewLRUCache(32u << 20);
+  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(tables));
   return options;
 }
 
