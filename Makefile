@@ -36,7 +36,9 @@ real-small: programs
 	@scripts/fetch_real_small.sh
 	@build/bin/tephra run recipes/real-small.yaml --store $(STORE) $(with_scienceqa)
 
+# Other people's programs that tests compare with; a test whose program is not there says that it did not run.
 test: build
+	@scripts/install_packages.sh test $$(grep -v '^#' scripts/test_packages.txt) || true
 	@ctest --preset $(PRESET)
 
 # The GPU plugin and its tests, where there is CUDA's toolkit: compiled and linked; without a GPU its tests say that they did not run.

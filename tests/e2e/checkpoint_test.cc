@@ -266,5 +266,23 @@ TEST(Checkpoints, RulesLetThemGoAndADaemonIsAskedToChangeThem) {
   EXPECT_EQ(daemon.wait().code, 0);
 }
 
+// Last: it takes the jobs' records away.
+TEST(Checkpoints, SurviveTheLossOfTheIndex) {
+  World& w = world();
+  const auto before = content_hashes(w.scratch, w.store);
+  ASSERT_FALSE(before.empty());
+  std::filesystem::remove_all(w.store + "/index");
+  w.expect_refused({"ckpt", "gc"}, 1, "tephra store rebuild --store " + w.store);
+  w.expect_refused({"run", w.recipe}, 1, "tephra store rebuild --store " + w.store);
+  const json report = w.ask({"store", "rebuild"});
+  EXPECT_EQ(report["checkpoints"].size(), before.size()) << report.dump(2);
+  EXPECT_TRUE(report["left_out"].empty()) << report.dump(2);
+  EXPECT_EQ(content_hashes(w.scratch, w.store), before);
+  EXPECT_EQ(w.say({"ckpt", "verify"}).code, 0);
+  const json stat = w.ask({"store", "stat"});
+  EXPECT_EQ(stat["checkpoints"], before.size());
+  EXPECT_GT(stat["logical_bytes"], stat["physical_bytes"]) << "the frozen weights are there once";
+}
+
 }  // namespace
 }  // namespace tephra::e2e

@@ -1,6 +1,5 @@
 // Saving under faults. Whatever fails, at whatever operation: the checkpoint is wholly there or not at all, earlier
-// ones stay whole, and after a restart the same save succeeds. (Faults of the index's own files are RocksDB's; they are
-// not injected here.)
+// ones stay whole, and after a restart the same save succeeds. (Faults of the index's own files: index_fault_test.cc.)
 #include <gtest/gtest.h>
 
 #include "tests/storage/fixture.h"

@@ -43,6 +43,11 @@ class DyingEnv : public Env {
     TEPHRA_ASSIGN_OR_RETURN(auto file, target_.create(path));
     return std::unique_ptr<WritableFile>(std::make_unique<DyingFile>(std::move(file)));
   }
+  Result<std::unique_ptr<WritableFile>> create_large(const std::string& path) override {
+    maybe_die();
+    TEPHRA_ASSIGN_OR_RETURN(auto file, target_.create_large(path));
+    return std::unique_ptr<WritableFile>(std::make_unique<DyingFile>(std::move(file)));
+  }
   Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override { return target_.open(path); }
   Status make_directories(const std::string& path) override {
     maybe_die();
