@@ -69,11 +69,19 @@ std::string rate_text(double flops) {
   return flops < 1e12 ? fixed(flops / 1e9, 1) + " GFLOP/s" : fixed(flops / 1e12, 1) + " TFLOP/s";
 }
 
+bool offloads(const PlannedJob& job) {
+  return std::any_of(job.stages.begin(), job.stages.end(),
+                     [](const PlannedStage& plan) { return plan.estimate.memory.host > 0; });
+}
+
 std::string headline(const PlannedJob& job) {
   const auto& cluster = job.setting.cluster;
   if (!cluster) return job.name + ": per rank; for times, name the devices: --gpus 8xA100-80G";
   std::string text = job.name + " on " + to_string(*cluster) + ", " + std::string(name_of(job.setting.numbers)) +
                      " at " + rate_text(cluster->device.rate(job.setting.numbers));
+  if (cluster->device.host_assumed && offloads(job))
+    text += "\nhost= not given: " + fixed(cluster->device.host_bandwidth / 1e9, 0) +
+            " GB/s to the host (PCIe 4.0 x16) is assumed for what is offloaded.";
   if (cluster->world_size() > sharding::kMaxWorldSize)
     text += "\nOn paper: gangs have at most " + std::to_string(sharding::kMaxWorldSize) + " ranks.";
   return text;
@@ -94,6 +102,7 @@ void add_memory(Columns& columns, const PlannedJob& job) {
   columns.row("  activations", part(&M::activation_peak));
   columns.row("  runtime", [](const PlannedStage& p) { return bytes(p.runtime_bytes); });
   columns.row("memory", [](const PlannedStage& p) { return bytes(p.memory_bytes()); });
+  if (offloads(job)) columns.row("  of the host, offloaded", part(&M::host));
   if (job.setting.cluster)
     columns.row("  of " + bytes(job.setting.cluster->device.memory_bytes), [&](const PlannedStage& p) {
       return fixed(100.0 * static_cast<double>(p.memory_bytes()) /
@@ -195,6 +204,7 @@ json to_json(const PlannedJob& job) {
                   {"gradient_peak_bytes", m.gradient_peak},
                   {"activation_peak_bytes", m.activation_peak},
                   {"runtime_bytes", plan.runtime_bytes},
+                  {"host_bytes", m.host},
                   {"fits", !job.misfits[i].has_value()},
                   {"advice", nullptr},
                   {"macs_per_step_and_rank", plan.estimate.macs},
@@ -205,9 +215,10 @@ json to_json(const PlannedJob& job) {
                   {"checkpoint_bytes", plan.checkpoint_bytes},
                   {"base_bytes", job.base_bytes}};
     if (job.misfits[i]) stage["advice"] = *job.misfits[i];
-    for (const char* key : {"device_memory_bytes", "step_seconds", "compute_seconds", "communication_seconds",
-                            "exposed_communication_seconds", "tokens_per_second", "samples", "steps", "hours",
-                            "checkpoints", "checkpoints_peak", "checkpoints_bytes"})
+    for (const char* key :
+         {"device_memory_bytes", "step_seconds", "compute_seconds", "communication_seconds",
+          "exposed_communication_seconds", "transfer_seconds", "exposed_transfer_seconds", "tokens_per_second",
+          "samples", "steps", "hours", "checkpoints", "checkpoints_peak", "checkpoints_bytes"})
       stage[key] = nullptr;
     if (job.setting.cluster) {
       stage["devices"] = to_string(*job.setting.cluster);
@@ -218,6 +229,8 @@ json to_json(const PlannedJob& job) {
       stage["compute_seconds"] = plan.time->compute;
       stage["communication_seconds"] = plan.time->communication;
       stage["exposed_communication_seconds"] = plan.time->exposed;
+      stage["transfer_seconds"] = plan.time->transfer;
+      stage["exposed_transfer_seconds"] = plan.time->exposed_transfer;
       stage["tokens_per_second"] = plan.tokens_per_step / plan.time->total;
     }
     if (plan.samples > 0) stage["samples"] = plan.samples;

@@ -60,6 +60,14 @@ Candidates recomputing(const Candidate& from) {
   return out;
 }
 
+Candidates offloading(const Candidate& from) {
+  if (from.stage.sharding.offload != "none" || from.stage.optimizer.moments() == 0) return {};
+  Candidates out{from};
+  out[0].stage.sharding.offload = "optimizer";
+  out[0].turned.emplace_back("sharding.offload: optimizer");
+  return out;
+}
+
 Candidates smaller_micro_batches(const Candidate& from) {
   Candidates out;
   for (int64_t micro = from.stage.micro_batch; micro % 2 == 0;) {
@@ -127,14 +135,15 @@ Candidates together(const Candidate& from) {
 
 std::string advice(const Candidate& start) {
   Candidates all;
-  for (auto* knob : {higher_levels, recomputing, smaller_micro_batches, other_ranks, with_lora})
+  for (auto* knob : {higher_levels, recomputing, smaller_micro_batches, other_ranks, with_lora, offloading})
     append(all, knob(start));
   append(all, together(start));
+  for (const Candidate& offloaded : offloading(start)) append(all, together(offloaded));
   for (const Candidate& c : all) {
     const auto plan = plan_stage(c.recipe, c.stage, c.setting);  // fails where the batch cannot be shared out so
     if (plan.ok() && fits(c.setting, *plan)) return "fits with " + c.words() + " (" + size(plan->memory_bytes()) + ")";
   }
-  return "no sharding, recomputation, micro_batch, number of ranks or lora makes it fit";
+  return "no sharding, recomputation, micro_batch, number of ranks, lora or offload makes it fit";
 }
 
 }  // namespace

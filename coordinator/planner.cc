@@ -10,6 +10,7 @@
 #include "data/conversation.h"
 #include "model/spec/units.h"
 #include "recipes/quantity.h"
+#include "sharding/policy/stage_policy.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -22,36 +23,6 @@ using sharding::MicroBatchSize;
 constexpr int64_t kProcessBytes = 150'000'000;
 
 Status invalid(const std::string& message) { return Status(Code::kInvalidArgument, message); }
-
-// As worker/trainer.cc makes it for a gang.
-Result<sharding::Policy> policy_of(const StageRecipe& stage, int64_t ranks) {
-  const int64_t samples = stage.micro_batch * ranks;
-  if (stage.global_batch % samples != 0) {
-    const std::string set = "; use --set stages." + stage.name;
-    std::string remedy;
-    if (stage.global_batch % ranks == 0) {
-      remedy = set + ".micro_batch=" + std::to_string(stage.global_batch / ranks) + " or a divisor of it";
-    } else if (stage.global_batch < ranks) {
-      remedy = ", and a step of " + std::to_string(stage.global_batch) + " samples is for as many ranks at most" + set +
-               ".global_batch=" + std::to_string(ranks) + " and micro_batch=1, or fewer ranks";
-    } else {
-      remedy = set + ".global_batch=" + std::to_string((stage.global_batch / samples + 1) * samples);
-    }
-    return invalid("global_batch " + std::to_string(stage.global_batch) + " is not a multiple of micro_batch (" +
-                   std::to_string(stage.micro_batch) + ") x " + std::to_string(ranks) + " ranks" + remedy);
-  }
-  return sharding::Policy{
-      .world_size = static_cast<int>(ranks),
-      .micro_batches = static_cast<int>(stage.global_batch / samples),
-      .shard = sharding::shard_level(stage.sharding.shard),
-      .reshard_after_forward = stage.sharding.reshard_after_forward,
-      .recompute_every = *stage.sharding.recompute_every(),
-      .prefetch = static_cast<int>(stage.sharding.prefetch),
-      .group_ranks = static_cast<int>(stage.sharding.group_ranks),
-      .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
-      .moments = stage.optimizer.moments(),
-      .held_snapshots = stage.checkpoint.held_snapshots()};
-}
 
 // The stage's datasets together: samples add up, means are weighted by them.
 DataFacts facts_of(const Recipe& recipe, const StageRecipe& stage, const PlanSetting& setting) {
@@ -192,7 +163,7 @@ Result<PlannedStage> plan_stage(const Recipe& recipe, const StageRecipe& stage, 
   if (sharding::element_bytes(setting.numbers) == 2) {
     for (sharding::UnitSpec& unit : plan.units) unit.compute_dtype = DType::kBFloat16;
   }
-  TEPHRA_ASSIGN_OR_RETURN(plan.policy, policy_of(stage, ranks));
+  TEPHRA_ASSIGN_OR_RETURN(plan.policy, sharding::stage_policy(stage, ranks));
   plan.schedule = sharding::make_schedule(plan.units, plan.policy);
   const DataFacts facts = facts_of(recipe, stage, setting);
   plan.longest = micro_batch(stage, static_cast<double>(facts.longest), std::ceil(facts.images), made.image_tokens);

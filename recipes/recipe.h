@@ -87,6 +87,7 @@ struct ShardingRecipe {
   int64_t prefetch = 1;               // blocks that are gathered ahead of the compute
   int64_t group_ranks = 0;            // hybrid: ranks that divide one copy of the state; 0: all
   std::string reduction = "tree";     // tree | fast: whether sums over ranks have one order at every number of ranks
+  std::string offload = "none";       // none | optimizer: what is kept in host memory, apart from the step
 
   // `recompute` as a number: 0 for none, 1 for all; nothing when it is none of the three.
   std::optional<int> recompute_every() const;

@@ -182,6 +182,11 @@ void describe(V& v, ShardingRecipe& s) {
           Field{.about = "tree: gradients are summed in one order at every number of ranks; fast: as the transport's "
                          "library does it, with other bits at another number",
                 .allowed = {"tree", "fast"}});
+  v.field(
+      "offload", s.offload,
+      Field{.about = "optimizer: its moments are in host memory (on a CPU, in a file in TMPDIR) and fetched unit by "
+                     "unit in the update",
+            .allowed = {"none", "optimizer"}});
 }
 
 template <class V>

@@ -12,6 +12,7 @@
 #include "model/spec/model_folder.h"
 #include "recipes/lr_schedule.h"
 #include "sharding/exec/executor.h"
+#include "sharding/policy/stage_policy.h"
 #include "storage/pack.h"
 #include "worker/agreement.h"
 #include "worker/checkpoint_writer.h"
@@ -27,22 +28,6 @@ using Seconds = std::chrono::duration<double>;
 // In a checkpoint's metrics, so that a limit counts over restarts; absent: 0.
 constexpr const char* kSkippedInARow = "skipped_in_a_row";
 constexpr size_t kFlightIdBytes = 80;  // of a sample's id in the flight
-
-sharding::Policy policy_of(const TaskContext& context) {
-  const recipes::StageRecipe& stage = context.stage();
-  const int ranks = context.communicator->world_size();
-  // As coordinator/planner.cc does.
-  return {.world_size = ranks,
-          .micro_batches = static_cast<int>(stage.micro_batches_per_step() / ranks),
-          .shard = sharding::shard_level(stage.sharding.shard),
-          .reshard_after_forward = stage.sharding.reshard_after_forward,
-          .recompute_every = *stage.sharding.recompute_every(),
-          .prefetch = static_cast<int>(stage.sharding.prefetch),
-          .group_ranks = static_cast<int>(stage.sharding.group_ranks),
-          .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
-          .moments = stage.optimizer.moments(),
-          .held_snapshots = stage.checkpoint.held_snapshots()};
-}
 
 sharding::OptimizerOptions optimizer_of(const recipes::OptimizerRecipe& recipe) {
   return {.kind = recipe.kind == "sgd" ? sharding::OptimizerKind::kSgd : sharding::OptimizerKind::kAdamW,
@@ -130,10 +115,12 @@ class StageTrainer {
                                                  context_.checkpoint->manifest().name(), {"connector", "lora"});
       if (!problems.empty()) return {Code::kMismatch, RetryClass::kPermanent, to_string(problems)};
     }
-    TEPHRA_ASSIGN_OR_RETURN(executor_,
-                            sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator,
-                                                       policy_of(context_), optimizer_of(stage_.optimizer),
-                                                       context_.collective_timeout(), &context_.vitals->flight));
+    TEPHRA_ASSIGN_OR_RETURN(const sharding::Policy policy,
+                            sharding::stage_policy(stage_, context_.communicator->world_size()));
+    TEPHRA_ASSIGN_OR_RETURN(
+        executor_, sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator, policy,
+                                              optimizer_of(stage_.optimizer), context_.collective_timeout(),
+                                              &context_.vitals->flight));
     for (const sharding::UnitSpec& unit : model_.units)
       for (const sharding::TensorSpec& tensor : unit.tensors) shapes_[tensor.name] = tensor.shape;
     return executor_->load([this](const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,

@@ -31,6 +31,9 @@ FlightOp flight_op(OpKind kind) {
     case OpKind::kBackward: return FlightOp::kBackward;
     case OpKind::kReduceScatter: return FlightOp::kReduceScatter;
     case OpKind::kAllReduce: return FlightOp::kAllReduce;
+    case OpKind::kFetch:
+    case OpKind::kUpdate:
+    case OpKind::kStore: return FlightOp::kUpdate;
     case OpKind::kStep: return FlightOp::kTotals;  // the last reduction, and then the totals, are waited for
   }
   return FlightOp::kTotals;
@@ -61,7 +64,7 @@ ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std:
       flight_(flight != nullptr ? *flight : own_flight_),
       schedule_(make_schedule(units_, policy)),
       holding_(holding(policy, groups_.all().rank())),
-      store_(&units_, holding_, policy.moments, &pool_),
+      store_(&units_, holding_, policy.moments, offloads(policy), &pool_),
       gradients_(units_.size()),
       stale_(units_.size(), true) {
   // LibTorch and MKL keep the thread count per thread, and take it over on a new thread only at the first
@@ -72,6 +75,13 @@ ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std:
     buffers_.emplace_back(unit);
     trees_.emplace_back(&unit, &pool_, policy.micro_batches);
     trainable_units_ += unit.trainable ? 1 : 0;
+  }
+  int64_t most_moments = 0;
+  for (size_t u = 0; u < units_.size() && offloads(policy_); ++u) {
+    if (units_[u].trainable) most_moments = std::max(most_moments, store_.moments_count(static_cast<int>(u)));
+  }
+  while (most_moments > 0 && std::ssize(working_) < std::min(kOffloadBuffers, trainable_units_)) {
+    working_.push_back(pool_.acquire(most_moments));
   }
   std::vector<std::string> names;
   for (const UnitSpec& unit : units_) names.push_back(unit.name);
@@ -142,6 +152,7 @@ Status ScheduleExecutor::run(const Schedule& schedule, const std::vector<const M
       }
       if (training) note_held(0);
       TEPHRA_RETURN_IF_ERROR(run_op(op, local, training));
+      if (op.kind == OpKind::kStep) break;  // what follows is for update_offloaded(), once the norm is known
     } catch (const std::exception& error) {
       const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
       const std::string where = op.unit >= 0 ? "unit " + units_[op.unit].name : "step";
@@ -163,7 +174,10 @@ Status ScheduleExecutor::run_op(const Op& op, const std::vector<const MicroBatch
     case OpKind::kBackward: backward(op); return ok_status();
     case OpKind::kReduceScatter:
     case OpKind::kAllReduce: return reduce(op);
-    case OpKind::kStep: return ok_status();
+    case OpKind::kStep:
+    case OpKind::kFetch:
+    case OpKind::kUpdate:
+    case OpKind::kStore: return ok_status();
   }
   return ok_status();
 }
@@ -340,7 +354,14 @@ Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
   const double clip =
       optimizer_.clip_norm > 0 ? std::min(1.0, optimizer_.clip_norm / (stats.gradient_norm + 1e-6)) : 1.0;
   try {
-    store_.update(optimizer_, input, static_cast<float>(clip / tokens), gradients_);
+    const auto scale = static_cast<float>(clip / tokens);
+    if (offloads(policy_)) {
+      TEPHRA_RETURN_IF_ERROR(update_offloaded(input, scale));
+    } else {
+      store_.update(optimizer_, input, scale, gradients_);
+    }
+  } catch (const std::runtime_error& error) {
+    return Status(Code::kUnavailable, RetryClass::kNeedsOperator, error.what());
   } catch (const std::bad_alloc&) {
     return Status(Code::kUnavailable, RetryClass::kNeedsOperator,
                   "no memory for the buffers that keep a snapshot apart from the next step; free memory or checkpoint "
@@ -350,6 +371,56 @@ Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
     if (units_[u].trainable) stale_[u] = true;
   }
   return stats;
+}
+
+Status ScheduleExecutor::update_offloaded(const StepInput& input, float scale) {
+  std::vector<int> order;
+  size_t position = schedule_.size();
+  while (schedule_[position - 1].kind != OpKind::kStep) --position;
+  for (size_t i = position; i < schedule_.size(); ++i) {
+    if (schedule_[i].kind == OpKind::kFetch) order.push_back(schedule_[i].unit);
+  }
+  store_.begin_update();
+  // None where the trainable units have no parameters.
+  const auto buffer = [&](size_t index) {
+    return working_.empty() ? nullptr : working_[index % working_.size()].data();
+  };
+  // Fetches and stores run in the order of submission. The fetch that is submitted while unit `index` is updated comes
+  // after the store of the unit that had its buffer before, so none needs to be waited for but the one in use.
+  std::deque<std::future<Status>> fetches;
+  size_t fetched = 0, index = 0;
+  const auto fetch_to = [&](size_t end) {
+    for (; fetched < std::min(end, order.size()); ++fetched) {
+      fetches.push_back(transfers_.submit([this, unit = order[fetched], to = buffer(fetched)] {
+        store_.fetch(unit, to);
+        return ok_status();
+      }));
+    }
+  };
+  for (; position < schedule_.size(); ++position) {
+    const int unit = schedule_[position].unit;
+    switch (schedule_[position].kind) {
+      case OpKind::kFetch: {
+        fetch_to(index + 2);  // this one and the next
+        const Status status = fetches.front().get();
+        fetches.pop_front();
+        TEPHRA_RETURN_IF_ERROR(status);
+        break;
+      }
+      case OpKind::kUpdate: store_.update_unit(unit, optimizer_, input, scale, gradients_[unit], buffer(index)); break;
+      case OpKind::kStore:
+        transfers_.submit([this, unit, from = buffer(index)] {
+          store_.store(unit, from);
+          return ok_status();
+        });
+        ++index;
+        break;
+      default: break;
+    }
+  }
+  transfers_.drain();
+  store_.end_update();
+  return ok_status();
 }
 
 std::future<Status> ScheduleExecutor::submit(std::string what, FlightRecorder::Start start,

@@ -65,6 +65,8 @@ class ScheduleExecutor final : public Executor {
 
   Result<GlobalTotals> exchange(const LocalTotals& local);
   Result<StepStats> update(const StepInput& input);
+  // What the schedule has after its kStep: transfers on their own thread, the next fetch ahead, the write-back behind.
+  Status update_offloaded(const StepInput& input, float scale);
   std::vector<double> local_squared_sums() const;
 
   // `start`: how the collective's record begins, but for its number and time of submission.
@@ -97,7 +99,8 @@ class ScheduleExecutor final : public Executor {
   std::vector<GradientTree> trees_;
   // Per unit, the summed gradient of what the store holds: a shard, or the whole. From reduction to update.
   std::vector<Block> gradients_;
-  std::vector<bool> stale_;  // gathered, but the shards have changed since (where units stay gathered)
+  std::vector<Block> working_;  // moments of units being fetched, updated and stored, in turn; none without offload
+  std::vector<bool> stale_;     // gathered, but the shards have changed since (where units stay gathered)
 
   Chain chain_;
   LocalTotals totals_;
@@ -106,7 +109,7 @@ class ScheduleExecutor final : public Executor {
   HeldPeaks peaks_;  // but for the total, which the pool counts
   Progress progress_;
   Status failure_;
-  CommThread comm_;  // last: ends before what its closures use
+  CommThread comm_, transfers_;  // last: they end before what their closures use
 };
 
 }  // namespace tephra::sharding

@@ -38,13 +38,25 @@ std::vector<StateKind> kept_kinds(int moments) {
 
 }  // namespace
 
-const Block& ShardStore::UnitState::of(StateKind kind) const {
-  if (kind == StateKind::kParameter) return parameters;
-  return kind == StateKind::kFirstMoment ? first_moment : second_moment;
+float* ShardStore::UnitState::of(StateKind kind) const {
+  if (kind == StateKind::kParameter) return parameters.data();
+  const bool first = kind == StateKind::kFirstMoment;
+  if (offloaded.data() != nullptr) return offloaded.data() + (first ? 0 : parameters.count());
+  return first ? first_moment.data() : second_moment.data();
 }
 
-ShardStore::ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, BlockPool* pool)
-    : units_(*units), holding_(holding), kinds_(kept_kinds(moments)), pool_(pool), computed_(units->size()) {
+AdamWState ShardStore::UnitState::pointers() const {
+  return {of(StateKind::kParameter), of(StateKind::kFirstMoment), of(StateKind::kSecondMoment)};
+}
+
+ShardStore::ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, bool offload,
+                       BlockPool* pool)
+    : units_(*units),
+      holding_(holding),
+      kinds_(kept_kinds(moments)),
+      offload_(offload),
+      pool_(pool),
+      computed_(units->size()) {
   for (size_t u = 0; u < units_.size(); ++u) {
     runs_.push_back(decay_runs(units_[u], holding_.shard, holding_.shards));
     const bool wide = units_[u].compute_dtype == DType::kFloat32;
@@ -54,7 +66,7 @@ ShardStore::ShardStore(const std::vector<UnitSpec>* units, const Holding& holdin
   }
   current_ = make_state();
   for (const UnitState& state : current_->units) {
-    for (const StateKind kind : kinds_) state.of(kind).fill_zero();
+    for (const Block* block : {&state.parameters, &state.first_moment, &state.second_moment}) block->fill_zero();
   }
 }
 
@@ -66,6 +78,10 @@ std::shared_ptr<ShardStore::TrainedState> ShardStore::make_state() const {
     const int64_t count = shard_numel(units_[u], holding_.shards);
     UnitState& unit = state->units[u];
     unit.parameters = pool_->acquire(count);
+    if (offload_) {
+      unit.offloaded = HostMemory(moments_count(static_cast<int>(u)));
+      continue;
+    }
     if (kinds_.size() > 1) unit.first_moment = pool_->acquire(count);
     if (kinds_.size() > 2) unit.second_moment = pool_->acquire(count);
   }
@@ -129,37 +145,66 @@ Status ShardStore::load_unit(const Executor::Reader& reader, int unit, bool with
     return ok_status();
   }
   for (const StateKind kind : kinds_) {
-    const Block& block = into.units[unit].of(kind);
+    float* values = into.units[unit].of(kind);
     if (kind == StateKind::kParameter || with_moments) {
-      TEPHRA_RETURN_IF_ERROR(read(kind, block.data()));
+      TEPHRA_RETURN_IF_ERROR(read(kind, values));
     } else {
-      block.fill_zero();
+      std::fill_n(values, size, 0.0f);
     }
   }
+  into.units[unit].offloaded.release_pages();
   if (rounds) round_parameters(unit, into.units[unit].parameters.data());
   return ok_status();
 }
 
 void ShardStore::update(const OptimizerOptions& options, const StepInput& input, float scale,
                         const std::vector<Block>& gradients) {
-  std::shared_ptr<TrainedState> next = writable();
+  begin_update();
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    const UnitState &from = current_->units[u], &to = next->units[u];
-    const float* gradient = gradients[u].data();
-    const double rate = input.learning_rate[u];
-    switch (options.kind) {
-      case OptimizerKind::kAdamW:
-        adamw_update(runs_[u], adamw_constants(options, rate, input.optimizer_step, scale), gradient, from.adamw(),
-                     to.adamw());
-        break;
-      case OptimizerKind::kSgd:
-        sgd_update(runs_[u], sgd_constants(options, rate, scale), gradient, from.sgd(), to.sgd());
-        break;
-    }
-    if (units_[u].compute_dtype != DType::kFloat32) round_parameters(static_cast<int>(u), to.parameters.data());
+    step(static_cast<int>(u), options, input, scale, gradients[u], current_->units[u].pointers(),
+         next_->units[u].pointers());
   }
-  current_ = std::move(next);
+  end_update();
+}
+
+int64_t ShardStore::moments_count(int unit) const {
+  return (std::ssize(kinds_) - 1) * shard_numel(units_[unit], holding_.shards);
+}
+
+void ShardStore::fetch(int unit, float* moments) const {
+  const HostMemory& from = current_->units[unit].offloaded;
+  std::copy_n(from.data(), from.count(), moments);
+  from.release_pages();
+}
+
+void ShardStore::update_unit(int unit, const OptimizerOptions& options, const StepInput& input, float scale,
+                             const Block& gradient, float* moments) {
+  const int64_t count = shard_numel(units_[unit], holding_.shards);
+  float* const second = kinds_.size() > 2 ? moments + count : nullptr;
+  step(unit, options, input, scale, gradient, {current_->units[unit].parameters.data(), moments, second},
+       {next_->units[unit].parameters.data(), moments, second});
+}
+
+void ShardStore::store(int unit, const float* moments) {
+  const HostMemory& to = next_->units[unit].offloaded;
+  std::copy_n(moments, to.count(), to.data());
+  to.release_pages();
+}
+
+void ShardStore::step(int unit, const OptimizerOptions& options, const StepInput& input, float scale,
+                      const Block& gradient, const AdamWState& from, const AdamWState& to) {
+  const double rate = input.learning_rate[unit];
+  switch (options.kind) {
+    case OptimizerKind::kAdamW:
+      adamw_update(runs_[unit], adamw_constants(options, rate, input.optimizer_step, scale), gradient.data(), from, to);
+      break;
+    case OptimizerKind::kSgd:
+      sgd_update(runs_[unit], sgd_constants(options, rate, scale), gradient.data(),
+                 {from.parameters, from.first_moment}, {to.parameters, to.first_moment});
+      break;
+  }
+  if (units_[unit].compute_dtype != DType::kFloat32) round_parameters(unit, to.parameters);
 }
 
 Snapshot ShardStore::snapshot() const {
@@ -178,7 +223,7 @@ Snapshot ShardStore::snapshot() const {
     const std::vector<TensorRange> ranges = tensor_ranges(units_[u], holding_.part * size, (holding_.part + 1) * size);
     for (const StateKind kind : kinds_) {
       for (const TensorRange& range : ranges) {
-        const float* values = unit.of(kind).data() + (range.flat_offset - held_begin);
+        const float* values = unit.of(kind) + (range.flat_offset - held_begin);
         result.pieces.push_back({range.tensor->name, kind, range.tensor->shape, range.begin,
                                  std::span<const float>(values, static_cast<size_t>(range.count))});
       }

@@ -10,6 +10,7 @@
 #include "sharding/exec/adamw.h"
 #include "sharding/exec/block_pool.h"
 #include "sharding/exec/executor.h"
+#include "sharding/exec/host_memory.h"
 #include "sharding/exec/sgd.h"
 
 namespace tephra::sharding {
@@ -17,8 +18,9 @@ namespace tephra::sharding {
 class ShardStore {
  public:
   // `units` and `pool` outlive the store. It holds and updates `holding.shard` of every unit; a snapshot has
-  // `holding.part` only. moments: that the optimizer keeps, 0 to 2. Everything starts at zero.
-  ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, BlockPool* pool);
+  // `holding.part` only. moments: that the optimizer keeps, 0 to 2. offload: they are in host memory. Everything starts
+  // at zero. Throws std::bad_alloc, and what HostMemory does.
+  ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, bool offload, BlockPool* pool);
 
   // Executor::load. On failure the contents are unspecified.
   Status load(const Executor::Reader& reader, bool with_moments);
@@ -32,14 +34,25 @@ class ShardStore {
   void update(const OptimizerOptions& options, const StepInput& input, float scale,
               const std::vector<Block>& gradients);
 
+  // The same unit by unit, for moments that are offloaded: begin_update(); of every trainable unit fetch(), update_unit(),
+  // store(); end_update(). `moments`: moments_count(unit) floats. fetch() and store() may run on another thread meanwhile,
+  // also beside update_unit() of another unit.
+  int64_t moments_count(int unit) const;
+  void begin_update() { next_ = writable(); }
+  void fetch(int unit, float* moments) const;
+  void update_unit(int unit, const OptimizerOptions& options, const StepInput& input, float scale,
+                   const Block& gradient, float* moments);
+  void store(int unit, const float* moments);
+  void end_update() { current_ = std::move(next_); }
+
   Snapshot snapshot() const;
 
  private:
   struct UnitState {
     Block parameters, first_moment, second_moment;  // moments that the optimizer does not keep are empty
-    AdamWState adamw() const { return {parameters.data(), first_moment.data(), second_moment.data()}; }
-    SgdState sgd() const { return {parameters.data(), first_moment.data()}; }
-    const Block& of(StateKind kind) const;
+    HostMemory offloaded;                           // in place of the moments: those that it keeps, one after the other
+    float* of(StateKind kind) const;
+    AdamWState pointers() const;
   };
   struct TrainedState {  // of all units; empty for frozen ones
     std::vector<UnitState> units;
@@ -52,18 +65,23 @@ class ShardStore {
   // The state that the next write goes to: the current one when nobody else holds it.
   std::shared_ptr<TrainedState> writable() const;
   Status load_unit(const Executor::Reader& reader, int unit, bool with_moments, TrainedState& into);
+  // One step of a unit, which may be in place.
+  void step(int unit, const OptimizerOptions& options, const StepInput& input, float scale, const Block& gradient,
+            const AdamWState& from, const AdamWState& to);
   // Rounds float32 parameters of `unit`, as many as are held, to its compute_dtype.
   void round_parameters(int unit, float* from);
 
   const std::vector<UnitSpec>& units_;
   const Holding holding_;
   const std::vector<StateKind> kinds_;  // what is kept of a trainable unit
+  const bool offload_;
   BlockPool* const pool_;
   std::vector<std::vector<DecayRun>> runs_;
   // Per unit, what parameters() gives of frozen units and of those that compute in bfloat16; empty for the others, whose parameters
   // are those of the state.
   std::vector<Block> computed_;
   std::shared_ptr<TrainedState> current_;
+  std::shared_ptr<TrainedState> next_;  // from begin_update() to end_update()
 };
 
 }  // namespace tephra::sharding

@@ -62,6 +62,10 @@ class ClusterParser {
     TEPHRA_RETURN_IF_ERROR(parse_name());
     TEPHRA_RETURN_IF_ERROR(parse_values());
     TEPHRA_RETURN_IF_ERROR(check_complete());
+    if (custom_ && cluster_.device.host_bandwidth <= 0) {
+      cluster_.device.host_bandwidth = kAssumedHostBandwidth;
+      cluster_.device.host_assumed = true;
+    }
     return cluster_;
   }
 
@@ -117,6 +121,7 @@ class ClusterParser {
         {"bandwidth", [&d](double v) { d.memory_bandwidth = v; }},
         {"link", [&d](double v) { d.link_bandwidth = v; }},
         {"network", [&d](double v) { d.network_bandwidth = v; }},
+        {"host", [&d](double v) { d.host_bandwidth = v; }},
         {"flops_share", [&d](double v) { d.flops_share = v; }},
         {"link_share", [&d](double v) { d.link_share = v; }},
         {"runtime", [&d](double v) { d.runtime_bytes = static_cast<int64_t>(v); }}};

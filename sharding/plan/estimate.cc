@@ -32,7 +32,10 @@ class Walk {
         case OpKind::kBackward: backward(op.unit, op.micro_batch); break;
         case OpKind::kReduceScatter:
         case OpKind::kAllReduce: reduce(op); break;
-        case OpKind::kStep: break;
+        case OpKind::kStep:
+        case OpKind::kFetch:
+        case OpKind::kUpdate:
+        case OpKind::kStore: break;  // shards() counts their working buffers, which stay from step to step
       }
       note_gathered(i);
     }
@@ -50,6 +53,8 @@ class Walk {
   static double moved(double bytes, int ranks) { return bytes * (ranks - 1) / ranks; }
 
   void shards() {
+    int64_t largest = 0;
+    int trainable = 0;
     for (const UnitSpec& unit : units_) {
       const int64_t count = shard_numel(unit, shards_), bytes = count * kElement;
       const bool rounded = unit.compute_dtype != DType::kFloat32;
@@ -57,8 +62,13 @@ class Walk {
       if (!unit.trainable) continue;
       memory_.parameter_shards += bytes;
       if (!replicated(policy_)) memory_.gradient_shards += bytes;
-      memory_.optimizer_shards += policy_.moments * bytes + policy_.held_snapshots * (1 + policy_.moments) * bytes;
+      const int64_t moments = policy_.moments * bytes;
+      memory_.optimizer_shards += policy_.held_snapshots * bytes;
+      (offloads(policy_) ? memory_.host : memory_.optimizer_shards) += (1 + policy_.held_snapshots) * moments;
+      largest = std::max(largest, moments);
+      ++trainable;
     }
+    if (offloads(policy_)) memory_.optimizer_shards += std::min(kOffloadBuffers, trainable) * largest;
   }
 
   void gather(int unit) {

@@ -29,7 +29,9 @@ class Costs {
       out.backward.push_back(backward(u));
       out.gather.push_back(all_gather(flat * element(u), shard_group()));
       out.reduce.push_back(sum(flat * kFloat));
-      if (units_[u].trainable) updated += flat / ranks_per_copy(policy_);
+      const double shard = units_[u].trainable ? flat / ranks_per_copy(policy_) : 0;
+      updated += shard;
+      if (offloads(policy_)) out.transfer.push_back(shard * policy_.moments * kFloat / cluster_.device.host_rate());
     }
     out.update = memory(updated * kUpdatePasses * kFloat);
     out.exchange =

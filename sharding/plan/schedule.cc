@@ -18,6 +18,9 @@ std::string_view kind_name(OpKind kind) {
     case OpKind::kReduceScatter: return "reduce_scatter";
     case OpKind::kAllReduce: return "all_reduce";
     case OpKind::kStep: return "step";
+    case OpKind::kFetch: return "fetch";
+    case OpKind::kUpdate: return "update";
+    case OpKind::kStore: return "store";
   }
   return "?";
 }
@@ -47,6 +50,10 @@ Schedule required_work(const std::vector<UnitSpec>& units, const Policy& policy)
   }
   work.insert(work.end(), reductions.begin(), reductions.end());
   work.push_back({OpKind::kStep, -1, -1});
+  for (int u = 0; u <= last && offloads(policy); ++u) {
+    if (!units[u].trainable) continue;
+    for (const OpKind kind : {OpKind::kFetch, OpKind::kUpdate, OpKind::kStore}) work.push_back({kind, u, -1});
+  }
   return work;
 }
 
@@ -68,6 +75,7 @@ class Checker {
     if (!same(op, work_[next_work_])) return "expected " + op_text(work_[next_work_], units_);
     ++next_work_;
     if (op.kind == OpKind::kStep) return check_end();
+    if (op.kind == OpKind::kFetch || op.kind == OpKind::kUpdate || op.kind == OpKind::kStore) return "";
     if (!gathered_[op.unit]) return "the unit is not gathered";
     return check_others(position);
   }
@@ -182,6 +190,13 @@ Schedule make_schedule(const std::vector<UnitSpec>& units, const Policy& policy)
   }
   ops.insert(ops.end(), reductions.begin(), reductions.end());
   ops.push_back({OpKind::kStep, -1, -1});
+  if (!offloads(policy)) return ops;
+  for (int u = 0; u <= last; ++u) {
+    if (!units[u].trainable) continue;
+    ops.push_back({OpKind::kFetch, u, -1});
+    ops.push_back({OpKind::kUpdate, u, -1});
+    ops.push_back({OpKind::kStore, u, -1});
+  }
   return ops;
 }
 
@@ -194,7 +209,9 @@ Status check_schedule(const Schedule& schedule, const std::vector<UnitSpec>& uni
                     "schedule operation " + std::to_string(i) + " (" + op_text(schedule[i], units) + "): " + fault);
     }
   }
-  if (!checker.finished()) return Status(Code::kInternal, "the schedule ends before its step");
+  if (!checker.finished())
+    return Status(Code::kInternal, policy.offload == Offload::kNone ? "the schedule ends before its step"
+                                                                    : "the schedule ends before its last store");
   return ok_status();
 }
 
@@ -225,6 +242,7 @@ std::string to_string(const Policy& policy) {
   if (policy.shard == ShardLevel::kParameters && !policy.reshard_after_forward) text += ", gathered until backward";
   if (policy.recompute_every == 1) text += ", all units recomputed";
   if (policy.recompute_every > 1) text += ", one in " + std::to_string(policy.recompute_every) + " units recomputed";
+  if (policy.offload == Offload::kOptimizer) text += ", moments offloaded";
   text += ", prefetch " + std::to_string(policy.prefetch);
   return text + (policy.reduction == Reduction::kFast ? ", sums in the library's order" : "");
 }
@@ -232,7 +250,10 @@ std::string to_string(const Policy& policy) {
 size_t prefetch_end(const Schedule& schedule, size_t position, int depth) {
   size_t end = position + 1;
   const OpKind kind = schedule[position].kind;
-  if (kind == OpKind::kGather || kind == OpKind::kFree || kind == OpKind::kStep) return end;
+  if (kind == OpKind::kGather || kind == OpKind::kFree || kind == OpKind::kStep || kind == OpKind::kFetch ||
+      kind == OpKind::kUpdate || kind == OpKind::kStore) {
+    return end;
+  }
   const auto in_use = [&](int unit) {
     return std::any_of(schedule.begin() + position, schedule.begin() + end,
                        [unit](const Op& op) { return op.unit == unit; });

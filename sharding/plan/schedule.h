@@ -18,7 +18,11 @@ enum class OpKind {
   kBackward,       // gradients of the unit's parameters (added to the micro-batch tree) and of its input
   kReduceScatter,  // sum the unit's gradient over ranks; each keeps its shard (hybrid: over its group, then over groups)
   kAllReduce,      // sum the unit's gradient over ranks; each keeps the whole sum
-  kStep,           // clip and update every trainable unit's shard; unit is -1
+  kStep,           // clip and update every trainable unit's shard; unit is -1. With offload: clip, updates follow
+  // With offload, after kStep:
+  kFetch,   // copy the unit's moments from host memory into a working buffer of the device
+  kUpdate,  // update the unit's shard and the moments in the working buffer
+  kStore,   // copy the moments back to host memory; the buffer may then be another unit's
 };
 
 struct Op {
@@ -59,6 +63,14 @@ enum class Reduction {
   kFast,  // as the transport's library sums: other bits at another number of ranks, or on another transport
 };
 
+enum class Offload {
+  kNone,
+  // Moments are in host memory, and in at most kOffloadBuffers working buffers of the device, each of the largest shard.
+  // The next unit's are fetched while one is updated, and the one before it is written back.
+  kOptimizer,
+};
+inline constexpr int kOffloadBuffers = 3;
+
 struct Policy {
   int world_size = 1;
   int micro_batches = 1;  // per rank and step
@@ -73,10 +85,14 @@ struct Policy {
   Reduction reduction = Reduction::kTree;
   int moments = 2;         // values that the optimizer keeps beside each trainable parameter
   int held_snapshots = 1;  // that may be held at once; each costs a set of parameters and moments
+  Offload offload = Offload::kNone;
 };
 
 // Whether every rank holds whole shards, so that they are used in place and nothing is ever gathered.
 inline bool replicated(const Policy& policy) { return policy.world_size == 1 || policy.shard == ShardLevel::kNone; }
+
+// Whether moments are fetched and stored: an optimizer without any has none to offload.
+inline bool offloads(const Policy& policy) { return policy.offload == Offload::kOptimizer && policy.moments > 0; }
 
 // How many ranks one copy of the state is divided over: 1 when replicated().
 int ranks_per_copy(const Policy& policy);
@@ -108,9 +124,9 @@ Schedule make_schedule(const std::vector<UnitSpec>& units, const Policy& policy)
 
 // Ok when the schedule does the step of `policy` over `units`: every forward, recomputation, backward and reduction
 // once and in order; each use of a unit while it is gathered; each gather directly before a use; each free directly
-// after the last one before the unit is needed again; one step at the end with nothing left gathered. Otherwise
-// kInternal naming the first operation at fault. Written from these rules, not from make_schedule, so that each checks
-// the other.
+// after the last one before the unit is needed again; one step at the end with nothing left gathered; with offload, the
+// moments of every trainable unit then fetched, updated and stored exactly once, in this order. Otherwise kInternal
+// naming the first operation at fault. Written from these rules, not from make_schedule, so that each checks the other.
 Status check_schedule(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy);
 // One line an operation, which also says what a runner gathers ahead at that moment.
 std::string to_string(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy);
@@ -140,6 +156,9 @@ struct MemoryEstimate {          // bytes per rank
   // staying whole. A module that does not write its gradients in place (unit_module.h) holds its own once more beside them.
   int64_t gradient_peak = 0;
   int64_t activation_peak = 0;  // what backward keeps, and what the unit at work holds beside it
+  // Of the host, not the device, and so not in total(): offloaded moments, and the second set that a held snapshot costs.
+  // optimizer_shards then has the working buffers in place of them.
+  int64_t host = 0;
   int64_t total() const {
     return parameter_shards + gradient_shards + optimizer_shards + gathered_peak + gradient_peak + activation_peak;
   }

@@ -8,7 +8,12 @@ namespace {
 class Clock {
  public:
   Clock(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy, const OpSeconds& seconds)
-      : schedule_(schedule), units_(units), policy_(policy), seconds_(seconds), gathered_at_(units.size(), 0) {}
+      : schedule_(schedule),
+        units_(units),
+        policy_(policy),
+        seconds_(seconds),
+        gathered_at_(units.size(), 0),
+        fetched_at_(units.size(), 0) {}
 
   StepTime run() {
     size_t issued = 0;
@@ -28,8 +33,12 @@ class Clock {
         case OpKind::kAllReduce: reduce(op.unit); break;
         case OpKind::kFree: break;
         case OpKind::kStep: update(); break;
+        case OpKind::kFetch: fetch(position); break;
+        case OpKind::kUpdate: compute(update_share(op.unit)); break;
+        case OpKind::kStore: stored_at_ = transfer(op.unit); break;
       }
     }
+    wait_for_transfer(stored_at_);
     time_.total = now_;
     return time_;
   }
@@ -64,15 +73,46 @@ class Clock {
   void update() {
     wait_until(reduced_at_);
     if (policy_.world_size > 1) wait_until(communicate(seconds_.exchange));
-    compute(seconds_.update);
+    if (!offloads(policy_)) compute(seconds_.update);
+  }
+
+  // As the executor: this unit's moments, if they are not on their way yet, and the next one's, in the order of issue.
+  void fetch(size_t position) {
+    int ahead = 0;
+    for (size_t i = position; i < schedule_.size() && ahead < 2; ++i) {
+      if (schedule_[i].kind != OpKind::kFetch) continue;
+      ++ahead;
+      if (i < fetches_issued_) continue;
+      fetched_at_[schedule_[i].unit] = transfer(schedule_[i].unit);
+      fetches_issued_ = i + 1;
+    }
+    wait_for_transfer(fetched_at_[schedule_[position].unit]);
+  }
+  double transfer(int unit) {
+    const double seconds = seconds_.transfer[unit];
+    transfers_free_ = std::max(transfers_free_, now_) + seconds;
+    time_.transfer += seconds;
+    return transfers_free_;
+  }
+  void wait_for_transfer(double moment) {
+    if (moment <= now_) return;
+    time_.exposed_transfer += moment - now_;
+    now_ = moment;
+  }
+  // Of the update's seconds, which are by parameter.
+  double update_share(int unit) const {
+    double all = 0;
+    for (const UnitSpec& u : units_) all += u.trainable ? static_cast<double>(u.flat_numel) : 0;
+    return all > 0 ? seconds_.update * static_cast<double>(units_[unit].flat_numel) / all : 0;
   }
 
   const Schedule& schedule_;
   const std::vector<UnitSpec>& units_;
   const Policy& policy_;
   const OpSeconds& seconds_;
-  std::vector<double> gathered_at_;
-  double now_ = 0, lane_free_ = 0, reduced_at_ = 0;
+  std::vector<double> gathered_at_, fetched_at_;
+  size_t fetches_issued_ = 0;  // those before this position are
+  double now_ = 0, lane_free_ = 0, reduced_at_ = 0, transfers_free_ = 0, stored_at_ = 0;
   StepTime time_;
 };
 

@@ -19,19 +19,22 @@ inline Numbers numbers_of(const UnitSpec& unit, Numbers numbers) {
 
 // Seconds of each unit's operations on one rank; one entry a unit.
 struct OpSeconds {
-  std::vector<double> forward;   // and of recomputing it
-  std::vector<double> backward;  // with the addition of its gradient to the micro-batches' sum
-  std::vector<double> gather;    // 0 where it costs nothing
-  std::vector<double> reduce;    // reduce-scatter, or reduce-scatter and all-gather where the sum stays whole
-  double update = 0;             // norm, clipping and AdamW
-  double exchange = 0;           // of losses and norms, between backward and update
+  std::vector<double> forward;     // and of recomputing it
+  std::vector<double> backward;    // with the addition of its gradient to the micro-batches' sum
+  std::vector<double> gather;      // 0 where it costs nothing
+  std::vector<double> reduce;      // reduce-scatter, or reduce-scatter and all-gather where the sum stays whole
+  std::vector<double> transfer{};  // of a unit's moments to or from the host; empty without offload
+  double update = 0;               // norm, clipping and AdamW
+  double exchange = 0;             // of losses and norms, between backward and update
 };
 
 struct StepTime {            // seconds of one step on one rank
-  double total = 0;          // compute + exposed
+  double total = 0;          // compute + exposed + exposed_transfer
   double compute = 0;        // forward, recompute, backward, update
   double communication = 0;  // of the collectives, hidden or not; 0 on one rank
   double exposed = 0;        // of them, what the compute waits for; at most communication
+  double transfer = 0;       // of offloaded state, to and from the host, hidden or not
+  double exposed_transfer = 0;
 };
 
 // `seconds` over `schedule`, gathers issued policy.prefetch ahead and one reduction in flight, as the executor does.

@@ -46,6 +46,19 @@ TEST(Planner, CountsParametersFromConfigurationsAlone) {
       6'738'415'616.0 * 4 / 8, 1e6);
 }
 
+TEST(Planner, OffloadMovesMomentsFromTheDeviceToTheHostAndCostsTransfers) {
+  const PlannedStage kept = must(llava("7b"), 1, on("8xA100-80G")),
+                     offloaded = must(llava("7b", {"stages.finetune.sharding.offload=optimizer"}), 1, on("8xA100-80G"));
+  // Two moments, of the state and of a snapshot, an eighth of each.
+  EXPECT_NEAR(static_cast<double>(offloaded.estimate.memory.host), 6'759'395'328.0 * 16 / 8, 1e6);
+  EXPECT_EQ(kept.estimate.memory.host, 0);
+  EXPECT_LT(offloaded.memory_bytes(), kept.memory_bytes() - offloaded.estimate.memory.host * 9 / 10);
+  // There and back at 0.7 x 32 GB/s.
+  EXPECT_NEAR(offloaded.time->transfer, 6'759'395'328.0 * 8 / 8 * 2 / (0.7 * 32e9), 0.01);
+  EXPECT_GT(offloaded.time->total, kept.time->total);
+  EXPECT_EQ(kept.time->transfer, 0);
+}
+
 TEST(Planner, CountsWorkBySixTimesParametersTimesTokens) {
   PlanSetting setting = on("8xA100-80G");
   setting.data["instruct"] = {.samples = 665298, .tokens = 900, .longest = 2048, .images = 0};

@@ -204,7 +204,8 @@ TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
   const std::vector<std::pair<std::string, std::string>> choices{
       {"{shard: none}", "{shard: gradients, recompute: 2, prefetch: 3}"},
       {"{shard: optimizer, prefetch: 0}", "{shard: none, recompute: all}"},
-      {"{group_ranks: 2}", "{shard: gradients, group_ranks: 2}"}};
+      {"{group_ranks: 2}", "{shard: gradients, group_ranks: 2}"},
+      {"{offload: optimizer}", "{shard: none, offload: optimizer}"}};
   for (const auto& [align, instruct] : choices) {
     SCOPED_TRACE(align + ", " + instruct);
     Scratch scratch;

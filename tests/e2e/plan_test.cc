@@ -57,6 +57,23 @@ TEST(Plan, SaysWhichKnobWouldHelpAndFails) {
   EXPECT_NE(ran.out.find(" of 40.0 GB per rank; fits with lora: {rank: 128} ("), std::string::npos) << ran.out;
 }
 
+TEST(Plan, SaysWhatItAssumesOfTheWayToTheHost) {
+  const std::string device = "8xcustom:memory=80G,flops=312T,bandwidth=2T,link=300G",
+                    words = "\nhost= not given: 32 GB/s";
+  const std::vector<std::string> offload{"--set", "stages.finetune.sharding.offload=optimizer"};
+  const auto out = [&](const std::string& gpus, std::vector<std::string> more) {
+    Scratch scratch;
+    more.insert(more.end(), {"--gpus", gpus, "--dtype", "bfloat16"});
+    return tephra(scratch, plan(more)).out;
+  };
+  const std::string assumed = out(device, offload), given = out(device + ",host=64G", offload), none = out(device, {});
+  EXPECT_NE(assumed.find(words), std::string::npos) << assumed;
+  EXPECT_NE(assumed.find("\n  of the host, offloaded"), std::string::npos) << assumed;
+  EXPECT_EQ(given.find(words), std::string::npos) << given;
+  EXPECT_NE(given.find("\n  of the host, offloaded"), std::string::npos) << given;
+  EXPECT_EQ(none.find("host"), std::string::npos) << none;
+}
+
 TEST(Plan, RefusesBadDevicesWithPlaceAndNearestName) {
   Scratch scratch;
   for (const auto& [arguments, words] : std::vector<std::pair<std::vector<std::string>, std::string>>{

@@ -170,6 +170,10 @@ void expect_same(const Trained& a, const Trained& b) {
 void for_strategies(const std::function<void(Training)>& each) {
   for (const ShardLevel shard : kLevels) {
     for (const int recompute_every : {0, 1, 2}) {
+      Training offloaded{.shard = shard, .recompute_every = recompute_every, .offload = Offload::kOptimizer};
+      each(offloaded);
+      offloaded.group_ranks = 2;
+      if (shard != ShardLevel::kNone) each(offloaded);
       for (const int prefetch : {0, 1, 2, 9}) {
         if (shard == ShardLevel::kNone && prefetch != 1) continue;  // nothing is gathered
         for (const bool reshard : {true, false}) {
@@ -196,7 +200,8 @@ Policy policy_of(const Training& t) {
           .prefetch = t.prefetch,
           .group_ranks = t.group_ranks,
           .reduction = t.reduction,
-          .moments = optimizer_of(t).moments()};
+          .moments = optimizer_of(t).moments(),
+          .offload = t.offload};
 }
 
 OptimizerOptions optimizer_of(const Training& t) {

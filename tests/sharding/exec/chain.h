@@ -54,6 +54,7 @@ struct Training {
   double clip_norm = 1.0;
   OptimizerKind optimizer = OptimizerKind::kAdamW;
   double momentum = 0;
+  Offload offload = Offload::kNone;
 };
 struct Trained {
   std::vector<StepStats> stats;  // per step; checked to be equal on all ranks

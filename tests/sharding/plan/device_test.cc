@@ -29,6 +29,7 @@ TEST(Devices, EveryKnownOneIsCompleteAndCanBeNamed) {
     EXPECT_GT(device.memory_bandwidth, device.link_bandwidth);
     EXPECT_GT(device.link_bandwidth, device.network_bandwidth);
     EXPECT_GT(device.network_bandwidth, 1e9);
+    EXPECT_GE(device.host_bandwidth, 16e9);
     EXPECT_FALSE(device.source.empty());
   }
 }
@@ -48,6 +49,12 @@ TEST(ParseCluster, TakesCustomDevicesAndValuesInPlaceOfTheTables) {
   EXPECT_DOUBLE_EQ(custom.device.rate(Numbers::kFloat16), 50e12);
   EXPECT_DOUBLE_EQ(custom.device.memory_bandwidth, 1e12);
   EXPECT_DOUBLE_EQ(custom.device.link_bandwidth, 32e9);
+  // Never at the memory's own rate: a device with a memory of its own has a bus to the host.
+  EXPECT_DOUBLE_EQ(custom.device.host_bandwidth, 32e9);
+  EXPECT_TRUE(custom.device.host_assumed);
+  const Cluster given = must("custom:memory=24G,flops=100T,bandwidth=1T,host=64G");
+  EXPECT_DOUBLE_EQ(given.device.host_rate(), 0.7 * 64e9);
+  EXPECT_FALSE(given.device.host_assumed);
   const Cluster slow = must("8xA100-80G:network=1.25e9", 2);
   EXPECT_DOUBLE_EQ(slow.device.network_bandwidth, 1.25e9);
   EXPECT_DOUBLE_EQ(slow.device.link_bandwidth, 300e9);

@@ -45,7 +45,9 @@ Case random_case(uint64_t seed) {
                       .shard = static_cast<ShardLevel>(random_below(4, {seed, 5})),
                       .reshard_after_forward = random_below(2, {seed, 6}) == 1,
                       .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
-                      .prefetch = static_cast<int>(random_below(5, {seed, 8}))};
+                      .prefetch = static_cast<int>(random_below(5, {seed, 8})),
+                      .moments = static_cast<int>(random_below(3, {seed, 9})),
+                      .offload = static_cast<Offload>(random_below(2, {seed, 10}))};
   return {chain(trainable, sizes), policy};
 }
 
@@ -61,6 +63,31 @@ TEST(Schedule, IsTheListThatTheDesignDraws) {
             "gather u1\nrecompute u1 micro_batch 0\nbackward u1 micro_batch 0\nreduce_scatter u1\nfree u1\n"
             "step\n");
   EXPECT_EQ(to_string(policy), "2 ranks x 1 micro-batch, shard parameters, all units recomputed, prefetch 1");
+}
+
+TEST(Schedule, OffloadedMomentsAreFetchedUpdatedAndStoredOnceEach) {
+  const auto units = chain({false, true, true}, {100, 5000, 100});  // padded to 4,096, 8,192 and 4,096
+  const Policy policy{.shard = ShardLevel::kNone, .offload = Offload::kOptimizer};
+  const Schedule ops = make_schedule(units, policy);
+  EXPECT_TRUE(
+      to_string(ops, units, policy).ends_with("step\nfetch u1\nupdate u1\nstore u1\nfetch u2\nupdate u2\nstore u2\n"));
+  EXPECT_TRUE(to_string(policy).find("moments offloaded") != std::string::npos);
+  for (size_t i = ops.size() - 6; i < ops.size(); ++i) {
+    Schedule without = ops, twice = ops;
+    without.erase(without.begin() + static_cast<std::ptrdiff_t>(i));
+    EXPECT_FALSE(check_schedule(without, units, policy).ok()) << "without operation " << i;
+    twice.insert(twice.begin() + static_cast<std::ptrdiff_t>(i), ops[i]);
+    EXPECT_FALSE(check_schedule(twice, units, policy).ok()) << "operation " << i << " twice";
+  }
+
+  // Two sets of two moments, the held snapshot's included, leave the device; two buffers of the largest unit stay.
+  Policy kept = policy;
+  kept.offload = Offload::kNone;
+  const MemoryEstimate with = estimate(ops, units, policy, 1).memory;
+  const MemoryEstimate without = estimate(make_schedule(units, kept), units, kept, 1).memory;
+  EXPECT_EQ(with.host, 2 * 2 * (8192 + 4096) * 4);
+  EXPECT_EQ(without.host, 0);
+  EXPECT_EQ(without.total() - with.total(), with.host - 2 * 2 * 8192 * 4);
 }
 
 TEST(Schedule, ReplicatedUnitsAreNeitherGatheredNorFreed) {
@@ -115,11 +142,12 @@ TEST(Schedule, GathersBeforeUseFreesAfterTheLastAndReducesOnce) {
     const bool frees = c.policy.shard == ShardLevel::kParameters;
     std::vector<bool> here(c.units.size(), c.policy.shard == ShardLevel::kNone);
     std::map<std::pair<int, int>, int> forwards, backwards;  // (unit, micro-batch): times
+    int step_at = -1;
     std::vector<int> reductions(c.units.size()), last_backward(c.units.size(), -1), reduced_at(c.units.size(), -1);
     for (int i = 0; i < std::ssize(ops); ++i) {
       const auto [kind, unit, micro_batch] = ops[i];
       if (kind == OpKind::kStep) {
-        ASSERT_EQ(i + 1, std::ssize(ops)) << "seed " << seed;
+        step_at = i;
         break;
       }
       if (kind == OpKind::kGather) {
@@ -138,7 +166,19 @@ TEST(Schedule, GathersBeforeUseFreesAfterTheLastAndReducesOnce) {
         if (kind == OpKind::kBackward) ++backwards[{unit, micro_batch}], last_backward[unit] = i;
       }
     }
-    EXPECT_EQ(ops.back().kind, OpKind::kStep);
+    ASSERT_GE(step_at, 0) << "seed " << seed;
+    // What follows the step: of every trainable unit, in order, fetch, update and store.
+    const bool offloads = c.policy.offload == Offload::kOptimizer && c.policy.moments > 0;
+    size_t next = step_at + 1;
+    for (size_t u = 0; u < c.units.size() && offloads; ++u) {
+      if (!c.units[u].trainable) continue;
+      for (const OpKind kind : {OpKind::kFetch, OpKind::kUpdate, OpKind::kStore}) {
+        ASSERT_LT(next, ops.size()) << "seed " << seed;
+        ASSERT_EQ(ops[next].kind, kind) << "seed " << seed << " operation " << next;
+        ASSERT_EQ(ops[next++].unit, static_cast<int>(u)) << "seed " << seed;
+      }
+    }
+    ASSERT_EQ(next, ops.size()) << "seed " << seed;
     for (size_t u = 0; u < c.units.size(); ++u) {
       const UnitSpec& unit = c.units[u];
       ASSERT_EQ(here[u], !frees) << "seed " << seed << ": " << unit.name << " at the end";

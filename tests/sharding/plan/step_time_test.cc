@@ -51,6 +51,20 @@ TEST(StepTime, HidesCommunicationBesideTheComputeThatIsThere) {
   EXPECT_DOUBLE_EQ(time.total, time.compute + time.exposed);
 }
 
+// After two forwards of 10 and two backwards of 20, with transfers of 4 and updates of 3: u0's moments arrive at 4 and u1's at 8,
+// u0 is updated until 7 and written back from 8 to 12, u1 updated from 8 to 11 and written back from 12 to 16.
+TEST(StepTime, FetchesOffloadedMomentsAheadAndWritesThemBackBehind) {
+  const auto units = chain({true, true});
+  OpSeconds s = seconds(2, 10, 20, 0, 0);
+  s.update = 6;
+  s.transfer = {4, 4};
+  const StepTime time = timed(units, {.offload = Offload::kOptimizer}, s);
+  EXPECT_DOUBLE_EQ(time.compute, 60 + 6);
+  EXPECT_DOUBLE_EQ(time.transfer, 4 * 4);
+  EXPECT_DOUBLE_EQ(time.exposed_transfer, 4 + 1 + 5);
+  EXPECT_DOUBLE_EQ(time.total, time.compute + time.exposed_transfer);
+}
+
 // Without prefetching every gather is waited for.
 TEST(StepTime, ExposesEveryGatherWithoutPrefetching) {
   const auto units = chain({true, true});
