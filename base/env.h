@@ -34,6 +34,8 @@ class Env {
  public:
   virtual ~Env() = default;
   virtual Result<std::unique_ptr<WritableFile>> create(const std::string& path) = 0;  // kAlreadyExists if there is one
+  // The same for a large file that nobody will read soon: base/direct_file.h on a disk; create() elsewhere.
+  virtual Result<std::unique_ptr<WritableFile>> create_large(const std::string& path) { return create(path); }
   virtual Result<std::unique_ptr<ReadableFile>> open(const std::string& path) = 0;
   virtual Status make_directories(const std::string& path) = 0;
   virtual Status sync_directory(const std::string& path) = 0;

@@ -55,7 +55,7 @@ class FaultyWritableFile : public WritableFile {
     }
     return env_.before_operation(false);
   }
-  Status fail(Status status) {
+  Status fail(const Status& status) {
     if (!status.ok() && error_.ok()) error_ = status;
     return error_;
   }

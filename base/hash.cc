@@ -1,6 +1,9 @@
 #include "base/hash.h"
 
 #include <xxhash.h>
+#if defined(__x86_64__)
+#include <xxh_x86dispatch.h>  // the library's plain functions use SSE2 only; these take what the processor has
+#endif
 
 #include <cstdio>
 

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 
 namespace tephra::log {
 namespace {
@@ -41,9 +42,19 @@ std::string quoted_if_needed(const std::string& value) {
   }
   return out + '"';
 }
+
+bool& json_lines() {
+  static bool on = false;
+  return on;
+}
+
+// Bytes that are no UTF-8 are replaced: a line is JSON whatever its values hold.
+std::string json_text(std::string_view value) {
+  return nlohmann::json(value).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 }  // namespace
 
-void init(const std::string& path, Level level, const std::string& process_name) {
+void init(const std::string& path, Level level, const std::string& process_name, Format format) {
   spdlog::sink_ptr sink;
   if (path.empty()) {
     sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
@@ -53,14 +64,20 @@ void init(const std::string& path, Level level, const std::string& process_name)
   logger() = std::make_shared<spdlog::logger>(process_name, sink);
   logger()->set_level(to_spdlog(level));
   logger()->flush_on(spdlog::level::info);
-  logger()->set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %l %n: %v");
+  json_lines() = format == Format::kJson;
+  logger()->set_pattern(json_lines() ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","process":"%n",%v})"
+                                     : "%Y-%m-%dT%H:%M:%S.%e%z %l %n: %v");
 }
 
 void write(Level level, std::string_view message, Fields fields) {
   auto& out = *logger();
   if (!out.should_log(to_spdlog(level))) return;
-  std::string line(message);
+  std::string line = json_lines() ? "\"message\":" + json_text(message) : std::string(message);
   for (const Field& f : fields) {
+    if (json_lines()) {
+      line += ',' + json_text(f.key) + ':' + json_text(f.value);
+      continue;
+    }
     line += ' ';
     line += f.key;
     line += '=';

@@ -23,8 +23,10 @@ using Fields = std::initializer_list<Field>;
 enum class Level { kDebug, kInfo, kWarning, kError };
 
 // Lines go to `path` (appended; rotated at 64 MiB, three kept), or to stderr when empty. Call once in main, before threads.
-// Without it, warnings and errors go to stderr and the rest nowhere.
-void init(const std::string& path, Level level, const std::string& process_name);
+// Without it, warnings and errors go to stderr and the rest nowhere. kJson: one object a line, with time, level, process,
+// message, and the fields beside them.
+enum class Format { kText, kJson };
+void init(const std::string& path, Level level, const std::string& process_name, Format format = Format::kText);
 void write(Level level, std::string_view message, Fields fields);
 
 inline void debug(std::string_view message, Fields fields = {}) { write(Level::kDebug, message, fields); }

@@ -2,7 +2,7 @@
 // 6 layers) without class token, linear connector, LLaMA of width 512 with 8 layers and a vocabulary of 32,000; 256 image and 64
 // text tokens, the last 48 supervised; random weights, AdamW, clipping at 1. Batches are made outside the timed part.
 // Run under mpirun: train_bench [--stage 2] [--batch 2] [--steps 10] [--warmup 3] [--threads 1] [--shard parameters]
-// [--dtype float32]. Rank 0 prints one JSON line: the slowest rank's steps count.
+// [--dtype float32] [--save-every 4 --save-dir DIR]. Rank 0 prints one JSON line: the slowest rank's steps count.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -16,6 +16,7 @@
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/memory.h"
@@ -27,6 +28,7 @@
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
 #include "sharding/exec/executor.h"
+#include "storage/tensor_writer.h"
 
 namespace {
 
@@ -35,7 +37,8 @@ using Clock = std::chrono::steady_clock;
 
 struct Options {
   int stage = 2, batch = 2, steps = 10, warmup = 3, threads = 1;
-  std::string shard = "parameters", dtype = "float32";
+  int save_every = 0;
+  std::string shard = "parameters", dtype = "float32", save_dir;
 };
 
 constexpr int kText = 64, kSupervised = 48;
@@ -108,7 +111,13 @@ class Bench {
       TEPHRA_ASSIGN_OR_RETURN(const double seconds, one_step(step));
       if (step == 0) first_step = seconds_since_mpirun();
       if (step >= o_.warmup) slowest.push_back(seconds);
+      // The steps that run while a snapshot is written, and the others. The first save makes the second set of buffers.
+      if (step >= o_.warmup && o_.save_every > 0)
+        (step % o_.save_every == 0 ? beside_save_ : without_).push_back(seconds);
+      if (o_.save_every > 0 && (step + 1) % o_.save_every == 0) TEPHRA_RETURN_IF_ERROR(save(step + 1));
     }
+    if (writer_.joinable()) writer_.join();
+    TEPHRA_RETURN_IF_ERROR(written_);
     TEPHRA_ASSIGN_OR_RETURN(const std::vector<double> peaks, from_all(product_peak(o_.dtype)));
     struct rusage usage {};
     getrusage(RUSAGE_SELF, &usage);
@@ -165,6 +174,35 @@ class Bench {
     return *std::max_element(all.begin(), all.end());
   }
 
+  // What the training thread does at a checkpoint: takes the snapshot and hands it to a thread, as worker/checkpoint_writer does.
+  Status save(int step) {
+    if (writer_.joinable()) writer_.join();  // the bench leaves it time enough
+    TEPHRA_RETURN_IF_ERROR(written_);
+    const auto start = Clock::now();
+    sharding::Snapshot snapshot = executor_->snapshot();
+    writer_ = std::thread([this, step, snapshot = std::move(snapshot)]() mutable {
+      const auto begun = Clock::now();
+      written_ = write(step, snapshot);
+      snapshot = {};
+      write_seconds_.push_back(seconds_since(begun));
+    });
+    TEPHRA_ASSIGN_OR_RETURN(const auto all, from_all(seconds_since(start)));
+    stalls_.push_back(*std::max_element(all.begin(), all.end()));
+    return ok_status();
+  }
+
+  Status write(int step, const sharding::Snapshot& snapshot) const {
+    const std::string pack = storage::pack_name("bench", 1, "s", step, comm_->rank());
+    TEPHRA_ASSIGN_OR_RETURN(auto writer, storage::TensorWriter::create(Env::posix(), o_.save_dir, pack));
+    for (const sharding::StatePiece& piece : snapshot.pieces)
+      TEPHRA_RETURN_IF_ERROR(
+          writer->add(piece.tensor, static_cast<storage::StateKind>(static_cast<int>(piece.kind) + 1), DType::kFloat32,
+                      piece.shape, piece.begin, static_cast<int64_t>(piece.values.size()),
+                      reinterpret_cast<const std::byte*>(piece.values.data())));
+    TEPHRA_RETURN_IF_ERROR(writer->finish().status());
+    return Env::posix().remove(storage::pack_path(o_.save_dir, pack));
+  }
+
   Result<std::vector<double>> from_all(double mine) {
     std::vector<double> all(comm_->world_size());
     TEPHRA_RETURN_IF_ERROR(comm_->all_gather({&mine, 1, DType::kFloat64},
@@ -187,6 +225,13 @@ class Bench {
         tokens(*std::max_element(steps.begin(), steps.end())), tokens(*std::min_element(steps.begin(), steps.end())),
         1000 * step, rate / 1e9, peak / 1e9, rate / peak, *std::max_element(resident.begin(), resident.end()),
         first_step, last_loss_);
+    if (stalls_.empty()) return;
+    std::printf(
+        "{\"bench\": \"snapshot\", \"saves\": %zu, \"stall_ms\": %.2f, \"write_ms\": %.0f, \"step_beside_ms\": %.1f, "
+        "\"other_steps_ms\": %.1f, \"step_beside_over_others\": %.3f}\n",
+        stalls_.size(), 1000 * *std::max_element(stalls_.begin(), stalls_.end()), 1000 * bench::median(write_seconds_),
+        1000 * bench::median(beside_save_), 1000 * bench::median(without_),
+        bench::median(beside_save_) / bench::median(without_));
   }
   double tokens(double seconds) const { return o_.batch * comm_->world_size() * (256 + kText) / seconds; }
 
@@ -196,6 +241,10 @@ class Bench {
   std::vector<double> rates_;
   std::unique_ptr<sharding::Executor> executor_;
   double last_loss_ = 0;
+  std::thread writer_;
+  Status written_;                                      // by writer_; read after it was joined
+  std::vector<double> write_seconds_;                   // likewise
+  std::vector<double> stalls_, beside_save_, without_;  // seconds
 };
 
 }  // namespace
@@ -210,6 +259,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads);
   app.add_option("--shard", options.shard);
   app.add_option("--dtype", options.dtype);
+  app.add_option("--save-every", options.save_every, "steps between snapshots; 0: none");
+  app.add_option("--save-dir", options.save_dir, "folder that they are written to, and removed from");
   CLI11_PARSE(app, argc, argv);
   keep_freed_memory();  // as tephra-worker does
   at::set_num_threads(options.threads);

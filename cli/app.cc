@@ -40,9 +40,12 @@ int main(int argc, char** argv) {
       "input; 3 environment or connection; 4 interrupted.");
   Verbs verbs{app, {}};
   add_run(verbs);
+  add_fork(verbs);
   add_serve(verbs);
+  add_token(verbs);
   add_jobs(verbs);
   add_checkpoints(verbs);
+  add_store(verbs);
   add_inference(verbs);
   add_eval(verbs);
   add_data(verbs);

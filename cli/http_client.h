@@ -1,27 +1,22 @@
-// Requests to a coordinator's HTTP interface. Blocking; one request a connection.
+// Requests to a coordinator's HTTP interface.
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "base/status.h"
+#include "cluster/http/http_client.h"
 
 namespace tephra::cli {
 
-struct Server {
-  std::string url;    // http://HOST:PORT
-  std::string token;  // bearer token; may be empty
-};
+using Server = cluster::HttpEndpoint;
+using HttpReply = cluster::HttpAnswer;
 
-struct HttpReply {
-  int status = 0;
-  std::string body;
-};
-
-// kUnavailable: nobody answers there; kInvalidArgument: not such a url. An HTTP error is a reply, not a failure.
+// As cluster::http_call. When nobody answers, the sentence says how to start a coordinator.
 Result<HttpReply> http_request(const Server& server, const std::string& method, const std::string& target,
                                const std::string& body = "");
-// Calls `on_bytes` with the body as it comes, until it ends or on_bytes returns false.
+// A POST that makes something and is made once: it carries a key, and is sent again, twice at most, when the connection ends
+// before the answer is there.
+Result<HttpReply> http_post_once(const Server& server, const std::string& target, const std::string& body);
 Result<int> http_stream(const Server& server, const std::string& target,
                         const std::function<bool(const std::string&)>& on_bytes);
 

@@ -13,6 +13,7 @@
 #include "cli/http_client.h"
 #include "cli/interrupt.h"
 #include "cli/render.h"
+#include "cli/run_command.h"
 #include "cli/server_files.h"
 #include "cli/text.h"
 #include "coordinator/coordinator.h"
@@ -40,11 +41,17 @@ Status no_server(const Options& o) {
 // Jobs as JSON documents (coordinator::to_json of a JobView), live or as the store has them.
 Result<json> read_jobs(const Options& o) {
   if (auto server = find_server(o.server)) {
-    TEPHRA_ASSIGN_OR_RETURN(std::string body, checked(http_request(*server, "GET", "/api/v1/jobs")));
-    json document = json::parse(body, nullptr, false);
-    if (!document.is_object() || !document.contains("jobs"))
-      return Status(Code::kInternal, "the server's job list is not understood");
-    return document["jobs"];
+    json all = json::array();
+    for (std::string cursor;;) {
+      const std::string target = "/api/v1/jobs?limit=1000" + (cursor.empty() ? "" : "&cursor=" + cursor);
+      TEPHRA_ASSIGN_OR_RETURN(std::string body, checked(http_request(*server, "GET", target)));
+      json page = json::parse(body, nullptr, false);
+      if (!page.is_object() || !page.contains("jobs"))
+        return Status(Code::kInternal, "the server's job list is not understood");
+      for (json& job : page["jobs"]) all.push_back(std::move(job));
+      if (!page.contains("next") || !page["next"].is_string()) return all;
+      cursor = page["next"].get<std::string>();
+    }
   }
   TEPHRA_ASSIGN_OR_RETURN(auto store, storage::Store::open(Env::posix(), o.server.store, storage::OpenMode::kReadOnly));
   TEPHRA_ASSIGN_OR_RETURN(auto jobs, coordinator::Journal(*store).load());
@@ -73,26 +80,10 @@ Result<json> read_job(const Options& o) {
 }
 
 int submit(const Options& o) {
-  auto server = find_server(o.server);
+  const auto server = find_server(o.server);
   if (!server) return fail(no_server(o));
-  auto loaded = recipes::load_recipe(o.recipe, o.overrides);
-  if (!loaded.ok()) {
-    std::fprintf(stderr, "%s\n", to_string(loaded.diagnostics).c_str());
-    return kBadInput;
-  }
-  const char* user = std::getenv("USER");
-  json request = {{"recipe_json", recipes::to_json(loaded.recipe)}, {"user", user == nullptr ? "" : user}};
-  auto body = checked(http_request(*server, "POST", "/api/v1/jobs", request.dump()));
-  if (!body.ok()) return fail(body.status());
-  json reply = json::parse(*body, nullptr, false);
-  if (o.json) {
-    std::printf("%s\n", reply.dump().c_str());
-  } else {
-    std::string id = reply.value("id", "");
-    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(),
-                o.server.store.c_str());
-  }
-  return kOk;
+  return submit_recipe(
+      *server, {.recipe = o.recipe, .store = o.server.store, .overrides = o.overrides, .ranks = 0, .json = o.json});
 }
 
 std::string where(const json& job) {
@@ -268,6 +259,29 @@ int report(const Options& o) {
 }
 }  // namespace
 
+int submit_recipe(const Server& server, const RunOptions& o) {
+  std::vector<std::string> overrides = o.overrides;
+  if (o.ranks > 0) overrides.push_back("gang.ranks=" + std::to_string(o.ranks));
+  auto loaded = recipes::load_recipe(o.recipe, overrides);
+  if (!loaded.ok()) {
+    std::fprintf(stderr, "%s\n", to_string(loaded.diagnostics).c_str());
+    return kBadInput;
+  }
+  const char* user = std::getenv("USER");
+  json request = {{"recipe_json", recipes::to_json(loaded.recipe)}, {"user", user == nullptr ? "" : user}};
+  auto body = checked(http_post_once(server, "/api/v1/jobs", request.dump()));
+  if (!body.ok()) return fail(body.status());
+  json reply = json::parse(*body, nullptr, false);
+  if (o.json) {
+    std::printf("%s\n", reply.dump().c_str());
+  } else {
+    std::string id = reply.value("id", "");
+    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(),
+                o.store.c_str());
+  }
+  return kOk;
+}
+
 void add_jobs(Verbs& verbs) {
   auto o = std::make_shared<Options>();
   auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&),
@@ -277,6 +291,8 @@ void add_jobs(Verbs& verbs) {
                      "coordinator's address (default TEPHRA_SERVER, then the store's daemon)");
     verb->add_option("--token-file", o->server.token_file,
                      "file with its token (default TEPHRA_TOKEN, then STORE/token)");
+    verb->add_option("--tls-ca", o->server.tls_ca,
+                     "file with the certificate to trust, of the coordinator or of its issuer (default TEPHRA_TLS_CA)");
     verb->add_option("--store", o->server.store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
     verb->add_flag("--json", o->json, "JSON output");
     verb->footer("Example:\n  " + example);

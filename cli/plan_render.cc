@@ -24,7 +24,8 @@ std::string seconds(double s) {
 
 double hours(const PlannedStage& plan) { return static_cast<double>(plan.steps) * plan.time->total / kHour; }
 bool timed(const PlannedStage& plan) { return plan.time && plan.steps > 0; }
-int64_t checkpoints(const PlannedStage& plan) { return plan.checkpoint_count * plan.checkpoint_bytes; }
+int64_t checkpoints(const PlannedStage& plan) { return plan.checkpoint_peak * plan.checkpoint_bytes; }
+bool lets_go(const PlannedStage& plan) { return plan.checkpoint_peak < plan.checkpoint_count; }
 
 // One row a figure, one column a stage.
 class Columns {
@@ -41,6 +42,7 @@ class Columns {
     rows_.push_back(cells);
   }
   void gap() { rows_.emplace_back(); }
+  bool any(bool (*holds)(const PlannedStage&)) const { return std::any_of(stages_.begin(), stages_.end(), holds); }
 
   std::string text() const {
     std::vector<size_t> width(stages_.size() + 1);
@@ -120,6 +122,10 @@ void add_disk(Columns& columns) {
   columns.row("checkpoints", [](const PlannedStage& p) {
     return p.checkpoint_count > 0 ? human_count(static_cast<double>(p.checkpoint_count)) : "?";
   });
+  if (columns.any(lets_go))
+    columns.row("at one time", [](const PlannedStage& p) {
+      return p.checkpoint_count > 0 ? human_count(static_cast<double>(p.checkpoint_peak)) : "?";
+    });
   columns.row("on disk", [](const PlannedStage& p) { return p.checkpoint_count > 0 ? bytes(checkpoints(p)) : "?"; });
 }
 
@@ -127,14 +133,19 @@ std::string totals(const PlannedJob& job) {
   int64_t disk = job.base_bytes;
   double hours_of_all = 0;
   bool known = true, times = true;
+  const bool some_go = std::any_of(job.stages.begin(), job.stages.end(), lets_go);
   for (const PlannedStage& plan : job.stages) {
     disk += checkpoints(plan);
     known = known && plan.checkpoint_count > 0;
     times = times && timed(plan);
     if (times) hours_of_all += hours(plan);
   }
-  std::string text = "\nDisk: " + bytes(job.base_bytes) + " of frozen base model, once" +
-                     (known ? ", and all checkpoints: " + bytes(disk) : "") + ".";
+  std::string text =
+      "\nDisk: " + bytes(job.base_bytes) + " of frozen base model, once" +
+      (known
+           ? (some_go ? ", and the checkpoints that are there at one time: " : ", and all checkpoints: ") + bytes(disk)
+           : "") +
+      ".";
   if (times) text += " Time: " + fixed(hours_of_all, 1) + " h, evaluation apart.";
   if (!known) text += "\nA dataset's size is not known (?): --data NAME=SAMPLES,tokens=MEAN says it.";
   return text + "\n";
@@ -196,7 +207,7 @@ json to_json(const PlannedJob& job) {
     if (job.misfits[i]) stage["advice"] = *job.misfits[i];
     for (const char* key : {"device_memory_bytes", "step_seconds", "compute_seconds", "communication_seconds",
                             "exposed_communication_seconds", "tokens_per_second", "samples", "steps", "hours",
-                            "checkpoints", "checkpoints_bytes"})
+                            "checkpoints", "checkpoints_peak", "checkpoints_bytes"})
       stage[key] = nullptr;
     if (job.setting.cluster) {
       stage["devices"] = to_string(*job.setting.cluster);
@@ -213,6 +224,7 @@ json to_json(const PlannedJob& job) {
     if (plan.steps > 0) {
       stage["steps"] = plan.steps;
       stage["checkpoints"] = plan.checkpoint_count;
+      stage["checkpoints_peak"] = plan.checkpoint_peak;
       stage["checkpoints_bytes"] = checkpoints(plan);
     }
     if (timed(plan)) stage["hours"] = hours(plan);

@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/programs.h"
 #include "cli/render.h"
+#include "cli/run_command.h"
 #include "cli/text.h"
 #include "coordinator/coordinator.h"
 #include "recipes/recipe.h"
@@ -18,12 +19,7 @@ namespace tephra::cli {
 namespace {
 using coordinator::Coordinator;
 
-struct Options {
-  std::string recipe, store = "tephra-store";
-  std::vector<std::string> overrides;
-  int ranks = 0;
-  bool json = false;
-};
+using Options = RunOptions;
 
 Result<recipes::Recipe> load(const Options& o) {
   std::vector<std::string> overrides = o.overrides;
@@ -65,7 +61,9 @@ int conclude(const coordinator::JobView& view, const EventRenderer& out, bool js
   return kFailed;
 }
 
-int run(const Options& o) {
+}  // namespace
+
+int run_recipe(const RunOptions& o) {
   auto recipe = load(o);
   if (!recipe.ok()) {
     std::fprintf(stderr, "%s\n", recipe.status().message().c_str());
@@ -115,7 +113,6 @@ int run(const Options& o) {
   (*coordinator)->shutdown();
   return conclude(*view, out, o.json);
 }
-}  // namespace
 
 void add_run(Verbs& verbs) {
   auto o = std::make_shared<Options>();
@@ -129,7 +126,7 @@ void add_run(Verbs& verbs) {
                    "ranks of the gang; overrides gang.ranks, also of an interrupted job that goes on");
   verb->add_flag("--json", o->json, "events as JSON lines");
   verb->footer("Example:\n  tephra run recipes/demo.yaml --store tephra-store --set seed=2");
-  verb->callback([&verbs, o] { verbs.chosen = [o] { return run(*o); }; });
+  verb->callback([&verbs, o] { verbs.chosen = [o] { return run_recipe(*o); }; });
 }
 
 }  // namespace tephra::cli

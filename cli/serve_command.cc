@@ -1,9 +1,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <thread>
 
 #include "base/env.h"
+#include "base/log.h"
 #include "cli/app.h"
 #include "cli/interrupt.h"
 #include "cli/programs.h"
@@ -15,18 +17,39 @@ namespace tephra::cli {
 namespace {
 
 struct Options {
-  std::string store = "tephra-store", listen = "127.0.0.1:7070", token_file;
+  std::string store = "tephra-store", listen = "127.0.0.1:7070", token_file, tls_cert, tls_key, log_format = "text";
+  std::string webhook_url, webhook_secret_file;
+  std::vector<std::string> webhook_events, data_roots;
+  double rate = 1000;
   int slots = 0;
 };
 
+Status fill_webhook(const Options& o, coordinator::WebhookOptions* webhook) {
+  webhook->url = o.webhook_url;
+  if (!o.webhook_secret_file.empty()) {
+    TEPHRA_ASSIGN_OR_RETURN(webhook->secret, token_from_file(o.webhook_secret_file, false));
+  }
+  if (o.webhook_events.empty()) return ok_status();
+  webhook->phases.clear();
+  for (const std::string& event : o.webhook_events) {
+    TEPHRA_ASSIGN_OR_RETURN(const coordinator::Phase phase, coordinator::parse_phase(event));
+    webhook->phases.push_back(phase);
+  }
+  return ok_status();
+}
+
 int serve(const Options& o) {
+  log::init("", log::Level::kWarning, "tephra", o.log_format == "json" ? log::Format::kJson : log::Format::kText);
   const auto address = cluster::parse_address(o.listen);
   if (!address.ok()) return fail(address.status().with_context("--listen"));
+  if (o.tls_cert.empty() != o.tls_key.empty())
+    return fail({Code::kInvalidArgument, "--tls-cert and --tls-key belong together; give both"});
   auto worker = find_worker();
   if (!worker.ok()) return fail(worker.status());
   catch_interrupts();
   if (Status made = Env::posix().make_directories(o.store); !made.ok()) return fail(made);
-  auto token = token_from_file(o.token_file.empty() ? o.store + "/token" : o.token_file, true);
+  const std::string token_file = o.token_file.empty() ? o.store + "/token" : o.token_file;
+  auto token = token_from_file(token_file, true);
   if (!token.ok()) return fail(token.status());
 
   coordinator::Options options;
@@ -35,13 +58,20 @@ int serve(const Options& o) {
   options.http_host = address->host;
   options.http_port = address->port;
   options.token = *token;
+  options.requests_per_second = o.rate;
+  options.data_roots = o.data_roots;
+  options.tls_certificate = o.tls_cert;
+  options.tls_key = o.tls_key;
   options.slots = o.slots;
+  if (const Status filled = fill_webhook(o, &options.webhook); !filled.ok()) return fail(filled);
   auto coordinator = coordinator::Coordinator::start(options);
   if (!coordinator.ok()) return fail(coordinator.status());
-  std::string url = "http://" + options.http_host + ":" + std::to_string((*coordinator)->http_port());
-  if (Status written = write_server_file(o.store, url); !written.ok()) return fail(written);
-  std::printf("tephra serves %s at %s (%d slots); the token is in %s\n", o.store.c_str(), url.c_str(),
-              (*coordinator)->slots(), (o.token_file.empty() ? o.store + "/token" : o.token_file).c_str());
+  const std::string url = std::string(o.tls_cert.empty() ? "http://" : "https://") + options.http_host + ":" +
+                          std::to_string((*coordinator)->http_port());
+  const std::string authority = o.tls_cert.empty() ? "" : std::filesystem::absolute(o.tls_cert).string();
+  if (Status written = write_server_file(o.store, url, authority); !written.ok()) return fail(written);
+  std::printf("tephra serves %s at %s (%d slots); an admin's token is in %s\n", o.store.c_str(), url.c_str(),
+              (*coordinator)->slots(), token_file.c_str());
   std::fflush(stdout);
   while (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(100));
   (*coordinator)->shutdown();
@@ -57,11 +87,33 @@ void add_serve(Verbs& verbs) {
       ->envname("TEPHRA_STORE")
       ->capture_default_str();
   verb->add_option("--listen", o->listen, "HOST:PORT of the HTTP interface; port 0: a free one")->capture_default_str();
-  verb->add_option("--token-file", o->token_file,
-                   "bearer token in its first line; made when missing (default STORE/token)");
+  verb->add_option(
+      "--token-file", o->token_file,
+      "an admin's bearer token in its first line; made when missing (default STORE/token). Tokens with other "
+      "roles: tephra token create");
+  verb->add_option("--tls-cert", o->tls_cert, "PEM file of the certificate and its issuers': HTTPS in place of HTTP");
+  verb->add_option("--tls-key", o->tls_key, "PEM file of its private key");
+  verb->add_option("--rate", o->rate, "HTTP requests a second that one address may make, in the mean")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  verb->add_option(
+          "--data-root", o->data_roots,
+          "folder that recipes sent over HTTP may name data and models in, but for an admin's; may be repeated "
+          "(default: any)")
+      ->take_all();
   verb->add_option("--slots", o->slots, "compute threads that gangs may use together; 0: all cores")
       ->capture_default_str();
-  verb->footer("Example:\n  tephra serve --store tephra-store --listen 127.0.0.1:7070");
+  verb->add_option("--log-format", o->log_format, "of the lines on stderr")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  verb->add_option("--webhook-url", o->webhook_url, "where to POST a note of each job that ended");
+  verb->add_option("--webhook-secret-file", o->webhook_secret_file, "its first line signs the notes");
+  verb->add_option("--webhook-events", o->webhook_events, "of which jobs: done, failed, cancelled (default: all)")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"done", "failed", "cancelled"}));
+  verb->footer(
+      "Example:\n  tephra serve --store tephra-store --listen 127.0.0.1:7070\n"
+      "  tephra serve --listen 0.0.0.0:7443 --tls-cert cert.pem --tls-key key.pem --log-format json");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return serve(*o); }; });
 }
 

@@ -9,9 +9,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <random>
 
 #include "base/env.h"
+#include "coordinator/tokens.h"
 
 namespace tephra::cli {
 namespace {
@@ -27,18 +27,22 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
-std::string live_url(const std::string& store) {
+Server live_server(const std::string& store) {
   std::ifstream in(store + "/server.json");
   auto j = nlohmann::json::parse(in, nullptr, false);
-  if (!j.is_object() || !j.contains("url") || !j.contains("pid")) return "";
-  if (kill(j.value("pid", 0), 0) != 0 && errno == ESRCH) return "";
-  return j.value("url", "");
+  if (!j.is_object() || !j.contains("url") || !j.contains("pid")) return {};
+  if (kill(j.value("pid", 0), 0) != 0 && errno == ESRCH) return {};
+  Server server;
+  server.url = j.value("url", "");
+  server.tls_authority = j.value("tls_authority", "");
+  return server;
 }
 }  // namespace
 
-Status write_server_file(const std::string& store, const std::string& url) {
-  return write_file_atomic(Env::posix(), store + "/server.json",
-                           nlohmann::json{{"url", url}, {"pid", getpid()}}.dump() + "\n");
+Status write_server_file(const std::string& store, const std::string& url, const std::string& tls_authority) {
+  nlohmann::json document = {{"url", url}, {"pid", getpid()}};
+  if (!tls_authority.empty()) document["tls_authority"] = tls_authority;
+  return write_file_atomic(Env::posix(), store + "/server.json", document.dump() + "\n");
 }
 
 void remove_server_file(const std::string& store) { (void)Env::posix().remove(store + "/server.json"); }
@@ -50,9 +54,7 @@ Result<std::string> token_from_file(const std::string& path, bool create) {
     return token;
   }
   if (!create) return Status(Code::kNotFound, path + ": there is no such token file");
-  std::random_device random;
-  std::string token;
-  for (int i = 0; i < 32; ++i) token += "0123456789abcdef"[random() % 16];
+  std::string token = coordinator::random_token();
   int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (fd < 0) return errno_status(errno, "creating " + path);
   std::string line = token + "\n";
@@ -65,8 +67,10 @@ Result<std::string> token_from_file(const std::string& path, bool create) {
 std::optional<Server> find_server(const ServerOptions& options) {
   Server server;
   server.url = !options.server.empty() ? options.server : environment("TEPHRA_SERVER");
-  if (server.url.empty()) server.url = live_url(options.store);
+  if (server.url.empty()) server = live_server(options.store);
   if (server.url.empty()) return std::nullopt;
+  if (!options.tls_ca.empty()) server.tls_authority = options.tls_ca;
+  if (server.tls_authority.empty()) server.tls_authority = environment("TEPHRA_TLS_CA");
   server.token = !options.token_file.empty() ? first_line(options.token_file) : environment("TEPHRA_TOKEN");
   if (server.token.empty()) server.token = first_line(options.store + "/token");
   return server;

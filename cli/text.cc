@@ -43,6 +43,12 @@ bool colour_allowed(int fd) {
   return is_terminal(fd) && (no_color == nullptr || *no_color == '\0');
 }
 
+std::string paint(const std::string& text, Colour colour) {
+  if (!colour_allowed(STDOUT_FILENO)) return text;
+  static constexpr const char* kCodes[] = {"2", "1", "31", "32", "33", "36"};
+  return std::string("\033[") + kCodes[static_cast<int>(colour)] + "m" + text + "\033[0m";
+}
+
 int terminal_width() {
   winsize size{};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;

@@ -17,7 +17,10 @@ std::string age(int64_t unix_ms);            // "2 min ago"
 
 bool is_terminal(int fd);
 bool colour_allowed(int fd);  // a terminal, and NO_COLOR is not set
-int terminal_width();         // columns of stdout's terminal; 100 without one
+// `text` in that colour where colour_allowed(stdout); else as it is.
+enum class Colour { kDim, kBold, kRed, kGreen, kYellow, kCyan };
+std::string paint(const std::string& text, Colour colour);
+int terminal_width();  // columns of stdout's terminal; 100 without one
 
 // Columns padded to their widest cell, two spaces between; numbers (cells that start with a digit or '-') to the right. Rows may be
 // shorter than the header.

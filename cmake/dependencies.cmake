@@ -25,6 +25,7 @@ tephra_external(protobuf LIBS protobuf::libprotobuf)
 tephra_external(pcre2 PKG libpcre2-8)
 tephra_external(codecs PKG libturbojpeg libpng)
 tephra_external(asio LIBS Threads::Threads DEFS BOOST_ASIO_SEPARATE_COMPILATION BOOST_BEAST_SEPARATE_COMPILATION)
+tephra_external(openssl PKG openssl)
 tephra_external(mpi LIBS MPI::MPI_C DEFS OMPI_SKIP_MPICXX)
 
 # LibTorch's CPU part, unpacked by scripts/setup.sh. -idirafter: should a LibTorch header folder ever hold a copy of a system

@@ -1,17 +1,49 @@
-// The HTTP/JSON interface of a coordinator: /api/v1 and the status page. docs/http-api.md is the reference.
+// The HTTP/JSON interface of a coordinator: /api/v1, metrics, health and the status page. docs/api.md is the reference,
+// /api/v1/openapi.json the document of what is served.
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "cluster/http/http_server.h"
+#include "coordinator/api_route.h"
 #include "coordinator/coordinator.h"
 
 namespace tephra::coordinator {
 
-// A handler over `coordinator`, which must outlive the server. `token` empty: no token is asked. Every path but
-// /healthz, /readyz and / wants "Authorization: Bearer TOKEN" (401 otherwise). Errors are {"error": {"code",
-// "message"}}.
-cluster::HttpHandler make_api(Coordinator& coordinator, std::string token);
+class AuditLog;
+class EventHub;
+class Metrics;
+
+struct ApiOptions {
+  std::string token;                  // an admin's, in clear; empty: none
+  std::string tokens_file;            // empty: none
+  std::string audit_file;             // empty: none is kept
+  double requests_per_second = 1000;  // of one address, in the mean; bursts of twice as many
+};
+
+// What handlers work with. All of it outlives them.
+struct ApiContext {
+  Coordinator& coordinator;
+  std::shared_ptr<const TokenCheck> tokens;
+  std::shared_ptr<EventHub> events;
+  std::shared_ptr<Metrics> metrics;
+};
+
+// 403 for who may not change the job: a submitter changes its own only.
+std::optional<cluster::HttpResponse> refuse_others(const ApiRequest& request, const JobView& view);
+
+// The rows of each resource.
+std::vector<ApiRoute> job_routes(const ApiContext& context);
+std::vector<ApiRoute> job_file_routes(const ApiContext& context);  // logs, metrics, report, flights
+std::vector<ApiRoute> event_routes(const ApiContext& context);
+std::vector<ApiRoute> checkpoint_routes(const ApiContext& context);
+std::vector<ApiRoute> meta_routes(const ApiContext& context);  // health, metrics, the page, openapi.json
+std::vector<ApiRoute> all_routes(const ApiContext& context);
+
+// A handler over `coordinator`, which must outlive the server. Without tokens of either kind none is asked, and only
+// requests that name this machine's loopback are answered. kIo, kPermission: the audit log cannot be opened.
+Result<cluster::HttpHandler> make_api(Coordinator& coordinator, const ApiOptions& options);
 
 }  // namespace tephra::coordinator

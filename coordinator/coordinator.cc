@@ -15,7 +15,11 @@
 #include "cluster/http/http_server.h"
 #include "coordinator/admission.h"
 #include "coordinator/api.h"
+#include "coordinator/awaited.h"
+#include "coordinator/job_query.h"
 #include "coordinator/job_runner.h"
+#include "coordinator/readiness.h"
+#include "coordinator/tokens.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
 
@@ -50,10 +54,14 @@ class CoordinatorImpl final : public Coordinator {
 
   Status open();
 
-  Result<std::string> submit(const std::string& recipe_json, const std::string& user) override;
+  Result<std::string> submit(const std::string& recipe_json, const std::string& user, const SubmitOnce& once) override;
   Status cancel(const std::string& job, const std::string& reason) override;
   std::vector<JobView> list() const override;
+  JobPage page(const JobQuery& query) const override;
   Result<JobView> get(const std::string& job) const override;
+  Workload workload() const override;
+  Result<std::vector<JournaledEvent>> history(const std::string& job, uint64_t after, size_t limit) const override;
+  std::vector<ReadinessCheck> readiness() const override { return readiness_->checks(); }
   void flights(const std::string& job, uint32_t records_max,
                std::function<void(Result<GangFlight>)> done) const override;
   uint64_t subscribe(const std::string& job, Subscriber subscriber) override;
@@ -81,14 +89,14 @@ class CoordinatorImpl final : public Coordinator {
   Status load_jobs();
   Result<std::map<std::string, GangChange>> gang_changes(const std::vector<JournaledJob>& jobs) const;
   Status check_slots(const recipes::Recipe& recipe) const;
-  Result<std::string> enqueue(const recipes::Recipe& recipe, const std::string& recipe_json, const std::string& user,
+  Result<std::string> enqueue(const recipes::Recipe& recipe, JobState state,
                               std::function<void(const Status&)> durable);
+  Result<std::string> submitted_before(const JobState& state) const;
   void rank_said(cluster::ConnectionId connection, cluster::RankMessage message);
   void rank_left(cluster::ConnectionId connection, const Status& reason);
   void schedule();
   void changed(const std::string& job);
   void publish(JobEvent event);
-  void fill_queue_positions(std::vector<JobView>* views) const;
   void stop_gangs();
 
   Options options_;
@@ -97,9 +105,11 @@ class CoordinatorImpl final : public Coordinator {
   Lane preparations_;
   std::unique_ptr<storage::Store> store_;
   std::unique_ptr<Journal> journal_;
+  std::unique_ptr<Readiness> readiness_;
   std::unique_ptr<cluster::Launcher> launcher_;
   std::unique_ptr<cluster::RpcServer> rpc_;
   std::unique_ptr<cluster::HttpServer> http_;
+  std::unique_ptr<Webhook> webhook_;
   Services services_;
 
   // On the dispatcher thread only.
@@ -107,6 +117,7 @@ class CoordinatorImpl final : public Coordinator {
   std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
   std::map<cluster::ConnectionId, Connection> connections_;
   std::map<std::string, uint64_t> counters_;  // of job ids, by recipe name
+  std::map<std::string, std::shared_ptr<JobRunner>> by_submit_key_;
   uint64_t order_ = 0;
   bool stopping_ = false;
 
@@ -125,7 +136,9 @@ class CoordinatorImpl final : public Coordinator {
 
 Status CoordinatorImpl::open() {
   Env& env = Env::posix();
-  if (options_.http_port >= 0 && options_.token.empty() && !cluster::is_loopback(options_.http_host))
+  if (options_.tokens_file.empty()) options_.tokens_file = tokens_path(options_.store_dir);
+  if (options_.http_port >= 0 && !TokenCheck(options_.token, options_.tokens_file).required() &&
+      !cluster::is_loopback(options_.http_host))
     return {Code::kInvalidArgument,
             "listening on " + options_.http_host +
                 " without a token would let anyone on the network run jobs; give a token, or listen on 127.0.0.1"};
@@ -135,8 +148,13 @@ Status CoordinatorImpl::open() {
     options_.store_dir = resolved;
     std::free(resolved);
   }
-  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite));
+  // For whoever finds the store in use; with port 0 the url is in server.json.
+  const std::string url = options_.http_port > 0 ? (options_.tls_certificate.empty() ? "http://" : "https://") +
+                                                       options_.http_host + ":" + std::to_string(options_.http_port)
+                                                 : "";
+  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite, url));
   journal_ = std::make_unique<Journal>(*store_);
+  readiness_ = std::make_unique<Readiness>(*store_, options_);
   cluster::LauncherOptions launcher_options;
   launcher_options.mpirun = options_.mpirun;
   launcher_ = cluster::make_local_launcher(launcher_options);
@@ -159,14 +177,21 @@ Status CoordinatorImpl::open() {
                [this](JobEvent event) { publish(std::move(event)); },
                [this](const std::string& job) { changed(job); }};
   TEPHRA_RETURN_IF_ERROR(open_http());
-  return load_jobs();
+  TEPHRA_RETURN_IF_ERROR(load_jobs());
+  if (!options_.webhook.url.empty()) {
+    TEPHRA_ASSIGN_OR_RETURN(webhook_, Webhook::start(*this, options_.webhook));
+  }
+  return ok_status();
 }
 
 Status CoordinatorImpl::open_http() {
   if (options_.http_port < 0) return ok_status();
-  TEPHRA_ASSIGN_OR_RETURN(http_,
-                          cluster::HttpServer::start(options_.http_host, static_cast<uint16_t>(options_.http_port),
-                                                     make_api(*this, options_.token)));
+  TEPHRA_ASSIGN_OR_RETURN(cluster::HttpHandler api,
+                          make_api(*this, {options_.token, options_.tokens_file, options_.store_dir + "/audit.jsonl",
+                                           options_.requests_per_second}));
+  TEPHRA_ASSIGN_OR_RETURN(
+      http_, cluster::HttpServer::start(options_.http_host, static_cast<uint16_t>(options_.http_port), std::move(api),
+                                        {}, {options_.tls_certificate, options_.tls_key}));
   return ok_status();
 }
 
@@ -225,6 +250,7 @@ Status CoordinatorImpl::load_jobs() {
                                                 recipe.ok() ? std::move(recipe).value() : recipes::Recipe{});
       runners_.push_back(runner);
       by_id_[id] = runner;
+      if (!job.state.submit_key.empty()) by_submit_key_[job.state.submit_key] = runner;
       if (is_final(job.state.phase)) {
         std::lock_guard lock(finals_mutex_);
         finals_[id] = job.state;
@@ -251,38 +277,46 @@ Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {
                                   " or --set gang.oversubscribe=true"};
 }
 
-Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, const std::string& user) {
+Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, const std::string& user,
+                                            const SubmitOnce& once) {
   TEPHRA_ASSIGN_OR_RETURN(const recipes::Recipe recipe, recipes::from_json(recipe_json));
   TEPHRA_RETURN_IF_ERROR(check_slots(recipe));
   TEPHRA_RETURN_IF_ERROR(check_memory(recipe, options_.memory_bytes));
-  struct Durable {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-    Status status;
-  };
-  auto durable = std::make_shared<Durable>();
+  const auto durable = std::make_shared<Awaited>();
+  JobState state = state_for(recipe, recipes::to_json(recipe), user);
+  state.submit_key = once.key;
+  state.submit_hash = once.request_hash;
   Result<std::string> id = Status(Code::kCancelled, "the coordinator is shutting down");
+  bool before = false;
   dispatcher_.call([&] {
-    id = enqueue(recipe, recipes::to_json(recipe), user, [durable](const Status& status) {
-      std::lock_guard lock(durable->mutex);
-      durable->status = status;
-      durable->done = true;
-      durable->changed.notify_all();
-    });
+    before = !once.key.empty() && by_submit_key_.contains(once.key);
+    if (before) {
+      id = submitted_before(state);
+      return;
+    }
+    id = enqueue(recipe, std::move(state), [durable](const Status& status) { durable->set(status); });
   });
-  if (!id.ok()) return id;
-  std::unique_lock lock(durable->mutex);
-  durable->changed.wait(lock, [&] { return durable->done; });
-  if (!durable->status.ok()) return durable->status;
-  return id;
+  if (!id.ok() || before) return id;
+  const Status status = durable->wait();
+  if (status.ok()) return id;
+  if (!once.key.empty()) dispatcher_.call([&] { by_submit_key_.erase(once.key); });
+  return status;
 }
 
-Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, const std::string& recipe_json,
-                                             const std::string& user, std::function<void(const Status&)> durable) {
+Result<std::string> CoordinatorImpl::submitted_before(const JobState& state) const {
+  const JobRunner& runner = *by_submit_key_.at(state.submit_key);
+  if (runner.state().submit_hash != state.submit_hash)
+    return Status(Code::kAlreadyExists,
+                  "this Idempotency-Key was used for another submission, job " + runner.state().id + "; use a new key");
+  if (!runner.durable()) return Status(Code::kBusy, "the same submission is being made; ask again");
+  return runner.state().id;
+}
+
+Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobState state,
+                                             std::function<void(const Status&)> durable) {
   if (stopping_) return Status(Code::kCancelled, "the coordinator is shutting down");
   JournaledJob job;
-  job.state = state_for(recipe, recipe_json, user);
+  job.state = std::move(state);
   job.state.id = recipe.name + "-" + std::to_string(++counters_[recipe.name]);
   TEPHRA_RETURN_IF_ERROR(storage::check_name("job", job.state.id));
   job.state.stages.resize(job.state.plan.size());
@@ -291,24 +325,14 @@ Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, cons
   auto runner = std::make_shared<JobRunner>(services_, std::move(job), recipe);
   runners_.push_back(runner);
   by_id_[id] = runner;
+  if (!runner->state().submit_key.empty()) by_submit_key_[runner->state().submit_key] = runner;
   runner->handle(Submitted{options_.clock->unix_ms()}, std::move(durable));
   return id;
 }
 
 Status CoordinatorImpl::cancel(const std::string& job, const std::string& reason) {
-  struct Durable {
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool done = false;
-    Status status;
-  };
-  auto durable = std::make_shared<Durable>();
-  const auto tell = [durable](const Status& status) {
-    std::lock_guard lock(durable->mutex);
-    durable->status = status;
-    durable->done = true;
-    durable->changed.notify_all();
-  };
+  const auto durable = std::make_shared<Awaited>();
+  const auto tell = [durable](const Status& status) { durable->set(status); };
   dispatcher_.call([&] {
     const auto found = by_id_.find(job);
     if (found == by_id_.end()) return tell(Status(Code::kNotFound, "there is no job '" + job + "'"));
@@ -316,30 +340,43 @@ Status CoordinatorImpl::cancel(const std::string& job, const std::string& reason
     found->second->handle(CancelRequested{reason}, tell);
   });
   if (dispatcher_.on_thread()) return ok_status();  // a subscriber: the request is queued
-  std::unique_lock lock(durable->mutex);
-  durable->changed.wait(lock, [&] { return durable->done; });
-  return durable->status;
-}
-
-void CoordinatorImpl::fill_queue_positions(std::vector<JobView>* views) const {
-  int position = 0;
-  for (JobView& view : *views)
-    if (view.state.phase == Phase::kQueued) view.queue_position = ++position;
+  return durable->wait();
 }
 
 std::vector<JobView> CoordinatorImpl::list() const {
-  std::vector<JobView> views;
-  dispatcher_.call([&] {
-    for (const auto& runner : runners_) views.push_back(runner->view());
-  });
-  fill_queue_positions(&views);
-  return views;
+  JobQuery all;
+  all.limit = SIZE_MAX;
+  return page(all).jobs;
+}
+
+JobPage CoordinatorImpl::page(const JobQuery& query) const {
+  JobPage page;
+  dispatcher_.call([&] { page = select_jobs(runners_, query); });
+  return page;
 }
 
 Result<JobView> CoordinatorImpl::get(const std::string& job) const {
-  for (JobView& view : list())
-    if (view.state.id == job) return std::move(view);
-  return Status(Code::kNotFound, "there is no job '" + job + "'");
+  std::optional<JobView> view;
+  dispatcher_.call([&] {
+    const auto found = by_id_.find(job);
+    if (found != by_id_.end()) view = view_of(runners_, *found->second);
+  });
+  if (!view) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  return *std::move(view);
+}
+
+Workload CoordinatorImpl::workload() const {
+  Workload load;
+  dispatcher_.call([&] { load = workload_of(runners_); });
+  return load;
+}
+
+Result<std::vector<JournaledEvent>> CoordinatorImpl::history(const std::string& job, uint64_t after,
+                                                             size_t limit) const {
+  bool known = false;
+  dispatcher_.call([&] { known = by_id_.contains(job); });
+  if (!known) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  return journal_->events(job, after, limit);
 }
 
 void CoordinatorImpl::flights(const std::string& job, uint32_t records_max,
@@ -473,6 +510,7 @@ void CoordinatorImpl::shutdown() {
   if (shutdown_done_) return;
   shutdown_done_ = true;
   if (http_ != nullptr) http_->stop();
+  if (webhook_ != nullptr) webhook_->stop();
   stop_gangs();
   {
     std::lock_guard lock(finals_mutex_);

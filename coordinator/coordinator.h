@@ -2,14 +2,15 @@
 // being killed at any instant (the next one on the same store goes on from the last commit). `tephra run` embeds one;
 // `tephra serve` is one.
 //
-// Threading: every method may be called from any thread except a subscriber's callback, where only get(), list() and
-// cancel() may be. Job state lives on one dispatcher thread; disk work runs on a few blocking threads; RPC and HTTP
+// Threading: every method may be called from any thread except a subscriber's callback, where only get(), list(), page(),
+// workload() and cancel() may be. Job state lives on one dispatcher thread; disk work runs on a few blocking threads; RPC and HTTP
 // have an io thread each.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,8 @@
 #include "cluster/messages.h"
 #include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
+#include "coordinator/journal.h"
+#include "coordinator/webhook.h"
 
 namespace tephra::storage {
 class Store;
@@ -33,9 +36,15 @@ struct Options {
   std::string rpc_host = "127.0.0.1";   // numeric address that ranks connect to
   std::string http_host = "127.0.0.1";  // numeric address
   int http_port = -1;                   // -1: no HTTP; 0: a free port
-  std::string token;                    // bearer token of the HTTP interface; empty: none is asked, loopback only
-  int slots = 0;                        // compute threads that gangs may use together; 0: the machine's cores
-  int64_t memory_bytes = 0;             // that a gang may take; 0: the machine's
+  std::string token;                    // an admin's bearer token of the HTTP interface; empty: there is none
+  std::string tokens_file;              // of tokens with roles (tokens.h); empty: STORE/tokens
+  double requests_per_second = 1000;    // of one address, over HTTP
+  // Folders that recipes sent over HTTP may name files in, but for an admin\'s; empty: any.
+  std::vector<std::string> data_roots;
+  std::string tls_certificate, tls_key;  // PEM files; empty: HTTP without TLS
+  WebhookOptions webhook{};
+  int slots = 0;             // compute threads that gangs may use together; 0: the machine's cores
+  int64_t memory_bytes = 0;  // that a gang may take; 0: the machine's
   std::string mpirun = "mpirun";
   // A resolved recipe, as JSON; may be empty. The oldest unfinished job that continues it (recipes::continues) goes on
   // with this one's gang and sharding.
@@ -59,6 +68,8 @@ struct JobEvent {
   std::string checkpoint;                // kCheckpoint: its name
   std::string message;                   // one line for people, always set
   cluster::StepProgress step;            // kStep
+  double commit_seconds = 0;             // kCheckpoint: what its commit took
+  uint64_t commit_bytes = 0;             // kCheckpoint: that it added to the store
   int64_t done = 0, total = 0;           // kBenchProgress: questions answered, of how many (0: not known)
   std::string result_json;               // kBenchResult: the bench's result document
   log::Level level = log::Level::kInfo;  // kLog
@@ -90,6 +101,38 @@ struct JobView {
 };
 std::string to_json(const JobView& view, bool with_recipe);
 
+// Which jobs, and how many of them.
+struct JobQuery {
+  std::vector<Phase> phases;  // empty: any
+  std::string user, recipe;   // empty: any
+  bool newest_first = false;
+  uint64_t after = 0;  // goes on behind the job of this number; 0: from the start
+  size_t limit = 100;
+};
+struct JobPage {
+  std::vector<JobView> jobs;
+  uint64_t next = 0;  // `after` of the next page; 0: there is none
+  uint64_t last = 0;  // number of the last job here
+};
+
+// A submission that may be sent again, because its answer was lost.
+struct SubmitOnce {
+  std::string key;           // empty: it is always a new job
+  std::string request_hash;  // of what is submitted
+};
+
+// What all jobs together do.
+struct Workload {
+  std::map<Phase, int64_t> jobs;
+  int slots_used = 0;
+  std::vector<JobView> running;  // neither queued nor ended
+};
+
+struct ReadinessCheck {
+  std::string name;  // "journal"
+  Status status;
+};
+
 class Coordinator {
  public:
   // Opens the store, ends what is left of an earlier coordinator's gangs, loads the jobs and goes on with them.
@@ -100,11 +143,19 @@ class Coordinator {
 
   // `recipe_json`: recipes::to_json of a loaded recipe. Returns the job's id once it is durable. kInvalidArgument: a
   // recipe that does not hold; kUnavailable: it wants more slots or memory than there are.
-  virtual Result<std::string> submit(const std::string& recipe_json, const std::string& user) = 0;
+  // `once`: a key that an earlier job was submitted with gives that job's id again, also after a restart;
+  // kAlreadyExists: that submission was another one; kBusy: it is not durable yet.
+  virtual Result<std::string> submit(const std::string& recipe_json, const std::string& user,
+                                     const SubmitOnce& once = {}) = 0;
   // Returns once the request is durable; the job ends a little later. Ok for a job that has ended already. kNotFound.
   virtual Status cancel(const std::string& job, const std::string& reason) = 0;
   virtual std::vector<JobView> list() const = 0;  // in order of submission
+  virtual JobPage page(const JobQuery& query) const = 0;
   virtual Result<JobView> get(const std::string& job) const = 0;
+  virtual Workload workload() const = 0;
+  // Journaled events of a job with numbers above `after`, oldest first, at most `limit`. kNotFound. Blocks on disk.
+  virtual Result<std::vector<JournaledEvent>> history(const std::string& job, uint64_t after, size_t limit) const = 0;
+  virtual std::vector<ReadinessCheck> readiness() const = 0;  // blocks on disk
 
   // What the job's running ranks did last and do now, at most `records_max` finished operations of each. `done` is
   // called once, within about a second, on the dispatcher thread: it must be short and must not wait; not at all when

@@ -134,6 +134,10 @@ Status JobFiles::append_step(uint32_t attempt, int64_t unix_ms, const cluster::S
                          {step.stage + "/tokens_per_second", step.tokens_per_second}});
 }
 
+Status JobFiles::append_checkpoint_line(int64_t unix_ms, const std::string& line) const {
+  return append_lines(checkpoints_log_path(), iso_time(unix_ms) + " " + line + "\n");
+}
+
 Status JobFiles::append_answers(const std::string& stage, const std::string& bench,
                                 const std::vector<cluster::Answer>& answers) const {
   std::string lines;

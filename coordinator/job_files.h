@@ -4,6 +4,7 @@
 //   logs/attempt-N/gang.log         ranks' stdout and stderr
 //   logs/attempt-N/flights.json     what the ranks did last: of a lost gang, or at the end of its last training task
 //   logs/attempt-N/flight_report.json   of a lost gang: which rank was behind, and the page that says so
+//   checkpoints.log                 which checkpoints were removed and why, where the best one was, space given back
 //   metrics.jsonl                   one line a step and attempt; after a restart steps occur again, the last line of a
 //   step counts tensorboard/                    the same numbers as TensorBoard events eval/STAGE/BENCH.answers.jsonl
 //   {"id", "text", "json"}, as they were made; the last line of an id counts eval/STAGE/BENCH.result.json eval::to_json
@@ -40,6 +41,7 @@ class JobFiles {
   std::string metrics_path() const { return directory_ + "/metrics.jsonl"; }
   std::string answers_path(const std::string& stage, const std::string& bench) const;
   std::string result_path(const std::string& stage, const std::string& bench) const;
+  std::string checkpoints_log_path() const { return directory_ + "/checkpoints.log"; }
   std::string report_dir() const { return directory_ + "/report"; }
   std::string report_path() const { return report_dir() + "/report.html"; }
 
@@ -50,6 +52,8 @@ class JobFiles {
   Status append_step(uint32_t attempt, int64_t unix_ms, const cluster::StepProgress& step) const;
   Status append_answers(const std::string& stage, const std::string& bench,
                         const std::vector<cluster::Answer>& answers) const;
+  // What was done to the job's checkpoints after they were committed: "2026-01-31T12:00:00Z checkpoint ... removed: ...".
+  Status append_checkpoint_line(int64_t unix_ms, const std::string& line) const;
   // The attempt's flights, and of a lost gang the report.
   Status write_flights(const GangFlight& gang) const;
   // Those of `attempt`, or with 0 of the newest attempt up to `last` that has filed any. kNotFound.

@@ -89,6 +89,10 @@ std::string to_json(const JobEvent& event) {
               {"message", event.message}};
   if (!event.bench.empty()) out["bench"] = event.bench;
   if (!event.checkpoint.empty()) out["checkpoint"] = event.checkpoint;
+  if (event.kind == JobEvent::Kind::kCheckpoint) {
+    out["commit_seconds"] = event.commit_seconds;
+    out["commit_bytes"] = event.commit_bytes;
+  }
   if (event.kind == JobEvent::Kind::kStep) out["step"] = step_json(event.step);
   if (event.kind == JobEvent::Kind::kBenchProgress) {
     out["done"] = event.done;

@@ -5,6 +5,7 @@
 
 #include "base/env.h"
 #include "coordinator/tokens.h"
+#include "storage/handover.h"
 #include "storage/pack.h"
 
 namespace tephra::coordinator {
@@ -14,13 +15,12 @@ using std::chrono::milliseconds;
 
 constexpr double kSmoothing = 0.2;  // weight of the newest step in the time estimate
 
-std::string pack_prefix_of(const JobState& state) { return storage::pack_prefix(state.id, state.attempt); }
-
 }  // namespace
 
 JobRunner::JobRunner(Services& services, JournaledJob job, recipes::Recipe recipe)
     : services_(services),
       job_(std::move(job)),
+      job_id_(job_.state.id),
       recipe_(std::move(recipe)),
       files_(services.options->store_dir + "/jobs/" + job_.state.id),
       lane_(*services.pool) {
@@ -83,44 +83,6 @@ void JobRunner::process(Pending pending) {
       });
 }
 
-// A checkpoint: its manifest and the job's new state become durable in one batch, or neither does.
-void JobRunner::commit(Pending pending, Transition step) {
-  const auto& event = std::get<CheckpointCommitted>(pending.event);
-  if (!step.changed) {
-    if (gang_ != nullptr && event.attempt == job_.state.attempt)
-      gang_->send_all(
-          cluster::Committed{event.stage, event.step, "", false, "the coordinator does not expect this checkpoint"});
-    return next();
-  }
-  busy_ = true;
-  const int64_t now = services_.options->clock->unix_ms();
-  JournaledJob job{std::move(step.state), job_.order, job_.events + 1};
-  auto self = shared_from_this();
-  services_.pool->post(
-      [self, job = std::move(job), pending = std::move(pending), actions = std::move(step.actions), now]() mutable {
-        const Result<storage::Manifest> manifest =
-            commit_checkpoint(*self->services_.store, *pending.commit, Journal::puts(job, pending.event, now));
-        self->services_.dispatcher->post([self, status = manifest.status(), job = std::move(job),
-                                          pending = std::move(pending), actions = std::move(actions)]() mutable {
-          const auto& committed = std::get<CheckpointCommitted>(pending.event);
-          if (status.ok()) {
-            if (self->gang_ != nullptr)
-              self->gang_->send_all(cluster::Committed{committed.stage, committed.step, committed.name, true, ""});
-            return self->applied(std::move(job), pending, actions);
-          }
-          self->busy_ = false;
-          if (self->gang_ != nullptr) {
-            self->gang_->send_all(cluster::Committed{committed.stage, committed.step, "", false, status.message()});
-            const RetryClass retry = status.retry_class() == RetryClass::kNeedsOperator ? RetryClass::kNeedsOperator
-                                                                                        : RetryClass::kNewAttempt;
-            self->gang_->fault(kFaultSaid,
-                               "checkpoint " + committed.name + " could not be committed: " + status.message(), retry);
-          }
-          self->next();
-        });
-      });
-}
-
 void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vector<Action>& actions) {
   const JobState before = std::move(job_.state);
   job_ = std::move(job);
@@ -139,7 +101,8 @@ void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vec
     if (job_.state.stage != before.stage) step_.reset();
     answers_ = 0;
   }
-  tell(before, pending.event);
+  tell(before, pending);
+  if (const auto* committed = std::get_if<CheckpointCommitted>(&pending.event)) tend(committed->stage);
   if (pending.durable) pending.durable(ok_status());
   if (!shut_)
     for (const Action& action : actions) std::visit([this](const auto& a) { act(a); }, action);
@@ -163,12 +126,15 @@ void JobRunner::journal_failed(const Pending& pending, const Status& status) {
 }
 
 // What subscribers hear of a durable step.
-void JobRunner::tell(const JobState& before, const Event& event) {
+void JobRunner::tell(const JobState& before, const Pending& pending) {
   const JobState& now = job_.state;
+  const Event& event = pending.event;
   if (const auto* committed = std::get_if<CheckpointCommitted>(&event)) {
     JobEvent told = make_event(JobEvent::Kind::kCheckpoint, "checkpoint " + committed->name + " committed");
     told.checkpoint = committed->name;
     told.step.step = committed->step;
+    told.commit_seconds = pending.commit_seconds;
+    told.commit_bytes = pending.commit_bytes;
     services_.publish(std::move(told));
   }
   if (std::holds_alternative<BackoffElapsed>(event) || std::holds_alternative<GangLost>(event))
@@ -293,9 +259,12 @@ void JobRunner::act(const SendTrain& action) {
   cluster::Task task;
   task.kind = "train";
   task.stage = job_.state.plan[action.stage].name;
-  task.start_step = static_cast<uint64_t>(action.start_step);
-  task_input_ = action.checkpoint.empty() ? prepared_.base_checkpoint : action.checkpoint;
-  send_task(std::move(task), task_input_, task_options(action.stage, "", action.resume));
+  const bool from_base = action.checkpoint.empty();
+  const bool forked = from_base && action.stage == 0 && prepared_.resume_step > 0;  // goes on where another job was
+  task.start_step = static_cast<uint64_t>(forked ? prepared_.resume_step : action.start_step);
+  task_input_ = from_base ? prepared_.base_checkpoint : action.checkpoint;
+  send_task(std::move(task), task_input_, task_options(action.stage, "", action.resume || forked),
+            action.resume || forked ? storage::HandoverUse::kContinue : storage::HandoverUse::kStart);
 }
 
 void JobRunner::act(const SendEvaluate& action) {
@@ -303,7 +272,8 @@ void JobRunner::act(const SendEvaluate& action) {
   task.kind = "evaluate";
   task.stage = job_.state.plan[action.stage].name;
   answers_ = 0;
-  send_task(std::move(task), action.checkpoint, task_options(action.stage, action.bench, false));
+  send_task(std::move(task), action.checkpoint, task_options(action.stage, action.bench, false),
+            storage::HandoverUse::kContinue);
 }
 
 std::string JobRunner::task_options(int stage, const std::string& bench, bool resume) const {
@@ -318,34 +288,6 @@ std::string JobRunner::task_options(int stage, const std::string& bench, bool re
                         {"total_ranks", job_.state.world},
                         {"answers_file", bench.empty() ? "" : files_.answers_path(stage_name, bench)}};
   return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-// On the job's lane, behind the answers that were received before, so that the ranks read them all.
-void JobRunner::send_task(cluster::Task task, std::string checkpoint, std::string options_json) {
-  task.recipe_json = recipes::to_json(recipe_);
-  task.attempt = job_.state.attempt;
-  task.options_json = std::move(options_json);
-  task.work_dir = files_.directory();
-  auto self = shared_from_this();
-  storage::Lease lease{
-      pack_prefix_of(job_.state), "job " + job_.state.id + " attempt " + std::to_string(job_.state.attempt), {}};
-  if (!checkpoint.empty()) lease.checkpoints.push_back(checkpoint);
-  lane_.post([self, task = std::move(task), checkpoint = std::move(checkpoint), lease = std::move(lease)]() mutable {
-    const auto locate = [&]() -> Status {
-      TEPHRA_RETURN_IF_ERROR(self->services_.store->acquire_lease(lease));
-      if (checkpoint.empty()) return ok_status();
-      TEPHRA_ASSIGN_OR_RETURN(const storage::Manifest manifest, self->services_.store->get(checkpoint));
-      TEPHRA_ASSIGN_OR_RETURN(const storage::LocatedManifest located, self->services_.store->locate(manifest));
-      task.located_manifest = storage::encode(located);
-      return ok_status();
-    };
-    const Status located = locate();
-    self->services_.dispatcher->post([self, located, task = std::move(task)] {
-      if (self->gang_ == nullptr || self->gang_->ending() || self->gang_->options().attempt != task.attempt) return;
-      if (!located.ok()) return self->gang_->fault(kFaultSaid, located.message(), located.retry_class());
-      self->gang_->send_all(task);
-    });
-  });
 }
 
 void JobRunner::act(const StopGang& action) {
@@ -384,7 +326,10 @@ void JobRunner::act(const ScoreBench& action) {
 
 void JobRunner::act(const WriteReport& action) {
   auto self = shared_from_this();
+  if (action.final)
+    for (const recipes::StageRecipe& stage : recipe_.stages) tend(stage.name);
   lane_.post([self, final = action.final, state = job_.state, prepared = prepared_] {
+    if (final) self->collect_garbage(true);
     const Status written = self->files_.write_report(self->recipe_, state, prepared, *self->services_.store,
                                                      self->services_.options->clock->unix_ms());
     self->services_.dispatcher->post([self, final, written] {
@@ -459,38 +404,6 @@ void JobRunner::stepped(const cluster::StepProgress& step) {
   event.stage = step.stage;
   event.step = step;
   services_.publish(std::move(event));
-}
-
-void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
-  auto& shards = shards_[{shard.stage, shard.step}];
-  shards.resize(job_.state.world);
-  shards[rank] = shard;
-  for (const auto& one : shards)
-    if (!one.has_value()) return;
-  CommitRequest request;
-  request.job = job_.state.id;
-  request.stage = shard.stage;
-  request.step = shard.step;
-  request.attempt = gang_->options().attempt;
-  request.recipe_json = job_.state.recipe_json;
-  request.input_checkpoint = task_input_;
-  for (auto& one : shards) request.shard_summaries.push_back(std::move(one->shard_summary));
-  request.metadata_json = std::move(shards[0]->metadata_json);
-  request.build = gang_->build();
-  request.handover = prepared_.handover;
-  if (const recipes::StageRecipe* stage = recipe_.find_stage(shard.stage)) {
-    request.handover["template"] = stage->template_name;
-    request.handover["image_aspect"] = stage->image_aspect;
-    if (stage->lora) request.handover["lora"] = recipes::to_string(*stage->lora);
-  }
-  shards_.erase({shard.stage, shard.step});
-  const Result<CheckpointMetadata> metadata = parse_metadata(request.metadata_json);
-  if (!metadata.ok()) return gang_->fault(kFaultSaid, metadata.status().message(), RetryClass::kPermanent);
-  CheckpointCommitted event{request.attempt, shard.stage, shard.step,
-                            storage::checkpoint_name(request.job, request.stage, request.step),
-                            metadata->stage_complete};
-  inbox_.push_back({std::move(event), std::move(request), nullptr});
-  next();
 }
 
 void JobRunner::answered(const cluster::Answers& answers) {

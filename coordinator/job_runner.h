@@ -19,6 +19,7 @@
 #include "coordinator/journal.h"
 #include "coordinator/preparation.h"
 #include "recipes/recipe.h"
+#include "storage/handover.h"
 
 namespace tephra::coordinator {
 
@@ -41,6 +42,8 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   JobRunner(Services& services, JournaledJob job, recipes::Recipe recipe);
 
   const JobState& state() const { return job_.state; }
+  uint64_t order() const { return job_.order; }     // of submission
+  bool durable() const { return job_.events > 0; }  // its submission is journaled
   JobView view() const;
   int slots() const { return job_.state.world * job_.state.threads_per_rank; }
 
@@ -68,6 +71,8 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
     Event event;
     std::optional<CommitRequest> commit;  // with a CheckpointCommitted: it happens when the store says so
     std::function<void(const Status&)> durable;
+    double commit_seconds = 0;
+    uint64_t commit_bytes = 0;
   };
 
   void next();
@@ -75,7 +80,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void commit(Pending pending, Transition transition);
   void applied(JournaledJob job, const Pending& pending, const std::vector<Action>& actions);
   void journal_failed(const Pending& pending, const Status& status);
-  void tell(const JobState& before, const Event& event);
+  void tell(const JobState& before, const Pending& pending);
 
   void act(const Prepare&);
   void act(const LaunchGang&);
@@ -88,7 +93,11 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void act(const StartBackoff&);
   void act(const NotifyDone&);
 
-  void send_task(cluster::Task task, std::string checkpoint, std::string options_json);
+  // `use`: what the checkpoint is for, which decides what has to agree.
+  void send_task(cluster::Task task, std::string checkpoint, std::string options_json, storage::HandoverUse use);
+  void tend(const std::string& stage_name);
+  void collect_garbage(bool now_or_never);
+  void publish_line(log::Level level, const std::string& line);
   void shard_written(int rank, const cluster::ShardWritten& shard);
   void stepped(const cluster::StepProgress& step);
   void answered(const cluster::Answers& answers);
@@ -101,6 +110,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
 
   Services& services_;
   JournaledJob job_;
+  const std::string job_id_;
   const recipes::Recipe recipe_;
   PreparedJob prepared_;
   const JobFiles files_;
@@ -120,6 +130,9 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   double step_seconds_ = 0;  // smoothed
   int64_t answers_ = 0;
   bool report_written_ = false;
+  // On the lane only.
+  bool garbage_ = false;  // checkpoints were removed whose bytes may still be there
+  int64_t collected_unix_ms_ = 0;
 };
 
 }  // namespace tephra::coordinator

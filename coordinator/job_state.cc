@@ -316,6 +316,18 @@ std::string_view phase_name(Phase phase) {
   return "?";
 }
 
+Result<Phase> parse_phase(const std::string& name) {
+  std::string known;
+  for (int i = 1;; ++i) {
+    const auto phase = static_cast<Phase>(i);
+    const std::string_view word = phase_name(phase);
+    if (word == "?") break;
+    if (word == name) return phase;
+    known += (known.empty() ? "" : ", ") + std::string(word);
+  }
+  return Status(Code::kInvalidArgument, "'" + name + "' is no phase; there are " + known);
+}
+
 bool is_final(Phase phase) { return phase == Phase::kDone || phase == Phase::kFailed || phase == Phase::kCancelled; }
 
 std::string_view gang_phase_name(GangPhase phase) {

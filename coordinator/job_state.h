@@ -25,7 +25,8 @@
 namespace tephra::coordinator {
 
 enum class Phase { kQueued = 1, kPreparing, kTraining, kEvaluating, kReporting, kDone, kFailed, kCancelled };
-std::string_view phase_name(Phase phase);  // "queued", ...
+std::string_view phase_name(Phase phase);            // "queued", ...
+Result<Phase> parse_phase(const std::string& name);  // kInvalidArgument
 bool is_final(Phase phase);
 
 enum class GangPhase {
@@ -97,8 +98,9 @@ struct JobState {
   RetryClass retry = RetryClass::kPermanent;  // of `reason`
   std::string cancel_reason;
   int64_t submitted_unix_ms = 0;
-  int64_t started_unix_ms = 0;   // 0: not yet
-  int64_t finished_unix_ms = 0;  // 0: not yet
+  int64_t started_unix_ms = 0;          // 0: not yet
+  int64_t finished_unix_ms = 0;         // 0: not yet
+  std::string submit_key, submit_hash;  // Coordinator's SubmitOnce; empty: none
 
   // "cancelled: why" or "failed: why" of a job that ends, or has ended, with work undone; empty for any other.
   std::string ended_early() const;

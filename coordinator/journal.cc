@@ -134,6 +134,8 @@ std::string encode(const JournaledJob& job) {
   record.set_submitted_unix_ms(s.submitted_unix_ms);
   record.set_started_unix_ms(s.started_unix_ms);
   record.set_finished_unix_ms(s.finished_unix_ms);
+  record.set_submit_key(s.submit_key);
+  record.set_submit_hash(s.submit_hash);
   return record.SerializeAsString();
 }
 
@@ -176,6 +178,8 @@ Result<JournaledJob> decode_job(std::string_view bytes) {
   s.submitted_unix_ms = record.submitted_unix_ms();
   s.started_unix_ms = record.started_unix_ms();
   s.finished_unix_ms = record.finished_unix_ms();
+  s.submit_key = record.submit_key();
+  s.submit_hash = record.submit_hash();
   return job;
 }
 
@@ -212,11 +216,13 @@ Result<std::vector<JournaledJob>> Journal::load() const {
   return jobs;
 }
 
-Result<std::vector<JournaledEvent>> Journal::events(const std::string& job) const {
+Result<std::vector<JournaledEvent>> Journal::events(const std::string& job, uint64_t after, size_t limit) const {
   std::vector<JournaledEvent> events;
   Status failed;
-  TEPHRA_RETURN_IF_ERROR(
-      store_.scan(storage::ColumnFamily::kEvents, job + "/", [&](std::string_view key, std::string_view value) {
+  TEPHRA_RETURN_IF_ERROR(store_.scan(
+      storage::ColumnFamily::kEvents, job + "/",
+      [&](std::string_view key, std::string_view value) {
+        if (limit > 0 && events.size() == limit) return false;
         v1::EventRecord record;
         if (!record.ParseFromArray(value.data(), static_cast<int>(value.size())) ||
             record.phase_after() == v1::PHASE_UNSPECIFIED) {
@@ -226,7 +232,8 @@ Result<std::vector<JournaledEvent>> Journal::events(const std::string& job) cons
         events.push_back({std::strtoull(std::string(key.substr(job.size() + 1)).c_str(), nullptr, 10), record.unix_ms(),
                           record.name(), record.text(), record.attempt(), static_cast<Phase>(record.phase_after())});
         return true;
-      }));
+      },
+      event_key(job, after + 1)));
   TEPHRA_RETURN_IF_ERROR(failed);
   return events;
 }

@@ -46,7 +46,8 @@ class Journal {
 
   // All jobs in order of submission. kCorruption names the job.
   Result<std::vector<JournaledJob>> load() const;
-  Result<std::vector<JournaledEvent>> events(const std::string& job) const;
+  // With numbers above `after`, at most `limit` (0: all).
+  Result<std::vector<JournaledEvent>> events(const std::string& job, uint64_t after = 0, size_t limit = 0) const;
 
  private:
   storage::Store& store_;

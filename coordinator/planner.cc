@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "data/conversation.h"
 #include "model/spec/units.h"
-#include "sharding/plan/checkpoints.h"
+#include "recipes/quantity.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -22,35 +22,6 @@ using sharding::MicroBatchSize;
 constexpr int64_t kProcessBytes = 150'000'000;
 
 Status invalid(const std::string& message) { return Status(Code::kInvalidArgument, message); }
-
-struct StageUnits {
-  std::vector<sharding::UnitSpec> units;
-  int64_t image_tokens = 0;  // of one picture
-};
-
-Result<StageUnits> units_of(const Recipe& recipe, const StageRecipe& stage) {
-  const std::set<std::string> train(stage.train.begin(), stage.train.end());
-  const auto lora = model::lora_config(stage.lora);
-  if (stage.kind == "contrastive") {
-    TEPHRA_ASSIGN_OR_RETURN(const auto config, model::load_clip_config(recipe.model.vision));
-    return StageUnits{model::make_clip_units(config, model::kClipGroups)};
-  }
-  if (stage.kind == "language_model") {
-    TEPHRA_ASSIGN_OR_RETURN(const auto config, model::load_llama_config(recipe.model.language));
-    return StageUnits{model::make_lm_units(config, train, lora)};
-  }
-  model::ModelPaths paths;
-  model::PartsOptions parts;
-  paths.model = recipe.model.llava;
-  paths.vision = recipe.model.vision;
-  paths.llm = recipe.model.language;
-  if (paths.model.empty()) {
-    parts.connector_kind = recipe.model.connector.kind;
-    parts.vision_layer = static_cast<int>(recipe.model.vision_layer);
-  }
-  TEPHRA_ASSIGN_OR_RETURN(const auto config, model::load_model_config(paths, parts));
-  return StageUnits{model::make_units(config, train, lora), config.tokens_per_image()};
-}
 
 // As worker/trainer.cc makes it for a gang.
 Result<sharding::Policy> policy_of(const StageRecipe& stage, int64_t ranks) {
@@ -78,7 +49,8 @@ Result<sharding::Policy> policy_of(const StageRecipe& stage, int64_t ranks) {
       .prefetch = static_cast<int>(stage.sharding.prefetch),
       .group_ranks = static_cast<int>(stage.sharding.group_ranks),
       .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
-      .moments = stage.optimizer.moments()};
+      .moments = stage.optimizer.moments(),
+      .held_snapshots = stage.checkpoint.held_snapshots()};
 }
 
 // The stage's datasets together: samples add up, means are weighted by them.
@@ -142,6 +114,41 @@ bool parse_number(std::string_view text, double* out) {
 }
 
 }  // namespace
+
+Result<StageUnits> units_of(const Recipe& recipe, const StageRecipe& stage) {
+  const std::set<std::string> train(stage.train.begin(), stage.train.end());
+  const auto lora = model::lora_config(stage.lora);
+  if (stage.kind == "contrastive") {
+    TEPHRA_ASSIGN_OR_RETURN(const auto config, model::load_clip_config(recipe.model.vision));
+    return StageUnits{model::make_clip_units(config, model::kClipGroups)};
+  }
+  if (stage.kind == "language_model") {
+    TEPHRA_ASSIGN_OR_RETURN(const auto config, model::load_llama_config(recipe.model.language));
+    return StageUnits{model::make_lm_units(config, train, lora)};
+  }
+  model::ModelPaths paths;
+  model::PartsOptions parts;
+  paths.model = recipe.model.llava;
+  paths.vision = recipe.model.vision;
+  paths.llm = recipe.model.language;
+  if (paths.model.empty()) {
+    parts.connector_kind = recipe.model.connector.kind;
+    parts.vision_layer = static_cast<int>(recipe.model.vision_layer);
+  }
+  TEPHRA_ASSIGN_OR_RETURN(const auto config, model::load_model_config(paths, parts));
+  return StageUnits{model::make_units(config, train, lora), config.tokens_per_image()};
+}
+
+sharding::KeptCheckpoints kept_checkpoints(const recipes::CheckpointRecipe& checkpoint) {
+  sharding::KeptCheckpoints kept;
+  kept.best_tag = checkpoint.best.has_value();
+  if (!checkpoint.keep) return kept;
+  kept.last = checkpoint.keep->last;
+  kept.best = checkpoint.keep->best;
+  kept.every_steps = checkpoint.keep->every;
+  kept.max_bytes = recipes::parse_bytes(checkpoint.keep->max_bytes).value_or(0);
+  return kept;
+}
 
 Result<std::pair<std::string, DataFacts>> parse_data_facts(const std::string& text) {
   const Status form = invalid("--data " + text +
@@ -208,6 +215,8 @@ Result<PlannedStage> plan_stage(const Recipe& recipe, const StageRecipe& stage, 
   }
   plan.checkpoint_bytes = sharding::checkpoint_bytes(plan.units, plan.policy.moments);
   plan.checkpoint_count = sharding::checkpoint_count(plan.steps, stage.checkpoint.every_steps);
+  plan.checkpoint_peak = sharding::checkpoint_peak(plan.steps, stage.checkpoint.every_steps,
+                                                   kept_checkpoints(stage.checkpoint), plan.checkpoint_bytes);
   return plan;
 }
 

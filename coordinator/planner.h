@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "recipes/recipe.h"
+#include "sharding/plan/checkpoints.h"
 #include "sharding/plan/device.h"
 #include "sharding/plan/schedule.h"
 #include "sharding/plan/step_time.h"
@@ -47,8 +48,18 @@ struct PlannedStage {
   int64_t samples = 0, steps = 0;          // of the stage; 0: not known
   double tokens_per_step = 0;              // of all ranks, at the mean
   int64_t checkpoint_bytes = 0, checkpoint_count = 0;
+  int64_t checkpoint_peak = 0;  // the most of them that are on disk at one time
   int64_t memory_bytes() const { return estimate.memory.total() + runtime_bytes; }
 };
+
+// The stage's model as units with tensors' names and shapes, from the configuration files.
+struct StageUnits {
+  std::vector<sharding::UnitSpec> units;
+  int64_t image_tokens = 0;  // of one picture
+};
+Result<StageUnits> units_of(const recipes::Recipe& recipe, const recipes::StageRecipe& stage);
+
+sharding::KeptCheckpoints kept_checkpoints(const recipes::CheckpointRecipe& checkpoint);
 
 // kInvalidArgument, kUnsupported: the configuration files, or a stage that the ranks cannot share out, with the remedy.
 // Ranks are the cluster's if there is one, else gang.ranks.

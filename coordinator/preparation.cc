@@ -7,12 +7,16 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <thread>
+#include <utility>
 
 #include "base/diagnostic.h"
 #include "base/env.h"
 #include "base/hash.h"
 #include "coordinator/admission.h"
+#include "coordinator/fork.h"
+#include "coordinator/planner.h"
 #include "data/tokenizer.h"
 #include "data/validate.h"
 #include "model/spec/model_folder.h"
@@ -64,6 +68,20 @@ Result<std::string> weights_fingerprint(const std::string& folder) {
   return prints;
 }
 
+// Bytes and length, so that files one after another are told from one that is both.
+Status hash_file(const std::string& path, Hasher* hasher) {
+  if (path.empty()) return ok_status();
+  TEPHRA_ASSIGN_OR_RETURN(const auto file, Env::posix().open(path));
+  std::vector<std::byte> block(1 << 20);
+  for (uint64_t at = 0; at < file->size_bytes(); at += block.size()) {
+    const auto bytes = std::span(block).first(std::min<uint64_t>(block.size(), file->size_bytes() - at));
+    TEPHRA_RETURN_IF_ERROR(file->read_at(at, bytes));
+    hasher->update(bytes);
+  }
+  hasher->update(";" + std::to_string(file->size_bytes()) + ";");
+  return ok_status();
+}
+
 class Preparation {
  public:
   Preparation(const recipes::Recipe& recipe, const PreparationContext& context) : recipe_(recipe), context_(context) {}
@@ -77,7 +95,18 @@ class Preparation {
     TEPHRA_RETURN_IF_ERROR(check_disk());
     TEPHRA_RETURN_IF_ERROR(import_base());
     out_.handover["base"] = out_.base_checkpoint;
+    if (recipe_.fork) {
+      TEPHRA_RETURN_IF_ERROR(step("starting from checkpoint " + recipe_.fork->checkpoint));
+      TEPHRA_RETURN_IF_ERROR(start_from_fork(recipe_, *context_.store, samples_, &out_));
+    }
     return std::move(out_);
+  }
+
+  Result<storage::Manifest> import() {
+    TEPHRA_RETURN_IF_ERROR(keep_model_files());
+    TEPHRA_RETURN_IF_ERROR(load_configs());
+    TEPHRA_RETURN_IF_ERROR(import_base());
+    return context_.store->get(out_.base_checkpoint);
   }
 
  private:
@@ -178,6 +207,7 @@ class Preparation {
 
   Status check_data() {
     for (const recipes::StageRecipe& stage : recipe_.stages) {
+      Hasher hasher;
       for (const recipes::DataUse& use : stage.data) {
         const auto found = out_.datasets.find(use.dataset);
         if (found == out_.datasets.end())
@@ -188,7 +218,9 @@ class Preparation {
         Result<data::DatasetPart> part = found->second.part(use.part);
         if (!part.ok()) return part.status().with_context("stage " + stage.name + ", dataset " + use.dataset);
         TEPHRA_RETURN_IF_ERROR(check_part(stage, *part));
+        TEPHRA_RETURN_IF_ERROR(hash_file(part->text.empty() ? part->conversations : part->text, &hasher));
       }
+      out_.data_hashes[stage.name] = hasher.digest().hex();
     }
     return ok_status();
   }
@@ -237,7 +269,7 @@ class Preparation {
     longest_[stage.name] = std::max(longest_[stage.name], std::min(stage.max_length, static_cast<int64_t>(longest)));
   }
 
-  // Bytes that the job's checkpoints will take: parameters and both moments of what each stage trains, float32.
+  // The most bytes that the job's checkpoints take at one time: parameters and both moments of what each stage trains, float32.
   double checkpoint_bytes() const {
     if (!has_stage("train", false)) return 0;
     double bytes = 0;
@@ -249,8 +281,10 @@ class Preparation {
       int64_t steps = stage.steps;
       if (steps == 0 && samples != samples_.end())
         steps = std::max<int64_t>(1, static_cast<int64_t>(samples->second) * stage.epochs / stage.global_batch);
-      bytes += static_cast<double>(sharding::checkpoint_count(steps, stage.checkpoint.every_steps)) *
-               static_cast<double>(sharding::checkpoint_bytes(units, stage.optimizer.moments()));
+      const int64_t one = sharding::checkpoint_bytes(units, stage.optimizer.moments());
+      bytes +=
+          static_cast<double>(one) * static_cast<double>(sharding::checkpoint_peak(
+                                         steps, stage.checkpoint.every_steps, kept_checkpoints(stage.checkpoint), one));
     }
     return bytes;
   }
@@ -264,7 +298,7 @@ class Preparation {
     };
     return {Code::kNoSpace, "the job's checkpoints need about " + gib(wanted) + " and " + context_.store_dir + " has " +
                                 gib(static_cast<double>(free)) +
-                                " free; set a larger checkpoint.every_steps, or use another store"};
+                                " free; set checkpoint.keep or a larger checkpoint.every_steps, or use another store"};
   }
 
   Status import_base() {
@@ -288,8 +322,10 @@ class Preparation {
     storage::ImportOptions options;
     options.import_key = hash_text(prints).hex();
     options.handover = out_.handover;
+    options.progress = context_.import_progress;
     TEPHRA_ASSIGN_OR_RETURN(const storage::Manifest manifest, context_.store->import_tensors(*source, options));
     out_.base_checkpoint = manifest.name();
+    out_.handover.merge(weight_hashes(manifest));
     return ok_status();
   }
 
@@ -325,6 +361,27 @@ class Preparation {
 
 }  // namespace
 
+std::map<std::string, std::string> weight_hashes(const storage::Manifest& base) {
+  std::map<std::string, std::string> hashes;
+  for (const auto& [key, prefix] : {std::pair{"vision", "vision_tower."}, {"language", "language_model."}}) {
+    std::vector<storage::ManifestTensor> part;
+    for (const storage::ManifestTensor& tensor : base.tensors)
+      if (tensor.name.starts_with(prefix)) part.push_back(tensor);
+    if (!part.empty()) hashes[key] = storage::content_hash_of(part).hex();
+  }
+  return hashes;
+}
+
+std::map<std::string, std::string> stage_handover(const PreparedJob& prepared, const recipes::StageRecipe& stage) {
+  std::map<std::string, std::string> handover = prepared.handover;
+  handover["template"] = stage.template_name;
+  handover["image_aspect"] = stage.image_aspect;
+  if (stage.lora) handover["lora"] = recipes::to_string(*stage.lora);
+  if (const auto data = prepared.data_hashes.find(stage.name); data != prepared.data_hashes.end())
+    handover["data"] = data->second;
+  return handover;
+}
+
 std::string to_json(const PreparedJob& prepared) {
   json datasets = json::object();
   for (const auto& [name, dataset] : prepared.datasets)
@@ -332,7 +389,9 @@ std::string to_json(const PreparedJob& prepared) {
   return json{{"base_checkpoint", prepared.base_checkpoint},
               {"model_dir", prepared.model_dir},
               {"datasets", datasets},
-              {"handover", prepared.handover}}
+              {"handover", prepared.handover},
+              {"data_hashes", prepared.data_hashes},
+              {"resume_step", prepared.resume_step}}
       .dump();
 }
 
@@ -344,6 +403,8 @@ Result<PreparedJob> prepared_from_json(const std::string& text) {
     prepared.base_checkpoint = document.at("base_checkpoint");
     prepared.model_dir = document.at("model_dir");
     prepared.handover = document.at("handover").get<std::map<std::string, std::string>>();
+    prepared.data_hashes = document.value("data_hashes", prepared.data_hashes);  // absent in an earlier build's
+    prepared.resume_step = document.value("resume_step", prepared.resume_step);
     for (const auto& [name, dataset] : document.at("datasets").items()) {
       data::PreparedDataset& made = prepared.datasets[name];
       made.kind = dataset.at("kind");
@@ -358,6 +419,30 @@ Result<PreparedJob> prepared_from_json(const std::string& text) {
 
 Result<PreparedJob> prepare_job(const recipes::Recipe& recipe, const PreparationContext& context) {
   return Preparation(recipe, context).run();
+}
+
+Result<storage::Manifest> import_model(const std::string& folder, const PreparationContext& context) {
+  TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(Env::posix(), folder + "/config.json"));
+  const json config = json::parse(text, nullptr, false);
+  const std::string type = config.is_object() ? config.value("model_type", "") : "";
+  recipes::Recipe recipe;
+  recipe.name = "import";
+  recipe.stages.emplace_back();
+  recipe.stages.front().init = "base";
+  if (type == "llava") {
+    recipe.model.llava = folder;
+  } else if (type == "llama") {
+    recipe.stages.front().kind = "language_model";
+    recipe.model.language = folder;
+  } else if (type == "clip") {
+    recipe.stages.front().kind = "contrastive";
+    recipe.model.vision = folder;
+  } else {
+    return Status(Code::kUnsupported,
+                  folder + "/config.json has model_type '" + type +
+                      "'; a folder of llava, llama or clip can be imported, or a .safetensors file");
+  }
+  return Preparation(recipe, context).import();
 }
 
 }  // namespace tephra::coordinator

@@ -33,7 +33,7 @@ async function report(id) {
   open(URL.createObjectURL(await r.blob()), '_blank');
 }
 async function show() {
-  const r = await fetch('/api/v1/jobs', {headers: headers()}).catch(() => null);
+  const r = await fetch('/api/v1/jobs?order=newest', {headers: headers()}).catch(() => null);
   if (!r) { by('note').textContent = 'the coordinator does not answer'; return; }
   by('ask').hidden = r.status !== 401;
   if (!r.ok) { by('jobs').hidden = true; by('note').textContent = r.status === 401 ? 'This coordinator asks for its token.' : 'error ' + r.status; return; }
@@ -41,7 +41,7 @@ async function show() {
   by('note').textContent = jobs.length ? '' : 'No jobs yet.';
   by('jobs').hidden = jobs.length === 0;
   const body = by('jobs').tBodies[0]; body.textContent = '';
-  for (const j of jobs.slice().reverse()) {
+  for (const j of jobs) {
     const row = body.insertRow();
     cell(row, j.id); cell(row, j.phase, j.phase); cell(row, j.stage); cell(row, progress(j)); cell(row, j.attempt);
     const last = row.insertCell();

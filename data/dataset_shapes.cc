@@ -33,7 +33,7 @@ constexpr const char* kFigureWords[] = {"circle", "rectangle", "triangle", "cros
 constexpr int kSmall[] = {80, 165}, kLarge[] = {185, 300};
 
 int between(int low, int high, std::initializer_list<uint64_t> key) {
-  return low + static_cast<int>(random_below(static_cast<uint64_t>(high - low + 1), key));
+  return low + static_cast<int>(random_below(static_cast<uint64_t>(high - low) + 1, key));
 }
 
 struct Drawn {

@@ -40,8 +40,10 @@ Weights weights_for(int in, int out, int begin, int outputs) {
   std::vector<double> row(w.taps);
   for (int o = 0; o < outputs; ++o) {
     const double center = (begin + o + 0.5) * scale;
-    const int first = std::max(static_cast<int>(center - support + 0.5), 0);
-    const int count = std::min(static_cast<int>(center + support + 0.5), in) - first;
+    // Rounded as Pillow does it: half added, then cut toward zero.
+    const double low = center - support + 0.5, high = center + support + 0.5;
+    const int first = std::max(static_cast<int>(low), 0);
+    const int count = std::min(static_cast<int>(high), in) - first;
     double sum = 0;
     for (int i = 0; i < count; ++i) {
       row[i] = cubic((i + first - center + 0.5) * (1.0 / filter_scale));

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "data/image.h"
 
 namespace tephra::data {
 namespace {
@@ -104,7 +105,13 @@ Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems
     if (!problem.image.empty() && !image_root.empty()) {
       // "minival" and its like are cut from a published split, whose folder the problem itself names.
       const std::string& folder = problem.split.empty() ? split : problem.split;
-      problem.image_path = (std::filesystem::path(image_root) / folder / problem.pid / problem.image).string();
+      const std::filesystem::path relative = std::filesystem::path(folder) / problem.pid / problem.image;
+      // A picture is shown in reports: what lies outside the image folder must not get there. One that is absent is
+      // counted, not refused.
+      const Status inside = resolve_image_path(image_root, relative.string()).status();
+      if (inside.code() == Code::kInvalidArgument)
+        return bad(problems_path, "problem \"" + problem.pid + "\": " + inside.message());
+      problem.image_path = (std::filesystem::path(image_root) / relative).string();
     }
     out.push_back(std::move(problem));
   }

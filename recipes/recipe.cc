@@ -179,6 +179,8 @@ bool continues(const Recipe& a, const Recipe& b) {
     recipe.gang = gang;
     for (StageRecipe& stage : recipe.stages) {
       if (!any_order) stage.sharding = {};
+      stage.checkpoint.best.reset();
+      stage.checkpoint.keep.reset();
     }
     return to_json(recipe);
   };

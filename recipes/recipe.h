@@ -112,8 +112,28 @@ struct LoraRecipe {
 };
 std::string to_string(const LoraRecipe& lora);  // "rank 8, alpha 16, targets q_proj, v_proj"
 
+// Which of a stage's checkpoints the tag JOB/STAGE@best is on.
+struct BestRecipe {
+  std::string metric = "loss";  // loss: of the checkpoint's step
+  std::string mode = "min";     // min | max
+};
+
+// Which of a stage's checkpoints stay; storage/index/retention.h says how the rules work together. 0 or "": no such rule.
+struct KeepRecipe {
+  int64_t last = 0;
+  int64_t best = 0;  // by `best` of the checkpoint
+  int64_t every = 0;
+  std::string max_age;    // "7d"
+  std::string max_bytes;  // "50GB"
+};
+
 struct CheckpointRecipe {
-  int64_t every_steps = 50;  // optimizer steps; 0: only at the stage's end
+  int64_t every_steps = 50;        // optimizer steps; 0: only at the stage's end
+  std::string when_busy = "wait";  // wait | skip | replace: one is due while an earlier one is still being written
+  std::optional<BestRecipe> best;  // absent: no tag is moved
+  std::optional<KeepRecipe> keep;  // absent: all stay
+  // States that wait for the disk at most: the one being written, and the one that waits.
+  int held_snapshots() const { return when_busy == "replace" ? 2 : 1; }
 };
 
 struct StageRecipe {
@@ -156,6 +176,12 @@ struct BenchRecipe {
   int64_t batch = 8;                      // questions decoded together on one rank
 };
 
+// A checkpoint of the same store that stages with `init: base` start from, in place of the model's own weights.
+struct ForkRecipe {
+  std::string checkpoint;  // JOB/STAGE@STEP, JOB/STAGE@latest, or a tag
+  bool resume = false;     // the first stage goes on at its step, with its moments
+};
+
 struct ReportRecipe {
   std::string title;                                  // empty: the recipe's name
   std::vector<std::string> baselines = {"majority"};  // majority, blind
@@ -165,6 +191,7 @@ struct Recipe {
   std::string name;
   int64_t seed = 17;
   ModelRecipe model;
+  std::optional<ForkRecipe> fork;
   GangRecipe gang;
   std::vector<DatasetRecipe> datasets;  // in the file's order
   std::vector<StageRecipe> stages;
@@ -195,7 +222,7 @@ LoadResult load_recipe(const std::string& path, const std::vector<std::string>& 
 LoadResult parse_recipe(const std::string& text, const std::string& file,
                         const std::vector<std::string>& overrides = {});
 
-// Canonical: all fields present (a stage's lora only where it has one), keys in the schema's order, two-space indents, shortest digits that read back as the
+// Canonical: all fields present (groups that may be absent, as a stage's lora, only where they are given), keys in the schema's order, two-space indents, shortest digits that read back as the
 // same double. Equal recipes give equal bytes.
 std::string to_json(const Recipe& recipe);
 // The inverse of to_json, with the checks of load_recipe. kInvalidArgument with all diagnostics in the message.
@@ -205,7 +232,7 @@ Result<Recipe> from_json(const std::string& text);
 Hash128 hash(const Recipe& recipe);
 
 // Whether a job of `a` can go on as one of `b`: they differ only in what changes no bits of what is trained, which is
-// `gang` but for its threads_per_rank, and the stages' `sharding`. Where a stage has reduction: fast, ranks and sharding
+// `gang` but for its threads_per_rank, the stages' `sharding`, and which checkpoints are kept and called the best. Where a stage has reduction: fast, ranks and sharding
 // change bits and have to be equal too.
 bool continues(const Recipe& a, const Recipe& b);
 

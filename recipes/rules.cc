@@ -2,6 +2,7 @@
 #include <bit>
 #include <set>
 
+#include "recipes/quantity.h"
 #include "recipes/reader.h"
 #include "recipes/schema.h"
 
@@ -41,6 +42,8 @@ class Rules {
     if (recipe_.stages.empty()) report("stages", "there is no stage", "give at least one");
     for (size_t i = 0; i < recipe_.stages.size(); ++i) check_stage(i);
     for (const auto& bench : recipe_.benches) check_bench(bench);
+    if (recipe_.fork && recipe_.fork->checkpoint.empty())
+      report("fork.checkpoint", "is empty", "for example demo-1/align@latest");
   }
 
  private:
@@ -108,6 +111,24 @@ class Rules {
     check_optimizer(optimizer, path + ".optimizer");
     check_groups_of_ranks(stage.sharding, path + ".sharding");
     check_evaluate(stage, path);
+    check_keep(stage.checkpoint, path + ".checkpoint");
+  }
+
+  void check_keep(const CheckpointRecipe& checkpoint, const std::string& path) {
+    if (!checkpoint.keep) return;
+    const KeepRecipe& keep = *checkpoint.keep;
+    const std::string here = path + ".keep";
+    if (keep.last == 0 && keep.best == 0 && keep.every == 0 && keep.max_age.empty() && keep.max_bytes.empty())
+      report(here, "says nothing", "for example {last: 3}; leave it out to keep all");
+    if (!keep.max_age.empty() && !parse_duration_ms(keep.max_age))
+      report(here + ".max_age", "'" + keep.max_age + "' is not a time", "for example 12h or 7d");
+    if (!keep.max_bytes.empty() && !parse_bytes(keep.max_bytes))
+      report(here + ".max_bytes", "'" + keep.max_bytes + "' is not a size", "for example 500MB, 50GB or 2GiB");
+    if (keep.every > 0 && checkpoint.every_steps > 0 && keep.every % checkpoint.every_steps != 0)
+      report(here + ".every",
+             std::to_string(keep.every) + " is not a multiple of " + path + ".every_steps (" +
+                 std::to_string(checkpoint.every_steps) + "), so few checkpoints would have such a step",
+             "use " + std::to_string(rounded_up(keep.every, checkpoint.every_steps)));
   }
 
   void check_optimizer(const OptimizerRecipe& optimizer, const std::string& path) {

@@ -217,12 +217,51 @@ void describe(V& v, LoraRecipe& l) {
 }
 
 template <class V>
+void describe(V& v, BestRecipe& b) {
+  v.field(
+      "metric", b.metric,
+      Field{.about = "what the tag JOB/STAGE@best goes by: the loss of the checkpoint's step", .allowed = {"loss"}});
+  v.field("mode", b.mode, Field{.about = "whether the smallest or the largest is the best", .allowed = {"min", "max"}});
+}
+
+template <class V>
+void describe(V& v, KeepRecipe& k) {
+  v.field("last", k.last,
+          Field{.about = "the newest so many checkpoints of the stage stay; 0: no such rule",
+                .unit = "checkpoints",
+                .low = 0,
+                .high = 1e9});
+  v.field("best", k.best,
+          Field{.about = "the best so many stay, by checkpoint.best; 0: no such rule",
+                .unit = "checkpoints",
+                .low = 0,
+                .high = 1e9});
+  v.field(
+      "every", k.every,
+      Field{.about = "those stay whose step is a multiple; 0: no such rule", .unit = "steps", .low = 0, .high = 1e9});
+  v.field(
+      "max_age", k.max_age,
+      Field{.about = "older ones go, also where a rule above keeps them: 90s, 30min, 12h or 7d", .absent = "any age"});
+  v.field(
+      "max_bytes", k.max_bytes,
+      Field{.about = "the oldest go until the stage's checkpoints have written no more than this: 500MB, 50GB, 2GiB",
+            .absent = "any size"});
+}
+
+template <class V>
 void describe(V& v, CheckpointRecipe& c) {
   v.field("every_steps", c.every_steps,
           Field{.about = "optimizer steps between checkpoints; 0: only at the stage's end",
                 .unit = "steps",
                 .low = 0,
                 .high = 1e9});
+  v.field(
+      "when_busy", c.when_busy,
+      Field{.about = "when one is due while an earlier one is still being written: training waits for that, goes on "
+                     "without this one, or lets this one wait in place of any that waits already",
+            .allowed = {"wait", "skip", "replace"}});
+  v.group("best", c.best, "the tag JOB/STAGE@best");
+  v.group("keep", c.keep, "which checkpoints stay");
 }
 
 template <class V>
@@ -298,6 +337,15 @@ void describe(V& v, BenchRecipe& b) {
 }
 
 template <class V>
+void describe(V& v, ForkRecipe& f) {
+  v.field("checkpoint", f.checkpoint,
+          Field{.about = "checkpoint of the same store that stages with init: base start from; `tephra fork` sets it",
+                .required = true});
+  v.field("resume", f.resume,
+          Field{.about = "the first stage, of the same name, goes on at its step with its moments"});
+}
+
+template <class V>
 void describe(V& v, ReportRecipe& r) {
   v.field("title", r.title, Field{.about = "heading", .absent = "the recipe's name"});
   v.field(
@@ -314,6 +362,7 @@ void describe(V& v, Recipe& r) {
           Field{.about = "name of the job's checkpoints and report", .required = true, .identifier = true});
   v.field("seed", r.seed, Field{.about = "key of every random choice", .low = 0, .high = 9007199254740992.0});
   v.group("model", r.model, "");
+  v.group("fork", r.fork, "a checkpoint in place of the model's weights");
   v.group("gang", r.gang, "");
   v.named("datasets", r.datasets, "");
   v.list("stages", r.stages, "run in this order");

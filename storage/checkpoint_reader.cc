@@ -70,16 +70,32 @@ Status CheckpointReader::read_range(const ManifestTensor& tensor, int64_t begin,
                              [](int64_t b, const Piece& piece) { return b < piece.begin; });
   if (it != tensor.pieces.begin()) --it;  // pieces cover the tensor, so the one before holds `begin`
   for (; begin < end; ++it) {
-    auto bytes = chunk(it->chunk);
-    if (!bytes.ok())
-      return bytes.status().with_context("tensor " + tensor.name + " of checkpoint " + located_.manifest.name());
-    int64_t n = std::min(end, it->begin + it->count) - begin;
-    const std::byte* from = (*bytes)->data() + it->offset_in_chunk + (begin - it->begin) * element;
-    std::memcpy(out, from, static_cast<size_t>(n * element));
+    const int64_t n = std::min(end, it->begin + it->count) - begin;
+    const std::span<std::byte> to(out, static_cast<size_t>(n * element));
+    Status status = read_piece(*it, static_cast<uint64_t>((begin - it->begin) * element), to);
+    if (!status.ok())
+      return status.with_context("tensor " + tensor.name + " of checkpoint " + located_.manifest.name());
     out += n * element;
     begin += n;
   }
   return ok_status();
+}
+
+Status CheckpointReader::read_piece(const Piece& piece, uint64_t offset, std::span<std::byte> out) const {
+  if (out.size() == piece.chunk.length) {  // the whole chunk: to its place without a copy
+    TEPHRA_ASSIGN_OR_RETURN(const auto found, place(piece.chunk));
+    return found.pack->read_chunk(piece.chunk, found.offset, out);
+  }
+  TEPHRA_ASSIGN_OR_RETURN(const Bytes bytes, chunk(piece.chunk));
+  std::memcpy(out.data(), bytes->data() + piece.offset_in_chunk + offset, out.size());
+  return ok_status();
+}
+
+Result<CheckpointReader::Found> CheckpointReader::place(const ChunkRef& ref) const {
+  const ChunkLocation* location = located_.find(ref);
+  if (!location) return Status(Code::kCorruption, "chunk " + ref.hash.hex() + " has no known place");
+  TEPHRA_ASSIGN_OR_RETURN(auto reader, pack(location->pack));
+  return Found{std::move(reader), location->offset};
 }
 
 Result<CheckpointReader::Bytes> CheckpointReader::chunk(const ChunkRef& ref) const {
@@ -91,11 +107,9 @@ Result<CheckpointReader::Bytes> CheckpointReader::chunk(const ChunkRef& ref) con
       return it->second;
     }
   }
-  const ChunkLocation* location = located_.find(ref);
-  if (!location) return Status(Code::kCorruption, "chunk " + ref.hash.hex() + " has no known place");
-  TEPHRA_ASSIGN_OR_RETURN(auto reader, pack(location->pack));
+  TEPHRA_ASSIGN_OR_RETURN(const Found found, place(ref));
   auto bytes = std::make_shared<std::vector<std::byte>>(ref.length);
-  TEPHRA_RETURN_IF_ERROR(reader->read_chunk(ref, location->offset, *bytes));
+  TEPHRA_RETURN_IF_ERROR(found.pack->read_chunk(ref, found.offset, *bytes));
   // Two threads may have read the same chunk meanwhile; both copies are good and one is soon evicted.
   std::lock_guard lock(mutex_);
   chunks_.emplace_front(ref, bytes);
@@ -108,8 +122,11 @@ Result<std::shared_ptr<const PackReader>> CheckpointReader::pack(const std::stri
     std::lock_guard lock(mutex_);
     if (auto it = packs_.find(name); it != packs_.end()) return it->second;
   }
-  TEPHRA_ASSIGN_OR_RETURN(auto opened, PackReader::open(env_, packs_dir_, name));
-  std::shared_ptr<const PackReader> reader = std::move(opened);
+  auto opened = PackReader::open(env_, packs_dir_, name);
+  if (opened.status().code() == Code::kNotFound)
+    return opened.status().with_context("removed, or rewritten by gc, since the checkpoint was opened; open it again");
+  TEPHRA_RETURN_IF_ERROR(opened.status());
+  std::shared_ptr<const PackReader> reader = std::move(*opened);
   std::lock_guard lock(mutex_);
   if (packs_.size() >= kOpenPacks) packs_.clear();  // readers in use keep theirs alive
   packs_.emplace(name, reader);

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,8 @@
 namespace tephra::storage {
 
 // As a TensorSource it shows the parameters; the optimizer's moments are read with read_state_float32.
-// Every chunk is checked against its hash when it is read; a few verified chunks and open packs are kept, so sequential
-// ranges read each chunk once. Memory: at most kCachedChunks * kChunkBytesMax, plus one chunk per reading thread. Any
+// Every chunk is checked against its hash when it is read. One that a range covers goes straight to the caller's memory;
+// of the others a few are kept, with open packs, so that sequential ranges read each chunk once. Memory: at most kCachedChunks * kChunkBytesMax, plus one chunk per reading thread. Any
 // thread.
 class CheckpointReader : public TensorSource {
  public:
@@ -47,6 +48,13 @@ class CheckpointReader : public TensorSource {
 
   Result<const ManifestTensor*> tensor_for(const std::string& name, StateKind kind, int64_t begin, int64_t count) const;
   Status read_range(const ManifestTensor& tensor, int64_t begin, int64_t count, std::byte* out) const;
+  struct Found {
+    std::shared_ptr<const PackReader> pack;
+    uint64_t offset = 0;
+  };
+  // Fills `out` from the piece's bytes, from `offset` on.
+  Status read_piece(const Piece& piece, uint64_t offset, std::span<std::byte> out) const;
+  Result<Found> place(const ChunkRef& ref) const;
   Result<Bytes> chunk(const ChunkRef& ref) const;
   Result<std::shared_ptr<const PackReader>> pack(const std::string& name) const;
 

@@ -6,6 +6,8 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -27,6 +29,8 @@ struct ChunkRef {
   uint64_t length = 0;  // bytes
   auto operator<=>(const ChunkRef&) const = default;
 };
+// As 24 bytes, big-endian: hash high, hash low, length. The index's key of the chunk; sorts as the chunks do.
+std::string chunk_key(const ChunkRef& chunk);
 
 // Where a chunk lies: `offset` bytes into packs/<pack>.pack.
 struct ChunkLocation {
@@ -52,7 +56,7 @@ struct ManifestTensor {
   StateKind kind = StateKind::kParameter;
   DType dtype = DType::kFloat32;
   Shape shape{};
-  Hash128 content{};            // XXH3-128 of the row-major bytes; set by Store::commit, zero before
+  Hash128 content{};            // of the row-major bytes, see ContentHasher; set by Store::commit, zero before
   bool frozen = false;          // not trained by this job: shares its parent's chunks
   std::vector<Piece> pieces{};  // sorted by begin; cover the tensor exactly
 
@@ -78,6 +82,7 @@ struct Manifest {
   Hash128 content_hash;                 // of the logical tensors whatever the world size; set by Store::commit
   uint64_t logical_bytes = 0;           // of all tensors; set by Store::commit
   uint64_t new_bytes = 0;               // of the chunks that this checkpoint added to the store; set by Store::commit
+  uint64_t commit_sequence = 0;         // commits of this store count from 1; set by Store::commit
 
   std::string name() const;                                                     // "JOB/STAGE@STEP"
   const ManifestTensor* find(const std::string& tensor, StateKind kind) const;  // nullptr when absent
@@ -92,6 +97,24 @@ Status check_name(std::string_view what, std::string_view word);
 // overlap and inside their chunks. kInvalidArgument names the tensor and the first element that is wrong.
 Status validate(const Manifest& manifest);
 Status validate_tensor(const ManifestTensor& tensor);  // one tensor of it
+
+// A tensor's content: XXH3-128 over the addresses of its blocks, the 4 MiB (kChunkBytesMax) of its row-major bytes that
+// start at each multiple of 4 MiB; the last may be shorter. So it is known from the chunks that were written, without
+// reading their bytes again, and is the same however many ranks wrote them. docs/store-format.md has it byte for byte.
+class ContentHasher {
+ public:
+  ContentHasher();
+  void add(const ChunkRef& block);                // the next block, whole; only where the one before is whole
+  void update(std::span<const std::byte> bytes);  // the next bytes, of any number
+  Hash128 digest();                               // once, last
+
+ private:
+  void end_block();
+
+  Hasher blocks_;
+  std::unique_ptr<Hasher> block_;  // the one begun by update()
+  uint64_t block_bytes_ = 0;
+};
 
 // Hash over the sorted (name, kind, dtype, shape, content) of all tensors; requires their `content` to be set.
 Hash128 content_hash_of(const std::vector<ManifestTensor>& tensors);

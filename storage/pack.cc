@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <charconv>
 #include <cstring>
 
 namespace tephra::storage {
@@ -12,6 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "packs are written with plain stores");
 constexpr uint64_t kAlignment = 64;
 constexpr uint32_t kVersion = 1;
+constexpr size_t kReadBytes = 64u << 10;
 constexpr char kHeaderMagic[9] = "TEPHRAPK";
 constexpr char kTrailerMagic[9] = "TEPHRAND";
 
@@ -74,6 +76,15 @@ std::string pack_name(const std::string& job, int64_t attempt, const std::string
   return pack_prefix(job, attempt) + stage + "+s" + std::to_string(step) + "+r" + std::to_string(rank);
 }
 
+int rank_of_pack(const std::string& pack) {
+  const size_t mark = pack.rfind("+r");
+  if (mark == std::string::npos) return -1;
+  int rank = -1;
+  const char* end = pack.data() + pack.size();
+  const auto read = std::from_chars(pack.data() + mark + 2, end, rank);
+  return read.ec == std::errc() && read.ptr == end ? rank : -1;
+}
+
 std::string pack_path(const std::string& packs_dir, const std::string& pack) {
   return packs_dir + "/" + pack + ".pack";
 }
@@ -98,7 +109,7 @@ Result<std::unique_ptr<PackWriter>> PackWriter::create(Env& env, const std::stri
     return Status(Code::kAlreadyExists, "pack " + pack_path(packs_dir, pack_name) + " is already there, sealed");
   std::unique_ptr<PackWriter> writer(new PackWriter(env, packs_dir, pack_name));
   if (env.exists(writer->partial_path_)) TEPHRA_RETURN_IF_ERROR(env.remove(writer->partial_path_));
-  TEPHRA_ASSIGN_OR_RETURN(writer->file_, env.create(writer->partial_path_));
+  TEPHRA_ASSIGN_OR_RETURN(writer->file_, env.create_large(writer->partial_path_));
   Header header = make_header();
   TEPHRA_RETURN_IF_ERROR(writer->append(bytes_of(header)));
   return writer;
@@ -223,8 +234,14 @@ Status PackReader::read_chunk(const ChunkRef& chunk, uint64_t offset, std::span<
   };
   if (offset > file_->size_bytes() || chunk.length > file_->size_bytes() - offset)
     return {Code::kCorruption, name() + " lies outside the file"};
-  TEPHRA_RETURN_IF_ERROR(file_->read_at(offset, out).with_context(name()));
-  if (hash_bytes(out) != chunk.hash)
+  // Hashed while the bytes are in the core's own cache.
+  Hasher hasher;
+  for (size_t at = 0; at < out.size(); at += kReadBytes) {
+    const auto part = out.subspan(at, std::min(kReadBytes, out.size() - at));
+    TEPHRA_RETURN_IF_ERROR(file_->read_at(offset + at, part).with_context(name()));
+    hasher.update(part);
+  }
+  if (hasher.digest() != chunk.hash)
     return {Code::kCorruption, name() + " fails its checksum; the bytes on disk changed"};
   return ok_status();
 }

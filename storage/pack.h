@@ -22,6 +22,8 @@ namespace tephra::storage {
 // another job's packs.
 std::string pack_prefix(const std::string& job, int64_t attempt);  // "JOB+a2+"
 std::string pack_name(const std::string& job, int64_t attempt, const std::string& stage, int64_t step, int rank);
+// The rank in such a name; -1: a pack of another origin.
+int rank_of_pack(const std::string& pack);
 std::string pack_path(const std::string& packs_dir, const std::string& pack);  // "DIR/NAME.pack"
 
 struct PackSummary {

@@ -2,7 +2,7 @@
 
 namespace tephra::storage {
 namespace {
-constexpr uint32_t kManifestVersion = 1;
+constexpr uint32_t kManifestVersion = 2;
 
 void to_record(const Hash128& hash, v1::HashRecord* record) {
   record->set_high(hash.high);
@@ -90,6 +90,7 @@ void to_record(const Manifest& manifest, v1::ManifestHeaderRecord* record) {
   to_record(manifest.content_hash, record->mutable_content_hash());
   record->set_logical_bytes(manifest.logical_bytes);
   record->set_new_bytes(manifest.new_bytes);
+  record->set_commit_sequence(manifest.commit_sequence);
 }
 
 Result<Manifest> from_record(const v1::ManifestHeaderRecord& record) {
@@ -98,6 +99,10 @@ Result<Manifest> from_record(const v1::ManifestHeaderRecord& record) {
                                           " and this build reads up to " + std::to_string(kManifestVersion) +
                                           "; use a newer build");
   if (record.version() == 0) return Status(Code::kCorruption, "the manifest has no version");
+  if (record.version() < kManifestVersion)
+    return Status(Code::kUnsupported, "the checkpoint's manifest has version " + std::to_string(record.version()) +
+                                          ", which no release has written; this build reads version " +
+                                          std::to_string(kManifestVersion));
   Manifest manifest;
   manifest.job = record.job();
   manifest.stage = record.stage();
@@ -115,6 +120,7 @@ Result<Manifest> from_record(const v1::ManifestHeaderRecord& record) {
   manifest.content_hash = from_record(record.content_hash());
   manifest.logical_bytes = record.logical_bytes();
   manifest.new_bytes = record.new_bytes();
+  manifest.commit_sequence = record.commit_sequence();
   return manifest;
 }
 

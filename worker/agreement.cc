@@ -78,9 +78,9 @@ Result<std::vector<std::string>> gather_texts(cluster::Communicator& communicato
   return texts;
 }
 
-Result<StepAgreement> agree_on_step(cluster::Communicator& communicator, bool stop, const StepSamples& samples,
-                                    Deadline deadline) {
-  std::vector<Hash128> mine{{0, stop ? 1u : 0u}};
+Result<StepAgreement> agree_on_step(cluster::Communicator& communicator, bool stop, bool busy,
+                                    const StepSamples& samples, Deadline deadline) {
+  std::vector<Hash128> mine{{busy ? 1u : 0u, stop ? 1u : 0u}};
   for (const auto& micro_batch : samples) mine.push_back(hash_of_ids(micro_batch));
   TEPHRA_ASSIGN_OR_RETURN(const std::vector<Hash128> all, gather_hashes(communicator, mine, deadline));
   StepAgreement agreed;
@@ -88,6 +88,7 @@ Result<StepAgreement> agree_on_step(cluster::Communicator& communicator, bool st
   for (size_t i = 0; i < all.size(); ++i) {
     if (i % mine.size() == 0) {
       agreed.stop = agreed.stop || all[i].low != 0;
+      agreed.busy = agreed.busy || all[i].high != 0;
     } else {
       hasher.update(all[i].hex());
     }

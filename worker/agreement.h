@@ -24,9 +24,10 @@ Result<std::vector<std::string>> gather_texts(cluster::Communicator& communicato
 // Once a step, after it.
 struct StepAgreement {
   bool stop = false;  // a rank was asked to: all stop, or one would leave the others in a collective
+  bool busy = false;  // a rank is still writing an earlier checkpoint: all save or skip the next one alike
   Hash128 samples;    // of the ids that the ranks computed, in the batch's order: equal at every world size
 };
-Result<StepAgreement> agree_on_step(cluster::Communicator& communicator, bool stop, const StepSamples& samples,
-                                    Deadline deadline);
+Result<StepAgreement> agree_on_step(cluster::Communicator& communicator, bool stop, bool busy,
+                                    const StepSamples& samples, Deadline deadline);
 
 }  // namespace tephra::worker

@@ -36,6 +36,20 @@ Status CheckpointWriter::submit(CheckpointJob job) {
   return ok_status();
 }
 
+Status CheckpointWriter::submit_newest(CheckpointJob job, std::optional<int64_t>* dropped) {
+  std::lock_guard lock(mutex_);
+  TEPHRA_RETURN_IF_ERROR(failure_);
+  if (pending_) *dropped = pending_->step;
+  pending_ = std::move(job);
+  changed_.notify_all();
+  return ok_status();
+}
+
+bool CheckpointWriter::busy() const {
+  std::lock_guard lock(mutex_);
+  return pending_ || writing_;
+}
+
 Status CheckpointWriter::drain() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !pending_ && !writing_; });

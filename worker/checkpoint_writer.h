@@ -1,4 +1,4 @@
-// Writes snapshots to packs beside training: one thread, one snapshot at a time.
+// Writes snapshots to packs beside training: one thread, one snapshot at a time, and at most one that waits.
 #pragma once
 
 #include <condition_variable>
@@ -32,6 +32,10 @@ class CheckpointWriter {
 
   // Hands a snapshot over; waits while an earlier one is still being written. Returns the first failure of an earlier write.
   Status submit(CheckpointJob job);
+  // Hands it over without waiting: behind the one that is being written, in place of one that waits there, whose step it
+  // gives to `dropped`.
+  Status submit_newest(CheckpointJob job, std::optional<int64_t>* dropped);
+  bool busy() const;  // an earlier one is being written, or waits
   // Waits until everything submitted is durable and reported to the coordinator.
   Status drain();
 
@@ -42,7 +46,7 @@ class CheckpointWriter {
   Env* env_;
   const std::string packs_dir_;
   Link* link_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<CheckpointJob> pending_;
   bool writing_ = false;

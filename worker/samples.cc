@@ -60,7 +60,9 @@ class CaptionedPictures : public SampleSource {
     sample.id = from.id;
     sample.ids = tokenizer_->encode_with_bos(from.turns.back().value);
     sample.ids.push_back(tokenizer_->eos_id());
-    auto image = data::load_image(images_ + "/" + from.images.front());
+    const auto path = data::resolve_image_path(images_, from.images.front());
+    if (!path.ok()) return path.status().with_context("sample '" + from.id + "'");
+    auto image = data::load_image(*path);
     if (!image.ok()) return image.status().with_context("sample '" + from.id + "'");
     sample.pixels = {data::preprocess(*image, preprocess_)};
     return sample;

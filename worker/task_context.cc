@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "storage/handover.h"
 #include "storage/manifest.h"
 
 namespace tephra::worker {
@@ -32,6 +33,27 @@ Result<TaskOptions> parse_options(const std::string& text) {
   }
   return o;
 }
+// What the recipe itself says; hashes of files are compared where those are (coordinator/preparation.h).
+std::map<std::string, std::string> own_handover(const TaskContext& context) {
+  const recipes::StageRecipe& stage = context.stage();
+  std::map<std::string, std::string> handover{{"template", stage.template_name}, {"image_aspect", stage.image_aspect}};
+  if (stage.lora) handover["lora"] = recipes::to_string(*stage.lora);
+  const recipes::ModelRecipe& model = context.recipe.model;
+  if (stage.kind == "train" && model.llava.empty()) {
+    handover["connector"] = model.connector.kind;
+    handover["vision_layer"] = std::to_string(model.vision_layer);
+  }
+  return handover;
+}
+
+// The coordinator has compared more; this is against a task of a coordinator that did not.
+Status check_fit(const TaskContext& context) {
+  const storage::Manifest& manifest = context.checkpoint->manifest();
+  const bool same_stage = context.task.kind == "evaluate" || context.options.resume;
+  return storage::check_handover("stage " + context.stage().name, own_handover(context), manifest.name(),
+                                 manifest.handover,
+                                 same_stage ? storage::HandoverUse::kContinue : storage::HandoverUse::kStart);
+}
 }  // namespace
 
 Result<TaskContext> decode_task(const cluster::Task& task, Env& env) {
@@ -48,6 +70,7 @@ Result<TaskContext> decode_task(const cluster::Task& task, Env& env) {
     TEPHRA_ASSIGN_OR_RETURN(auto located, storage::decode_located_manifest(task.located_manifest));
     context.checkpoint =
         std::make_unique<storage::CheckpointReader>(env, context.options.packs_dir, std::move(located));
+    TEPHRA_RETURN_IF_ERROR(check_fit(context));
   }
   return context;
 }

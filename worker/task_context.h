@@ -49,6 +49,7 @@ struct TaskContext {
 };
 
 // kInvalidArgument or kCorruption when the message does not make sense: the coordinator and the worker are of different builds.
+// kMismatch when the checkpoint is not one that the stage can start from, go on from or be evaluated on (storage/handover.h).
 Result<TaskContext> decode_task(const cluster::Task& task, Env& env);
 
 }  // namespace tephra::worker

@@ -40,7 +40,8 @@ sharding::Policy policy_of(const TaskContext& context) {
           .prefetch = static_cast<int>(stage.sharding.prefetch),
           .group_ranks = static_cast<int>(stage.sharding.group_ranks),
           .reduction = stage.sharding.reduction == "fast" ? sharding::Reduction::kFast : sharding::Reduction::kTree,
-          .moments = stage.optimizer.moments()};
+          .moments = stage.optimizer.moments(),
+          .held_snapshots = stage.checkpoint.held_snapshots()};
 }
 
 sharding::OptimizerOptions optimizer_of(const recipes::OptimizerRecipe& recipe) {
@@ -77,11 +78,13 @@ class StageTrainer {
     TEPHRA_RETURN_IF_ERROR(prepare());
     context_.vitals->phase = "step";
     for (step_ = first_step(); step_ < total_steps_;) {
-      TEPHRA_ASSIGN_OR_RETURN(const bool stop, train_one_step());
+      TEPHRA_ASSIGN_OR_RETURN(const StepAgreement agreed, train_one_step());
+      const bool stop = agreed.stop;
       context_.vitals->flight.end_step();
       bool last = step_ == total_steps_;
       int64_t every = stage_.checkpoint.every_steps;
-      if (last || stop || (every > 0 && step_ % every == 0)) TEPHRA_RETURN_IF_ERROR(checkpoint(last));
+      if (last || stop || (every > 0 && step_ % every == 0))
+        TEPHRA_RETURN_IF_ERROR(checkpoint(last, last || stop, agreed.busy));
       TEPHRA_RETURN_IF_ERROR(context_.link->commit_failure());
       if (stop && !last) {
         TEPHRA_RETURN_IF_ERROR(wait_durable());
@@ -151,8 +154,7 @@ class StageTrainer {
     return ok_status();
   }
 
-  // Whether to stop after it, which all ranks agree on.
-  Result<bool> train_one_step() {
+  Result<StepAgreement> train_one_step() {
     auto started = std::chrono::steady_clock::now();
     FlightRecorder& flight = context_.vitals->flight;
     flight.begin_step(step_ + 1);
@@ -173,8 +175,8 @@ class StageTrainer {
     last_loss_ = stats.loss;
     context_.vitals->flight.begin({.op = FlightOp::kAgree, .sequence = context_.communicator->sequence() + 1});
     TEPHRA_ASSIGN_OR_RETURN(const StepAgreement agreed,
-                            agree_on_step(*context_.communicator, context_.link->stop_requested(), samples,
-                                          context_.collective_deadline()));
+                            agree_on_step(*context_.communicator, context_.link->stop_requested(), writer_->busy(),
+                                          samples, context_.collective_deadline()));
     const double seconds = Seconds(std::chrono::steady_clock::now() - started).count();
     if (rank_ == 0) TEPHRA_RETURN_IF_ERROR(report(stats, agreed.samples, seconds));
     if (stats.skipped) {
@@ -182,7 +184,7 @@ class StageTrainer {
     } else {
       skips_.went_well();
     }
-    return agreed.stop;
+    return agreed;
   }
 
   sharding::StepInput step_input() const {
@@ -223,7 +225,13 @@ class StageTrainer {
     return context_.link->send(p);
   }
 
-  Status checkpoint(bool last) {
+  // `must`: it is not left out whatever the recipe says. `busy`: some rank is still writing; all know the same.
+  Status checkpoint(bool last, bool must, bool busy) {
+    const std::string& when_busy = stage_.checkpoint.when_busy;
+    if (busy && !must && when_busy == "skip")
+      return tell("checkpoint at step " + std::to_string(step_) +
+                  " was left out (checkpoint.when_busy: skip), because that of step " +
+                  std::to_string(checkpoint_step_) + " was still being written");
     CheckpointJob job;
     job.stage = stage_.name;
     job.step = step_;
@@ -240,7 +248,19 @@ class StageTrainer {
     }
     job.snapshot = executor_->snapshot();
     checkpoint_step_ = step_;
-    return writer_->submit(std::move(job));
+    if (must || when_busy != "replace") return writer_->submit(std::move(job));
+    std::optional<int64_t> dropped;
+    TEPHRA_RETURN_IF_ERROR(writer_->submit_newest(std::move(job), &dropped));
+    if (!dropped) return ok_status();
+    return tell("checkpoint at step " + std::to_string(*dropped) + " gave way to that of step " +
+                std::to_string(step_) + ", because one before them was still being written");
+  }
+
+  // A line of the job's log, from rank 0.
+  Status tell(const std::string& line) const {
+    if (rank_ != 0) return ok_status();
+    log::info(line);
+    return context_.link->send(cluster::Log{log::Level::kInfo, line});
   }
 
   Status wait_durable() {

@@ -1,8 +1,10 @@
-// A small HTTP/1.1 server behind a plain interface (Boost.Beast stays in http_server.cc). One io thread serves all
-// connections; handlers run on a few threads of the server's own and may block for a short while.
+// A small HTTP/1.1 server behind a plain interface, with or without TLS. One io thread serves all connections; handlers run
+// on a few threads of the server's own and may block for a short while.
 //
-// Limits: header 8 KiB, body 1 MiB (413 beyond), 30 s to send a request and between requests, 256 connections (further
-// ones are closed at once). A client that does not read a stream is closed when 4 MiB wait for it.
+// Limits (HttpLimits): header 8 KiB (431 beyond), body 1 MiB (413 beyond), 30 s for a whole request to come, however it
+// trickles, and as long for an answer to be taken; 1024 connections, 256 of one address (further ones are closed at once).
+// A client that does not read a stream is closed when 4 MiB wait for it. What the server itself refuses is answered with
+// {"error": {"code", "message"}}.
 #pragma once
 
 #include <chrono>
@@ -19,6 +21,8 @@ namespace tephra::cluster {
 struct HttpRequest {
   std::string method;                          // "GET"
   std::string path;                            // percent-decoded, without the query: "/api/v1/jobs"
+  std::string raw_path;                        // as it was sent: "%2F" in a segment is still that
+  std::string from;                            // numeric address of the peer
   std::map<std::string, std::string> query;    // percent-decoded
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
@@ -65,16 +69,23 @@ struct HttpLimits {
   size_t header_bytes_max = 8u << 10;
   size_t body_bytes_max = 1u << 20;
   std::chrono::milliseconds read_timeout{30000};
-  size_t connections_max = 256;
+  size_t connections_max = 1024;
+  size_t connections_per_address_max = 256;
   size_t stream_bytes_max = 4u << 20;
+};
+
+// PEM files: the certificate with those that lead to its issuer, and its private key. TLS 1.2 or later is spoken.
+struct TlsFiles {
+  std::string certificate;  // empty: no TLS
+  std::string key;
 };
 
 class HttpServer {
  public:
   // `address`: numeric. `port` 0: a free one. kUnavailable: the port is in use, named in the sentence;
-  // kInvalidArgument: bad address.
+  // kInvalidArgument: bad address, or files that hold no certificate and its key.
   static Result<std::unique_ptr<HttpServer>> start(const std::string& address, uint16_t port, HttpHandler handler,
-                                                   HttpLimits limits = {});
+                                                   HttpLimits limits = {}, const TlsFiles& tls = {});
   virtual ~HttpServer() = default;  // stop()
   virtual uint16_t port() const = 0;
   // Closes everything and joins the threads; no handler runs afterwards.

@@ -42,7 +42,8 @@ bool split_target(const std::string& target, HttpRequest* request) {
   if (target.empty() || target[0] != '/') return false;
   const std::string_view whole = std::string_view(target).substr(0, target.find('#'));
   const size_t question = whole.find('?');
-  if (!percent_decode(whole.substr(0, question), false, &request->path)) return false;
+  request->raw_path = whole.substr(0, question);
+  if (!percent_decode(request->raw_path, false, &request->path)) return false;
   if (question == std::string_view::npos) return true;
   std::string_view rest = whole.substr(question + 1);
   while (!rest.empty()) {
@@ -76,10 +77,14 @@ bool is_loopback(const std::string& address) {
   return inet_pton(AF_INET6, address.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
-bool has_bearer_token(const HttpRequest& request, const std::string& token) {
+std::string bearer_token(const HttpRequest& request) {
   const auto given = request.headers.find("authorization");
-  return given != request.headers.end() && given->second.starts_with("Bearer ") &&
-         equal_constant_time(given->second.substr(7), token);
+  if (given == request.headers.end() || !lower_case(given->second.substr(0, 7)).starts_with("bearer ")) return "";
+  return given->second.substr(7);
+}
+
+bool has_bearer_token(const HttpRequest& request, const std::string& token) {
+  return equal_constant_time(bearer_token(request), token);
 }
 
 bool is_local_name(const HttpRequest& request) {

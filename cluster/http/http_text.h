@@ -20,6 +20,7 @@ struct Address {
 };
 Result<Address> parse_address(const std::string& text);
 
+std::string bearer_token(const HttpRequest& request);  // of "Authorization: Bearer TOKEN"; empty: there is none
 // Whether the request has "Authorization: Bearer TOKEN" with this token. Takes a time that depends on lengths only.
 bool has_bearer_token(const HttpRequest& request, const std::string& token);
 // Whether its Host header names this machine's loopback. Without a token the only guard of a server is that address, which

@@ -443,14 +443,19 @@ Status export_llama_adapters(Env& env, const std::string& folder, const LlamaCon
   return write_adapter_json(env, folder, lora, lora.targets, "CAUSAL_LM", nullptr, options.base_model);
 }
 
-Status export_original_adapters(Env& env, const std::string& folder, const ModelConfig& config, const LoraConfig& lora,
-                                const TensorSource& source, const ExportOptions& options) {
+Status export_connector(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
+                        const ExportOptions& options) {
   TEPHRA_ASSIGN_OR_RETURN(std::string dtype, torch_dtype(options.dtype));
   TEPHRA_RETURN_IF_ERROR(env.make_directories(folder));
   std::vector<Exported> connector = group_list(make_units(config, {}), "connector", "", "");
   for (Exported& e : connector) e.name = original_connector_name(e.name, config);
   TEPHRA_RETURN_IF_ERROR(write_weights(env, folder, std::move(connector), source, options, "mm_projector.safetensors"));
-  TEPHRA_RETURN_IF_ERROR(write_json(env, folder + "/config.json", original_json(config, dtype)));
+  return write_json(env, folder + "/config.json", original_json(config, dtype));
+}
+
+Status export_original_adapters(Env& env, const std::string& folder, const ModelConfig& config, const LoraConfig& lora,
+                                const TensorSource& source, const ExportOptions& options) {
+  TEPHRA_RETURN_IF_ERROR(export_connector(env, folder, config, source, options));
   return export_llama_adapters(env, folder, config.text, lora, source, options);
 }
 

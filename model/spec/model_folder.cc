@@ -164,10 +164,10 @@ Status drop_identity_projection(FolderSource& source, const std::string& folder)
   const TensorInfo* weight = source.find("multi_modal_projector.linear_2.weight");
   if (act != "linear" || weight == nullptr) return ok_status();
   const Shape shape = weight->shape;
-  const Status refused(Code::kUnsupported,
-                       folder +
-                           ": projector_hidden_act is 'linear' and multi_modal_projector.linear_2 is not an "
-                           "identity; such a connector is not supported");
+  Status refused(Code::kUnsupported,
+                 folder +
+                     ": projector_hidden_act is 'linear' and multi_modal_projector.linear_2 is not an "
+                     "identity; such a connector is not supported");
   if (shape.size() != 2 || shape[0] != shape[1]) return refused;
   std::vector<float> row(static_cast<size_t>(shape[1]));
   for (int64_t i = 0; i < shape[0]; ++i) {
@@ -320,7 +320,7 @@ void init_tensor(const std::string& name, const Shape& shape, uint64_t seed, int
   } else if (name == "logit_scale") {
     std::fill(out, out + count, 2.6592f);
   } else if (weight && shape.size() >= 2 && !is_embedding(name)) {
-    const double bound = 1.0 / std::sqrt(static_cast<double>(numel(shape) / shape.front()));
+    const double bound = 1.0 / std::sqrt(static_cast<double>(numel(shape)) / static_cast<double>(shape.front()));
     for (int64_t i = 0; i < count; ++i)
       out[i] = static_cast<float>((2.0 * random_unit({seed, key, static_cast<uint64_t>(begin + i)}) - 1.0) * bound);
   } else {

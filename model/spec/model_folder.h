@@ -77,6 +77,10 @@ Status export_llama_adapters(Env& env, const std::string& folder, const LlamaCon
 // The same of a LLaVA model, with the connector beside it as mm_projector.safetensors and the original's config.json.
 Status export_original_adapters(Env& env, const std::string& folder, const ModelConfig& config, const LoraConfig& lora,
                                 const TensorSource& source, const ExportOptions& options);
+// The connector alone, as LLaVA's own training leaves it: mm_projector.safetensors with model.mm_projector.* and the
+// original's config.json, which find_connector_files() and LLaVA's loaders read. Reads no other tensor of `source`.
+Status export_connector(Env& env, const std::string& folder, const ModelConfig& config, const TensorSource& source,
+                        const ExportOptions& options);
 // A LlamaForCausalLM folder, from canonical language_model.* tensors.
 Status export_llama(Env& env, const std::string& folder, const LlamaConfig& config, const TensorSource& source,
                     const ExportOptions& options);

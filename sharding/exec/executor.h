@@ -94,7 +94,8 @@ class Executor {
                                                   FlightRecorder* flight = nullptr);
   virtual ~Executor() = default;
 
-  // Fills `out` with elements [begin, begin + count) (row-major) of the named tensor's parameter or moment.
+  // Fills `out` with elements [begin, begin + count) (row-major) of the named tensor's parameter or moment. Called by
+  // several threads at once, as many as the rank computes with.
   using Reader =
       std::function<Status(const std::string& tensor, StateKind kind, int64_t begin, int64_t count, float* out)>;
   // Reads this rank's shard of every parameter and, of trainable units with `with_moments`, of the optimizer's moments

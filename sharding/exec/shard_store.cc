@@ -1,7 +1,10 @@
 #include "sharding/exec/shard_store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <mutex>
+#include <thread>
 
 #include "sharding/exec/aten.h"
 
@@ -84,9 +87,24 @@ void ShardStore::round_parameters(int unit, float* from) {
 
 Status ShardStore::load(const Executor::Reader& reader, bool with_moments) {
   std::shared_ptr<TrainedState> state = writable();
-  for (size_t u = 0; u < units_.size(); ++u) {
-    TEPHRA_RETURN_IF_ERROR(load_unit(reader, static_cast<int>(u), with_moments, *state));
-  }
+  // Each thread takes the next unit, as many threads as the rank computes with.
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  Status failure;
+  const auto work = [&] {
+    for (size_t u; (u = next++) < units_.size();) {
+      Status status = load_unit(reader, static_cast<int>(u), with_moments, *state);
+      if (status.ok()) continue;
+      std::lock_guard lock(mutex);
+      if (failure.ok()) failure = std::move(status);
+      next = units_.size();
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int t = 1; t < at::get_num_threads(); ++t) threads.emplace_back(work);
+  work();
+  for (std::thread& thread : threads) thread.join();
+  TEPHRA_RETURN_IF_ERROR(failure);
   current_ = std::move(state);
   return ok_status();
 }

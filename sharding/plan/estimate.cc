@@ -57,7 +57,7 @@ class Walk {
       if (!unit.trainable) continue;
       memory_.parameter_shards += bytes;
       if (!replicated(policy_)) memory_.gradient_shards += bytes;
-      memory_.optimizer_shards += policy_.moments * bytes + (1 + policy_.moments) * bytes;
+      memory_.optimizer_shards += policy_.moments * bytes + policy_.held_snapshots * (1 + policy_.moments) * bytes;
     }
   }
 

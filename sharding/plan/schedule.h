@@ -71,7 +71,8 @@ struct Policy {
   // the groups. A power of two from 2 that divides world_size; 0: all ranks are one group.
   int group_ranks = 0;
   Reduction reduction = Reduction::kTree;
-  int moments = 2;  // values that the optimizer keeps beside each trainable parameter
+  int moments = 2;         // values that the optimizer keeps beside each trainable parameter
+  int held_snapshots = 1;  // that may be held at once; each costs a set of parameters and moments
 };
 
 // Whether every rank holds whole shards, so that they are used in place and nothing is ever gathered.
@@ -133,7 +134,7 @@ int backward_factor(const std::vector<UnitSpec>& units, int unit);
 struct MemoryEstimate {          // bytes per rank
   int64_t parameter_shards = 0;  // of all units
   int64_t gradient_shards = 0;   // reduced gradients of trainable units; 0 where they stay whole
-  int64_t optimizer_shards = 0;  // moments, and the second set of parameters and moments that a held snapshot costs
+  int64_t optimizer_shards = 0;  // moments, and the sets of parameters and moments that held snapshots cost
   int64_t gathered_peak = 0;     // full flat buffers at once, those gathered ahead included; 0 when replicated()
   // Full-size gradients: one unit's of the micro-batch in backward, partial sums of the micro-batch tree, sums being reduced or
   // staying whole. A module that does not write its gradients in place (unit_module.h) holds its own once more beside them.

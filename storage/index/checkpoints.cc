@@ -1,4 +1,4 @@
-// Names, listing, tags, removal and leases.
+// Names, listing, tags, pins, removal and leases.
 #include <algorithm>
 
 #include "base/diagnostic.h"
@@ -27,6 +27,11 @@ Status check_tag(const std::string& tag) {
   return ok_status();
 }
 
+// Pins live among the tags; ':' occurs in no tag.
+constexpr std::string_view kPin = "pin:";
+
+std::string pin_key(const std::string& checkpoint) { return std::string(kPin) + checkpoint; }
+
 }  // namespace
 
 Result<std::optional<Manifest>> Store::Impl::header(const CheckpointId& id) const {
@@ -48,6 +53,38 @@ Result<Manifest> Store::Impl::manifest(const CheckpointId& id) const {
   return std::move(*found);
 }
 
+Result<uint64_t> Store::Impl::sequence() const {
+  TEPHRA_ASSIGN_OR_RETURN(auto text, db->read(ColumnFamily::kMeta, kSequenceKey));
+  return text ? std::stoull(*text) : uint64_t{0};
+}
+
+Result<std::vector<ManifestFile>> Store::Impl::unknown_manifest_files() const {
+  TEPHRA_ASSIGN_OR_RETURN(auto files, list_manifest_files(env, manifests_dir()));
+  std::vector<ManifestFile> unknown;
+  for (ManifestFile& file : files) {
+    TEPHRA_ASSIGN_OR_RETURN(CheckpointId id, parse_checkpoint_id(file.checkpoint));
+    TEPHRA_ASSIGN_OR_RETURN(auto known, header(id));
+    if (!known || known->commit_sequence != file.sequence) unknown.push_back(std::move(file));
+  }
+  return unknown;
+}
+
+Status Store::Impl::erase(const std::vector<Manifest>& headers) {
+  std::vector<Put> puts;
+  for (const Manifest& header : headers) {
+    const CheckpointId id = id_of(header);
+    puts.push_back({ColumnFamily::kCheckpoints, header_key(id), "", true});
+    puts.push_back({ColumnFamily::kCheckpoints, tensors_key(id), "", true});
+  }
+  TEPHRA_RETURN_IF_ERROR(db->write(puts, true));
+  // The index first: a file that stays is found again by gc; the other order could leave a checkpoint without one.
+  for (const Manifest& header : headers) {
+    Status status = env.remove(manifests_dir() + "/" + manifest_file_name(header));
+    if (!status.ok() && status.code() != Code::kNotFound) return status;
+  }
+  return env.sync_directory(manifests_dir());
+}
+
 Status Store::Impl::not_found(const std::string& name) const {
   std::vector<std::string> names;
   (void)db->scan(ColumnFamily::kCheckpoints, "h/", [&](std::string_view key, std::string_view) {
@@ -55,7 +92,7 @@ Status Store::Impl::not_found(const std::string& name) const {
     return true;
   });
   (void)db->scan(ColumnFamily::kTags, "", [&](std::string_view key, std::string_view) {
-    names.emplace_back(key);
+    if (!key.starts_with(kPin)) names.emplace_back(key);
     return true;
   });
   std::string message = "store " + dir + " has no checkpoint '" + name + "'";
@@ -86,10 +123,19 @@ Result<std::vector<std::optional<ChunkLocation>>> Store::Impl::locations(const s
 Result<std::map<std::string, std::string>> Store::Impl::tags() const {
   std::map<std::string, std::string> tags;
   TEPHRA_RETURN_IF_ERROR(db->scan(ColumnFamily::kTags, "", [&](std::string_view key, std::string_view value) {
-    tags.emplace(key, value);
+    if (!key.starts_with(kPin)) tags.emplace(key, value);
     return true;
   }));
   return tags;
+}
+
+Result<std::set<std::string>> Store::Impl::pins() const {
+  std::set<std::string> pins;
+  TEPHRA_RETURN_IF_ERROR(db->scan(ColumnFamily::kTags, std::string(kPin), [&](std::string_view key, std::string_view) {
+    pins.emplace(key.substr(kPin.size()));
+    return true;
+  }));
+  return pins;
 }
 
 Result<std::vector<Lease>> Store::Impl::leases() const {
@@ -110,8 +156,13 @@ Result<std::string> Store::resolve(const std::string& name) const {
   if (!stage || stage->suffix == "best") {
     TEPHRA_RETURN_IF_ERROR(check_tag(name));
     TEPHRA_ASSIGN_OR_RETURN(auto target, impl_->db->read(ColumnFamily::kTags, name));
-    if (!target) return impl_->not_found(name);
-    return std::move(*target);
+    if (target) return std::move(*target);
+    if (!stage) return impl_->not_found(name);
+    TEPHRA_ASSIGN_OR_RETURN(auto any,
+                            impl_->db->last_key(ColumnFamily::kCheckpoints, stage_key(stage->job, stage->stage)));
+    if (!any) return impl_->not_found(name);
+    return Status(Code::kNotFound, "no checkpoint of " + stage->job + "/" + stage->stage + " is tagged '" + name +
+                                       "'; checkpoint.best in a recipe moves that tag, or `tephra ckpt tag` sets it");
   }
   if (stage->suffix == "latest") {
     TEPHRA_RETURN_IF_ERROR(check_name("job", stage->job));
@@ -136,7 +187,10 @@ Result<Manifest> Store::get(const std::string& name) const {
 
 Result<std::vector<CheckpointInfo>> Store::list(const std::string& job) const {
   if (!job.empty()) TEPHRA_RETURN_IF_ERROR(check_name("job", job));
-  TEPHRA_ASSIGN_OR_RETURN(auto tags, impl_->tags());
+  TEPHRA_ASSIGN_OR_RETURN(const auto tags, impl_->tags());
+  TEPHRA_ASSIGN_OR_RETURN(const auto pins, impl_->pins());
+  std::map<std::string, std::vector<std::string>> tags_of;
+  for (const auto& [tag, target] : tags) tags_of[target].push_back(tag);
   std::vector<CheckpointInfo> infos;
   Status bad;
   auto add = [&](std::string_view key, std::string_view value) {
@@ -146,8 +200,8 @@ Result<std::vector<CheckpointInfo>> Store::list(const std::string& job) const {
     CheckpointInfo info;
     info.name = header->name();
     info.header = std::move(*header);
-    for (const auto& [tag, target] : tags)
-      if (target == info.name) info.tags.push_back(tag);
+    if (const auto found = tags_of.find(info.name); found != tags_of.end()) info.tags = found->second;
+    info.pinned = pins.contains(info.name);
     infos.push_back(std::move(info));
     return true;
   };
@@ -176,16 +230,21 @@ Result<std::unique_ptr<CheckpointReader>> Store::reader(const std::string& name)
   return std::make_unique<CheckpointReader>(impl_->env, impl_->packs_dir(), std::move(located));
 }
 
-Status Store::tag(const std::string& tag, const std::string& checkpoint) {
+Status Store::tag(const std::string& tag, const std::string& checkpoint, bool move) {
   TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
   TEPHRA_RETURN_IF_ERROR(check_tag(tag));
   std::lock_guard lock(impl_->mutex);
   TEPHRA_ASSIGN_OR_RETURN(std::string full, resolve(checkpoint));
+  TEPHRA_ASSIGN_OR_RETURN(auto target, impl_->db->read(ColumnFamily::kTags, tag));
+  if (target && *target == full) return ok_status();
+  if (target && !move)
+    return {Code::kAlreadyExists, "tag '" + tag + "' is on " + *target + "; give --force to move it to " + full};
   return impl_->db->write({{ColumnFamily::kTags, tag, full}}, true);
 }
 
 Status Store::untag(const std::string& tag) {
   TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
+  TEPHRA_RETURN_IF_ERROR(check_tag(tag));
   std::lock_guard lock(impl_->mutex);
   TEPHRA_ASSIGN_OR_RETURN(auto target, impl_->db->read(ColumnFamily::kTags, tag));
   if (!target) return {Code::kNotFound, "store " + impl_->dir + " has no tag '" + tag + "'"};
@@ -194,22 +253,47 @@ Status Store::untag(const std::string& tag) {
 
 Result<std::map<std::string, std::string>> Store::tags() const { return impl_->tags(); }
 
+Status Store::pin(const std::string& checkpoint) {
+  TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
+  std::lock_guard lock(impl_->mutex);
+  TEPHRA_ASSIGN_OR_RETURN(std::string full, resolve(checkpoint));
+  return impl_->db->write({{ColumnFamily::kTags, pin_key(full), full}}, true);
+}
+
+Status Store::unpin(const std::string& checkpoint) {
+  TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
+  std::lock_guard lock(impl_->mutex);
+  TEPHRA_ASSIGN_OR_RETURN(std::string full, resolve(checkpoint));
+  TEPHRA_ASSIGN_OR_RETURN(auto pinned, impl_->db->read(ColumnFamily::kTags, pin_key(full)));
+  if (!pinned) return {Code::kNotFound, full + " is not pinned"};
+  return impl_->db->write({{ColumnFamily::kTags, pin_key(full), "", true}}, true);
+}
+
+Result<std::set<std::string>> Store::pins() const { return impl_->pins(); }
+
+Status Store::Impl::check_unheld(const std::string& full) const {
+  TEPHRA_ASSIGN_OR_RETURN(const auto tags, this->tags());
+  for (const auto& [tag, target] : tags)
+    if (target == full)
+      return {Code::kBusy, RetryClass::kPermanent, full + " is tagged '" + tag + "'; move or remove that tag first"};
+  TEPHRA_ASSIGN_OR_RETURN(const auto pins, this->pins());
+  if (pins.contains(full)) return {Code::kBusy, RetryClass::kPermanent, full + " is pinned; unpin it first"};
+  TEPHRA_ASSIGN_OR_RETURN(const auto leases, this->leases());
+  for (const Lease& lease : leases)
+    if (std::count(lease.checkpoints.begin(), lease.checkpoints.end(), full) > 0)
+      return {Code::kBusy, full + " is in use by " + lease.holder + "; remove it after that has ended"};
+  return ok_status();
+}
+
 Status Store::remove(const std::string& name) {
   TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
   std::lock_guard lock(impl_->mutex);
   TEPHRA_ASSIGN_OR_RETURN(std::string full, resolve(name));
-  TEPHRA_ASSIGN_OR_RETURN(auto tags, impl_->tags());
-  for (const auto& [tag, target] : tags)
-    if (target == full)
-      return {Code::kBusy, RetryClass::kPermanent, full + " is tagged '" + tag + "'; move or remove that tag first"};
-  TEPHRA_ASSIGN_OR_RETURN(auto leases, impl_->leases());
-  for (const Lease& lease : leases)
-    if (std::count(lease.checkpoints.begin(), lease.checkpoints.end(), full) > 0)
-      return {Code::kBusy, full + " is in use by " + lease.holder + "; remove it after that has ended"};
+  TEPHRA_RETURN_IF_ERROR(impl_->check_unheld(full));
   TEPHRA_ASSIGN_OR_RETURN(CheckpointId id, parse_checkpoint_id(full));
-  return impl_->db->write(
-      {{ColumnFamily::kCheckpoints, header_key(id), "", true}, {ColumnFamily::kCheckpoints, tensors_key(id), "", true}},
-      true);
+  TEPHRA_ASSIGN_OR_RETURN(auto header, impl_->header(id));
+  if (!header) return impl_->not_found(full);
+  return impl_->erase({*header});
 }
 
 Status Store::acquire_lease(const Lease& lease) {

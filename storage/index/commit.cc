@@ -1,6 +1,7 @@
-// A checkpoint begins to exist here. Order: packs are durable already (their writers sealed them); they are read back;
-// one synced batch names them. A crash before the batch leaves unknown packs, which gc removes; after it, a checkpoint.
+// A checkpoint begins to exist here. Order: packs are durable already (their writers sealed them, and hashed every byte
+// that they wrote); their footers are compared with what the writers reported; one synced batch names them. A crash before the batch leaves unknown packs, which gc removes; after it, a checkpoint.
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "storage/index/store_impl.h"
@@ -23,18 +24,26 @@ Result<std::map<ChunkRef, ChunkLocation>> offered_chunks(Env& env, const std::st
   return offered;
 }
 
+// From the addresses of the blocks that a rank wrote whole; only those that several ranks share are read back.
 Result<Hash128> hash_tensor(const CheckpointReader& reader, const ManifestTensor& tensor,
                             std::vector<std::byte>* buffer) {
-  Hasher hasher;
+  ContentHasher content;
   const int64_t total = numel(tensor.shape), element = size_bytes(tensor.dtype);
   const int64_t block = static_cast<int64_t>(kChunkBytesMax) / element;
+  auto piece = tensor.pieces.begin();
   for (int64_t begin = 0; begin < total; begin += block) {
-    int64_t count = std::min(block, total - begin);
+    const int64_t count = std::min(block, total - begin);
+    while (piece->begin + piece->count <= begin) ++piece;
+    if (piece->begin == begin && piece->count == count && piece->offset_in_chunk == 0 &&
+        piece->chunk.length == static_cast<uint64_t>(count * element)) {
+      content.add(piece->chunk);
+      continue;
+    }
     std::span<std::byte> bytes = std::span(*buffer).first(static_cast<size_t>(count * element));
     TEPHRA_RETURN_IF_ERROR(reader.read_state_bytes(tensor.name, tensor.kind, begin, count, bytes.data()));
-    hasher.update(bytes);
+    content.update(bytes);
   }
-  return hasher.digest();
+  return content.digest();
 }
 
 bool same_bytes(const ManifestTensor& a, const ManifestTensor* b) {
@@ -42,7 +51,7 @@ bool same_bytes(const ManifestTensor& a, const ManifestTensor* b) {
 }
 
 // Sets every tensor's content: the parent's where the tensor is the parent's, piece by piece (the parent's was computed
-// from the same chunks when it was committed), and otherwise by reading every byte back from the sealed packs.
+// from the same chunks when it was committed), and otherwise from its chunks.
 Status fill_content(const CheckpointReader& reader, const Manifest& parent, Manifest* manifest) {
   std::vector<std::byte> buffer(kChunkBytesMax);
   for (ManifestTensor& tensor : manifest->tensors) {
@@ -131,12 +140,18 @@ Result<Manifest> Store::Impl::commit(Manifest manifest, const std::vector<PackSu
   const int64_t now_ms = Clock::system().unix_ms();
   if (manifest.created_unix_ms == 0) manifest.created_unix_ms = now_ms;
 
-  // The long part, reading everything back, holds no lock.
+  // The long part, reading footers and shared blocks, holds no lock.
   Plan plan;
-  TEPHRA_ASSIGN_OR_RETURN(plan.offered, offered_chunks(env, packs_dir(), packs));
-  TEPHRA_RETURN_IF_ERROR(place_chunks(*this, manifest, &plan));
-  CheckpointReader reader(env, packs_dir(), plan.located);
-  TEPHRA_RETURN_IF_ERROR(fill_content(reader, parent, &manifest));
+  for (bool again = true;;) {
+    plan = {};
+    TEPHRA_ASSIGN_OR_RETURN(plan.offered, offered_chunks(env, packs_dir(), packs));
+    TEPHRA_RETURN_IF_ERROR(place_chunks(*this, manifest, &plan));
+    CheckpointReader reader(env, packs_dir(), plan.located);
+    Status filled = fill_content(reader, parent, &manifest);
+    if (filled.ok()) break;
+    // gc may have moved a chunk since it was placed; once more, with its new place.
+    if (filled.code() != Code::kNotFound || !std::exchange(again, false)) return filled;
+  }
   manifest.content_hash = content_hash_of(manifest.tensors);
   manifest.logical_bytes = 0;
   for (const ManifestTensor& tensor : manifest.tensors) manifest.logical_bytes += tensor.logical_bytes();
@@ -150,6 +165,11 @@ Result<Manifest> Store::Impl::commit(Manifest manifest, const std::vector<PackSu
                                             ")");
   TEPHRA_ASSIGN_OR_RETURN(std::vector<Put> puts, index_puts(*this, plan, packs, now_ms, &manifest.new_bytes));
   if (!existing) {
+    // Before the batch, so that there is no checkpoint without its file.
+    TEPHRA_ASSIGN_OR_RETURN(manifest.commit_sequence, sequence());
+    ++manifest.commit_sequence;
+    TEPHRA_RETURN_IF_ERROR(write_manifest_file(env, manifests_dir(), manifest).with_context("commit " + id.name()));
+    puts.push_back({ColumnFamily::kMeta, kSequenceKey, std::to_string(manifest.commit_sequence)});
     puts.push_back({ColumnFamily::kCheckpoints, header_key(id), encode_manifest_header(manifest)});
     puts.push_back({ColumnFamily::kCheckpoints, tensors_key(id), encode_manifest_tensors(manifest.tensors)});
   }

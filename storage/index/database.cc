@@ -77,7 +77,19 @@ bool has_prefix(const rocksdb::Slice& key, const std::string& prefix) { return k
 
 }  // namespace
 
+namespace {
+std::shared_ptr<rocksdb::FileSystem>& file_system_for_tests() {
+  static std::shared_ptr<rocksdb::FileSystem> file_system;
+  return file_system;
+}
+}  // namespace
+
+void set_index_file_system_for_tests(std::shared_ptr<rocksdb::FileSystem> file_system) {
+  file_system_for_tests() = std::move(file_system);
+}
+
 struct Database::Impl {
+  std::unique_ptr<rocksdb::Env> env;  // of a test's file system; outlives db
   std::unique_ptr<rocksdb::DB> db;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;  // ours, in the order of ColumnFamily after "default"
   std::string dir;
@@ -95,11 +107,15 @@ Database::~Database() = default;
 Result<std::unique_ptr<Database>> Database::open(const std::string& dir, OpenMode mode) {
   auto logger = std::make_shared<LogForwarder>();
   rocksdb::Options options = make_options(mode, logger);
+  auto impl = std::make_unique<Impl>();
+  impl->dir = dir;
+  if (file_system_for_tests()) {
+    impl->env = rocksdb::NewCompositeEnv(file_system_for_tests());
+    options.env = impl->env.get();
+  }
   std::vector<rocksdb::ColumnFamilyDescriptor> families{
       {rocksdb::kDefaultColumnFamilyName, rocksdb::ColumnFamilyOptions(options)}};
   for (const char* name : kNames) families.emplace_back(name, rocksdb::ColumnFamilyOptions(options));
-  auto impl = std::make_unique<Impl>();
-  impl->dir = dir;
   rocksdb::DB* db = nullptr;
   rocksdb::Status status;
   if (mode == OpenMode::kReadWrite) {

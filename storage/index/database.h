@@ -12,7 +12,14 @@
 #include "base/status.h"
 #include "storage/index/store.h"
 
+namespace rocksdb {
+class FileSystem;
+}
+
 namespace tephra::storage {
+
+// The index's files go through it from the next open on; null: RocksDB's own. For tests that damage, fail or kill.
+void set_index_file_system_for_tests(std::shared_ptr<rocksdb::FileSystem> file_system);
 
 class Database {
  public:

@@ -1,69 +1,15 @@
 // Removing what nothing reaches, and counting what is there.
 #include <algorithm>
-#include <unordered_set>
 
+#include "storage/index/index_view.h"
 #include "storage/index/store_impl.h"
 
 namespace tephra::storage {
 namespace {
 
-struct ChunkRefHash {
-  size_t operator()(const ChunkRef& chunk) const { return chunk.hash.low ^ chunk.length; }
-};
-using ChunkSet = std::unordered_set<ChunkRef, ChunkRefHash>;
-
 bool has_any_prefix(const std::string& name, const std::vector<std::string>& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
                      [&](const std::string& prefix) { return name.starts_with(prefix); });
-}
-
-Result<ChunkSet> reachable_chunks(const Database& db) {
-  ChunkSet chunks;
-  Status bad;
-  TEPHRA_RETURN_IF_ERROR(db.scan(ColumnFamily::kCheckpoints, "t/", [&](std::string_view key, std::string_view value) {
-    auto tensors = decode_manifest_tensors(value);
-    // One unreadable table could reach anything, so nothing is collected.
-    if (!tensors.ok()) bad = tensors.status().with_context("checkpoint record " + std::string(key));
-    if (!bad.ok()) return false;
-    for (const ChunkRef& chunk : chunks_of(*tensors)) chunks.insert(chunk);
-    return true;
-  }));
-  TEPHRA_RETURN_IF_ERROR(bad);
-  return chunks;
-}
-
-struct IndexView {
-  std::set<std::string> reached;                               // packs with a reachable chunk
-  std::map<std::string, std::vector<std::string>> chunk_keys;  // of the chunks that nothing reaches, by pack
-  std::map<std::string, PackInfo> packs;
-};
-
-Result<IndexView> view_index(const Database& db) {
-  IndexView view;
-  TEPHRA_ASSIGN_OR_RETURN(ChunkSet reachable, reachable_chunks(db));
-  Status bad;
-  TEPHRA_RETURN_IF_ERROR(db.scan(ColumnFamily::kChunks, "", [&](std::string_view key, std::string_view value) {
-    auto chunk = parse_chunk_key(key);
-    auto location = decode_chunk_location(value);
-    if (!chunk.ok()) bad = chunk.status();
-    if (!location.ok()) bad = location.status();
-    if (!bad.ok()) return false;
-    if (reachable.contains(*chunk)) {
-      view.reached.insert(location->pack);
-    } else {
-      view.chunk_keys[location->pack].emplace_back(key);
-    }
-    return true;
-  }));
-  TEPHRA_RETURN_IF_ERROR(bad);
-  TEPHRA_RETURN_IF_ERROR(db.scan(ColumnFamily::kMeta, "pack/", [&](std::string_view key, std::string_view value) {
-    auto info = decode_pack_info(value);
-    if (!info.ok()) bad = info.status();
-    if (info.ok()) view.packs.emplace(key.substr(5), *info);
-    return bad.ok();
-  }));
-  TEPHRA_RETURN_IF_ERROR(bad);
-  return view;
 }
 
 // "NAME.pack" or "NAME.partial" without the suffix; empty for files that are not ours.
@@ -83,13 +29,10 @@ struct Garbage {
   GcReport report;
 };
 
-void collect_known(const IndexView& view, const std::vector<std::string>& leased, Garbage* garbage) {
+// Also those of a running attempt: what it has committed it does not need any more, unless a checkpoint does.
+void collect_known(const IndexView& view, Garbage* garbage) {
   for (const auto& [pack, info] : view.packs) {
     if (view.reached.contains(pack)) continue;
-    if (has_any_prefix(pack, leased)) {
-      garbage->report.kept_for_writers.push_back(pack + ".pack");
-      continue;
-    }
     garbage->report.packs.push_back(pack + ".pack");
     garbage->report.bytes += info.size_bytes;
     garbage->erases.push_back({ColumnFamily::kMeta, pack_key(pack), "", true});
@@ -100,43 +43,61 @@ void collect_known(const IndexView& view, const std::vector<std::string>& leased
 
 }  // namespace
 
-Result<GcReport> Store::gc(bool dry_run) {
-  TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
-  std::lock_guard lock(impl_->mutex);
-  TEPHRA_ASSIGN_OR_RETURN(IndexView view, view_index(*impl_->db));
-  TEPHRA_ASSIGN_OR_RETURN(auto leases, impl_->leases());
+// The first half of gc: what nothing reaches.
+Status Store::Impl::collect(bool dry_run, GcReport* report) {
+  std::lock_guard lock(mutex);
+  TEPHRA_ASSIGN_OR_RETURN(IndexView view, view_index(*db));
+  TEPHRA_ASSIGN_OR_RETURN(auto leases, this->leases());
   std::vector<std::string> leased;
   for (const Lease& lease : leases) leased.push_back(lease.pack_prefix);
-  const std::vector<std::string> released(impl_->released_prefixes.begin(), impl_->released_prefixes.end());
+  const std::vector<std::string> released(released_prefixes.begin(), released_prefixes.end());
 
   Garbage garbage;
   garbage.report.dry_run = dry_run;
-  collect_known(view, leased, &garbage);
-  TEPHRA_ASSIGN_OR_RETURN(auto files, impl_->env.list(impl_->packs_dir()));
+  collect_known(view, &garbage);
+  TEPHRA_ASSIGN_OR_RETURN(auto files, env.list(packs_dir()));
   for (const std::string& file : files) {
     std::string pack = pack_of_file(file);
     if (pack.empty() || (file.ends_with(".pack") && view.packs.contains(pack))) continue;
-    bool abandoned = impl_->collectable.contains(file) || has_any_prefix(pack, released);
+    bool abandoned = collectable.contains(file) || has_any_prefix(pack, released);
     if (has_any_prefix(pack, leased) || !abandoned) {
       garbage.report.kept_for_writers.push_back(file);
       continue;
     }
     garbage.report.packs.push_back(file);
-    garbage.report.bytes += size_of(impl_->env, impl_->packs_dir() + "/" + file);
+    garbage.report.bytes += size_of(env, packs_dir() + "/" + file);
   }
-  if (dry_run || garbage.report.packs.empty()) return garbage.report;
+  TEPHRA_ASSIGN_OR_RETURN(const auto manifests, unknown_manifest_files());
+  for (const ManifestFile& file : manifests) garbage.report.manifests.push_back(file.file);
+  TEPHRA_ASSIGN_OR_RETURN(const auto abandoned, list_abandoned_files(env, manifests_dir()));
+  garbage.report.manifests.insert(garbage.report.manifests.end(), abandoned.begin(), abandoned.end());
+  *report = std::move(garbage.report);
+  if (dry_run) return ok_status();
 
+  for (const std::string& file : report->manifests) TEPHRA_RETURN_IF_ERROR(env.remove(manifests_dir() + "/" + file));
+  if (!report->manifests.empty()) TEPHRA_RETURN_IF_ERROR(env.sync_directory(manifests_dir()));
+  if (report->packs.empty()) return ok_status();
   // Index first: a crash in between leaves files that nothing names, which the next gc after a restart removes. The
   // other order could leave an index that names missing files.
-  TEPHRA_RETURN_IF_ERROR(impl_->db->write(garbage.erases, true));
-  for (const std::string& file : garbage.report.packs) {
-    impl_->collectable.insert(file);  // should the removal fail, the next gc tries again
-    Status status = impl_->env.remove(impl_->packs_dir() + "/" + file);
-    if (!status.ok() && status.code() != Code::kNotFound) return status;
-    impl_->collectable.erase(file);
-  }
-  TEPHRA_RETURN_IF_ERROR(impl_->env.sync_directory(impl_->packs_dir()));
-  return garbage.report;
+  TEPHRA_RETURN_IF_ERROR(db->write(garbage.erases, true));
+  for (const std::string& file : report->packs) TEPHRA_RETURN_IF_ERROR(remove_pack_file(file));
+  return env.sync_directory(packs_dir());
+}
+
+Status Store::Impl::remove_pack_file(const std::string& file) {
+  collectable.insert(file);  // should the removal fail, the next gc tries again
+  Status status = env.remove(packs_dir() + "/" + file);
+  if (!status.ok() && status.code() != Code::kNotFound) return status;
+  collectable.erase(file);
+  return ok_status();
+}
+
+Result<GcReport> Store::gc(bool dry_run, double rewrite_below) {
+  TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
+  GcReport report;
+  TEPHRA_RETURN_IF_ERROR(impl_->collect(dry_run, &report));
+  TEPHRA_RETURN_IF_ERROR(rewrite_packs(*impl_, rewrite_below, &report));
+  return report;
 }
 
 Result<StoreStat> Store::stat() const {
@@ -144,11 +105,17 @@ Result<StoreStat> Store::stat() const {
   TEPHRA_ASSIGN_OR_RETURN(auto checkpoints, list());
   stat.checkpoint_count = static_cast<int64_t>(checkpoints.size());
   for (const CheckpointInfo& info : checkpoints) stat.logical_bytes += info.header.logical_bytes;
-  TEPHRA_RETURN_IF_ERROR(impl_->db->scan(ColumnFamily::kChunks, "", [&](std::string_view, std::string_view) {
+  TEPHRA_ASSIGN_OR_RETURN(const ChunkSet reachable, reachable_chunks(*impl_->db));
+  Status bad;
+  TEPHRA_RETURN_IF_ERROR(impl_->db->scan(ColumnFamily::kChunks, "", [&](std::string_view key, std::string_view) {
+    auto chunk = parse_chunk_key(key);
+    if (!chunk.ok()) bad = chunk.status();
+    if (!bad.ok()) return false;
     ++stat.chunk_count;
+    if (!reachable.contains(*chunk)) stat.dead_bytes += chunk->length;
     return true;
   }));
-  Status bad;
+  TEPHRA_RETURN_IF_ERROR(bad);
   TEPHRA_RETURN_IF_ERROR(impl_->db->scan(ColumnFamily::kMeta, "pack/", [&](std::string_view, std::string_view value) {
     auto info = decode_pack_info(value);
     if (!info.ok()) bad = info.status();

@@ -1,11 +1,6 @@
 // A model's tensors become the base checkpoint that jobs start from and share.
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 
-#include "base/clock.h"
-#include "base/random.h"
 #include "storage/index/store_impl.h"
 
 namespace tephra::storage {
@@ -13,18 +8,11 @@ namespace {
 
 constexpr uint64_t kImportPackBytes = 1u << 30;  // packs are gc's unit: many of a gigabyte rather than one of all
 
-std::string unique_import_name() {
-  static std::atomic<uint64_t> counter{0};
-  uint64_t bits =
-      random_bits({static_cast<uint64_t>(Clock::system().unix_ms()), static_cast<uint64_t>(::getpid()), counter++});
-  return "import-" + Hash128{0, bits}.hex().substr(16);
-}
-
 // Stores chunks once: in this import, in the store, or else in its packs.
 class ChunkSink {
  public:
   explicit ChunkSink(const Store::Impl& store)
-      : store_(store), packs_(store.env, store.packs_dir()), name_(unique_import_name()) {}
+      : store_(store), packs_(store.env, store.packs_dir()), name_(unique_pack_name("import")) {}
 
   Result<ChunkRef> add(std::span<const std::byte> bytes) {
     ChunkRef chunk{hash_bytes(bytes), bytes.size()};
@@ -75,20 +63,20 @@ Status copy_tensors(const TensorSource& source, const ImportOptions& options, Ch
   std::vector<std::byte> buffer(kChunkBytesMax);
   for (const TensorInfo& info : source.tensors()) {
     ManifestTensor tensor{.name = info.name, .dtype = info.dtype, .shape = info.shape, .content = {}, .pieces = {}};
-    Hasher hasher;
+    ContentHasher content;
     const int64_t count = numel(info.shape), element = size_bytes(info.dtype);
     const int64_t block = static_cast<int64_t>(kChunkBytesMax) / element;
     for (int64_t begin = 0; begin < count; begin += block) {
       int64_t n = std::min(block, count - begin);
       auto bytes = std::span(buffer).first(static_cast<size_t>(n * element));
       TEPHRA_RETURN_IF_ERROR(source.read_bytes(info.name, begin, n, bytes.data()));
-      hasher.update(bytes);
       TEPHRA_ASSIGN_OR_RETURN(ChunkRef chunk, sink->add(bytes));
+      content.add(chunk);
       tensor.pieces.push_back({begin, n, chunk, 0});
       done += bytes.size();
       if (options.progress) options.progress(done, total);
     }
-    tensor.content = hasher.digest();
+    tensor.content = content.digest();
     tensors->push_back(std::move(tensor));
   }
   return sink->seal();

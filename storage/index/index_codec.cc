@@ -7,9 +7,6 @@
 namespace tephra::storage {
 namespace {
 
-void append_big_endian(uint64_t value, std::string* out) {
-  for (int shift = 56; shift >= 0; shift -= 8) out->push_back(static_cast<char>(value >> shift));
-}
 uint64_t read_big_endian(std::string_view bytes) {
   uint64_t value = 0;
   for (unsigned char c : bytes.substr(0, 8)) value = value << 8 | c;
@@ -67,15 +64,6 @@ Result<CheckpointId> parse_header_key(std::string_view key) {
   if (at == std::string::npos) return Status(Code::kCorruption, "the index holds an impossible checkpoint key");
   std::string step = digit == std::string::npos ? "0" : text.substr(digit);
   return parse_checkpoint_id(text.substr(0, at + 1) + step);
-}
-
-std::string chunk_key(const ChunkRef& chunk) {
-  std::string key;
-  key.reserve(24);
-  append_big_endian(chunk.hash.high, &key);
-  append_big_endian(chunk.hash.low, &key);
-  append_big_endian(chunk.length, &key);
-  return key;
 }
 
 Result<ChunkRef> parse_chunk_key(std::string_view key) {

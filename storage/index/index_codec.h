@@ -21,10 +21,13 @@ std::string stage_key(const std::string& job, const std::string& stage);  // pre
 std::string header_key(const CheckpointId& id);
 std::string tensors_key(const CheckpointId& id);
 Result<CheckpointId> parse_header_key(std::string_view key);
-std::string chunk_key(const ChunkRef& chunk);
 Result<ChunkRef> parse_chunk_key(std::string_view key);
 std::string pack_key(const std::string& pack);
 std::string import_key(const std::string& key);
+// In kMeta: how many commits the index knows of, in decimal.
+inline constexpr const char* kSequenceKey = "sequence";
+// In kMeta while Store::rebuild is at work: an index that has it was left half done.
+inline constexpr const char* kRebuildingKey = "rebuilding";
 
 struct PackInfo {
   uint64_t size_bytes = 0;

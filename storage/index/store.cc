@@ -4,15 +4,18 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "storage/index/store_impl.h"
 
 namespace tephra::storage {
 namespace {
 
 constexpr const char* kFormatKey = "format";
-constexpr const char* kFormatVersion = "1";
+constexpr const char* kFormatVersion = "2";
 
 std::string owner_text(const std::string& url) { return "pid=" + std::to_string(::getpid()) + "\nurl=" + url + "\n"; }
 
@@ -32,6 +35,49 @@ Status busy_status(Env& env, const std::string& dir, const std::string& owner_pa
                            "; stop it, or talk to it with --server" + (url.empty() ? "" : " " + url)};
 }
 
+Status rebuild_first(const std::string& dir, const std::string& what) {
+  return {Code::kCorruption,
+          what + "; make the index again from the checkpoints' own files: tephra store rebuild --store " + dir};
+}
+
+// A store whose index folder was lost would otherwise begin anew, and gc would take its packs.
+Status check_index_is_there(Env& env, const Store::Impl& store) {
+  if (env.exists(store.dir + "/index/CURRENT")) return ok_status();
+  TEPHRA_ASSIGN_OR_RETURN(const auto files, list_manifest_files(env, store.manifests_dir()));
+  if (files.empty()) return ok_status();
+  return rebuild_first(store.dir, "store " + store.dir + " has " + std::to_string(files.size()) +
+                                      " checkpoints in manifests/ and no index");
+}
+
+// A manifest file is written just before its commit, so one may be a single commit ahead of the index.
+Status check_index_is_newest(const Store::Impl& store) {
+  TEPHRA_ASSIGN_OR_RETURN(const auto half_done, store.db->read(ColumnFamily::kMeta, kRebuildingKey));
+  if (half_done) return rebuild_first(store.dir, "a rebuild of the index of store " + store.dir + " did not end");
+  TEPHRA_ASSIGN_OR_RETURN(const uint64_t known, store.sequence());
+  TEPHRA_ASSIGN_OR_RETURN(const auto files, list_manifest_files(store.env, store.manifests_dir()));
+  if (files.empty() || files.back().sequence <= known + 1) return ok_status();
+  return rebuild_first(store.dir, "the index of store " + store.dir + " knows " + std::to_string(known) +
+                                      " commits and manifests/ has one numbered " +
+                                      std::to_string(files.back().sequence) + "; it is an older copy");
+}
+
+// What the store's own methods keep consistent is not written through the journal.
+Status check_journal(const std::vector<Put>& puts) {
+  for (const Put& put : puts) {
+    bool ours = put.cf == ColumnFamily::kCheckpoints || put.cf == ColumnFamily::kChunks ||
+                put.cf == ColumnFamily::kLeases || put.cf == ColumnFamily::kTags ||
+                (put.cf == ColumnFamily::kMeta &&
+                 (put.key == kFormatKey || put.key == kSequenceKey || put.key == kRebuildingKey ||
+                  put.key.starts_with("pack/") || put.key.starts_with("import/")));
+    if (ours)
+      return {Code::kInvalidArgument,
+              "key '" + put.key + "' belongs to the store and is not written through its journal"};
+  }
+  return ok_status();
+}
+
+}  // namespace
+
 Status check_format(Database& db, const std::string& dir, OpenMode mode) {
   TEPHRA_ASSIGN_OR_RETURN(auto version, db.read(ColumnFamily::kMeta, kFormatKey));
   if (!version && mode == OpenMode::kReadWrite)
@@ -42,22 +88,6 @@ Status check_format(Database& db, const std::string& dir, OpenMode mode) {
                                     kFormatVersion + "; use the build that made it, or a newer one"};
   return ok_status();
 }
-
-// What the store's own methods keep consistent is not written through the journal.
-Status check_journal(const std::vector<Put>& puts) {
-  for (const Put& put : puts) {
-    bool ours = put.cf == ColumnFamily::kCheckpoints || put.cf == ColumnFamily::kChunks ||
-                put.cf == ColumnFamily::kLeases || put.cf == ColumnFamily::kTags ||
-                (put.cf == ColumnFamily::kMeta &&
-                 (put.key == kFormatKey || put.key.starts_with("pack/") || put.key.starts_with("import/")));
-    if (ours)
-      return {Code::kInvalidArgument,
-              "key '" + put.key + "' belongs to the store and is not written through its journal"};
-  }
-  return ok_status();
-}
-
-}  // namespace
 
 Result<const PackReader*> PackCache::get(const std::string& pack) {
   auto it = open_.find(pack);
@@ -73,6 +103,13 @@ Status PackCache::check(const ChunkRef& chunk, const ChunkLocation& location) {
   TEPHRA_ASSIGN_OR_RETURN(const PackReader* reader, get(location.pack));
   buffer_.resize(chunk.length);
   return reader->read_chunk(chunk, location.offset, buffer_);
+}
+
+std::string unique_pack_name(const std::string& what) {
+  static std::atomic<uint64_t> counter{0};
+  uint64_t bits =
+      random_bits({static_cast<uint64_t>(Clock::system().unix_ms()), static_cast<uint64_t>(::getpid()), counter++});
+  return what + "-" + Hash128{0, bits}.hex().substr(16);
 }
 
 std::vector<ChunkRef> chunks_of(const std::vector<ManifestTensor>& tensors) {
@@ -95,7 +132,9 @@ Result<std::unique_ptr<Store>> Store::open(Env& env, const std::string& dir, Ope
                                            const std::string& owner_url) {
   std::unique_ptr<Impl> impl(new Impl{env, dir, mode, nullptr, {}, {}, {}});
   if (mode == OpenMode::kReadWrite) {
+    TEPHRA_RETURN_IF_ERROR(check_index_is_there(env, *impl));
     TEPHRA_RETURN_IF_ERROR(env.make_directories(impl->packs_dir()));
+    TEPHRA_RETURN_IF_ERROR(env.make_directories(impl->manifests_dir()));
     TEPHRA_RETURN_IF_ERROR(env.sync_directory(dir));
   } else if (!env.exists(dir + "/index")) {
     return Status(Code::kNotFound, "there is no store in " + dir);
@@ -104,6 +143,7 @@ Result<std::unique_ptr<Store>> Store::open(Env& env, const std::string& dir, Ope
   if (!db.ok()) return db.status().code() == Code::kBusy ? busy_status(env, dir, impl->owner_path()) : db.status();
   impl->db = std::move(*db);
   TEPHRA_RETURN_IF_ERROR(check_format(*impl->db, dir, mode));
+  if (mode == OpenMode::kReadWrite) TEPHRA_RETURN_IF_ERROR(check_index_is_newest(*impl));
   if (mode == OpenMode::kReadWrite) {
     if (Status status = write_file_atomic(env, impl->owner_path(), owner_text(owner_url)); !status.ok())
       log::warning("owner file not written", {{"store", dir}, {"error", status.message()}});

@@ -2,8 +2,10 @@
 // when none runs). A checkpoint exists if and only if its manifest header is in the index; that record is written in
 // one synced batch after every byte that it names is durable.
 //
-//   STORE/index/   RocksDB          STORE/packs/   sealed packs          STORE/owner   pid and url of the owner (a
-//   hint)
+//   STORE/index/       RocksDB
+//   STORE/packs/       sealed packs
+//   STORE/manifests/   every checkpoint's manifest once more, to make the index again from
+//   STORE/owner        pid and url of the owner, a hint
 //
 // Threading: every method may be called from any thread and blocks on disk; commits, gc, tags and removals are
 // serialised.
@@ -14,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +49,7 @@ struct CheckpointInfo {
   std::string name;
   Manifest header;                // `tensors` is empty
   std::vector<std::string> tags;  // sorted
+  bool pinned = false;
 };
 
 struct ImportOptions {
@@ -60,11 +64,13 @@ struct ImportOptions {
 };
 
 struct VerifyProblem {
-  std::string tensor;  // empty: the checkpoint as a whole
+  std::string tensor{};  // empty: the checkpoint as a whole
   StateKind kind = StateKind::kParameter;
-  std::string pack;
-  ChunkRef chunk;
-  std::string message;
+  std::string pack{};
+  ChunkRef chunk{};
+  std::string message{};
+  int rank = -1;                              // that wrote the pack; -1: no rank did, or not known
+  std::vector<std::string> also_needed_by{};  // other checkpoints that name the chunk, sorted
 };
 struct VerifyReport {
   std::string name;
@@ -78,8 +84,18 @@ struct VerifyReport {
 struct GcReport {
   bool dry_run = false;
   std::vector<std::string> packs;             // file names in packs/ that were removed, or would be
-  uint64_t bytes = 0;                         // of those
+  uint64_t bytes = 0;                         // given back: of those, and the dead chunks of those rewritten
+  std::vector<std::string> rewritten;         // file names in packs/ whose live chunks moved to a new pack, or would
   std::vector<std::string> kept_for_writers;  // unreferenced, but leased or possibly still being written
+  std::vector<std::string> manifests;  // file names in manifests/ of commits that did not happen, or were removed
+};
+
+struct RebuildReport {
+  bool index_was_there = false;             // an index could be opened, and what it says stays: tags, jobs, removals
+  std::string index_moved_to;               // where one that could not be opened was put; empty: there was none
+  std::vector<std::string> checkpoints;     // that are in the index now and were not before
+  std::vector<VerifyProblem> left_out;      // manifest files and packs that could not be used; `message` says why
+  int64_t pack_count = 0, chunk_count = 0;  // that are in the index now and were not before
 };
 
 struct StoreStat {
@@ -88,6 +104,13 @@ struct StoreStat {
   int64_t chunk_count = 0;
   uint64_t logical_bytes = 0;   // of all checkpoints, as if each were stored whole
   uint64_t physical_bytes = 0;  // of the committed packs
+  uint64_t dead_bytes = 0;      // of their chunks that no checkpoint reaches
+};
+
+// What a checkpoint takes in the store: its distinct chunks, by who else names them.
+struct CheckpointUsage {
+  uint64_t own_bytes = 0;     // no other checkpoint's: what removing it gives back, at most
+  uint64_t shared_bytes = 0;  // also of others
 };
 
 // The right of a running attempt to its packs and to the checkpoint that it started from. Durable: a coordinator that
@@ -106,14 +129,22 @@ class Store {
   // own files.
   static Result<std::unique_ptr<Store>> open(Env& env, const std::string& dir, OpenMode mode,
                                              const std::string& owner_url = "");
+  // Makes the index of a store that is open nowhere again, or adds to an older copy of it what it does not know:
+  // chunks from the packs' footers, checkpoints from manifests/, each only if all its chunks are there. With an index
+  // that opens, checkpoints that it once committed and no longer has stay removed. Without one, tags, jobs, leases and
+  // imports' keys are lost, and a checkpoint whose commit or removal a crash cut short may appear: nothing that was
+  // committed and kept is missing (docs/store-format.md). `discard_index`: as if it did not open. Bytes are not read:
+  // verify() does. kNotFound: not a store; kBusy: a process has it open.
+  static Result<RebuildReport> rebuild(Env& env, const std::string& dir, bool discard_index = false);
   ~Store();
   Store(const Store&) = delete;
   Store& operator=(const Store&) = delete;
 
   // Makes `manifest` a checkpoint. `manifest.tensors` is complete: merged new tensors and references to the parent's
-  // frozen ones. `packs` are the sealed packs that hold the new chunks. Reads back every tensor (checking each chunk's
-  // hash) except those that are frozen and equal to the parent's; sets content, content_hash, created_unix_ms,
-  // logical_bytes, new_bytes; then writes manifest, chunks, packs and `extra` in one synced batch. Ok: the checkpoint
+  // frozen ones. `packs` are the sealed packs that hold the new chunks: their footers are compared with the summaries,
+  // and blocks that several ranks wrote parts of are read back for their hash (see ContentHasher). Sets content,
+  // content_hash, created_unix_ms, logical_bytes, new_bytes, commit_sequence; then writes manifest, chunks, packs and
+  // `extra` in one synced batch. Ok: the checkpoint
   // as committed, durable. When it was there already with the same content_hash: the existing one, and only `extra` is
   // written. kAlreadyExists: there with other content. kCorruption, kNotFound, kInvalidArgument: what is wrong, with
   // tensor and pack. On any failure nothing is visible, and the packs stay for gc.
@@ -133,24 +164,34 @@ class Store {
   // get + locate + a reader.
   Result<std::unique_ptr<CheckpointReader>> reader(const std::string& name) const;
 
-  // Points tag `tag` (a plain name, or JOB/STAGE@best) at a checkpoint, replacing an earlier one.
-  Status tag(const std::string& tag, const std::string& checkpoint);
+  // Points tag `tag` (a plain name, or JOB/STAGE@best) at a checkpoint, replacing an earlier one; with `move` false an
+  // earlier one that points elsewhere is kAlreadyExists.
+  Status tag(const std::string& tag, const std::string& checkpoint, bool move = true);
   Status untag(const std::string& tag);                     // kNotFound
   Result<std::map<std::string, std::string>> tags() const;  // tag -> checkpoint
-  // Forgets the checkpoint; its bytes go with the next gc. kBusy when a tag or a lease holds it. Its children keep
-  // their chunks.
+  // A pin holds a checkpoint as a tag does and has no name that could move. Ok when it is pinned already.
+  Status pin(const std::string& checkpoint);
+  Status unpin(const std::string& checkpoint);  // kNotFound when there is no such checkpoint or it has no pin
+  Result<std::set<std::string>> pins() const;
+  // Forgets the checkpoint; its bytes go with the next gc. kBusy when a tag, a pin or a lease holds it. Its children
+  // keep their chunks.
   Status remove(const std::string& name);
   // Re-reads and re-hashes everything that the checkpoint names. Fails only if `name` does not resolve.
   Result<VerifyReport> verify(const std::string& name) const;
 
-  // Deletes packs that no checkpoint reaches, whole packs only. Packs under a lease stay. Files that the index does not
-  // know are deleted if they were there when the store was opened or a lease on them was released since; others may be
-  // a writer's and stay. A crash leaves at worst unknown files, which the next gc deletes.
-  Result<GcReport> gc(bool dry_run);
+  // Deletes packs that no checkpoint reaches, and rewrites those of whose chunks less than `rewrite_below` (of 1) is
+  // reached, by bytes: the live chunks move to a new pack. Commits go on meanwhile. Not rewritten are packs under a lease
+  // and those that a leased checkpoint reads from; another reader that located a checkpoint before gets kNotFound
+  // afterwards, and locates it again. Files that the index does not know are deleted if they were there when the store
+  // was opened or a lease on them was released since; others may be a writer's and stay. A crash leaves at worst unknown
+  // files, which the next gc deletes.
+  Result<GcReport> gc(bool dry_run, double rewrite_below = 0.5);
   Status acquire_lease(const Lease& lease);              // replaces one with the same prefix
   Status release_lease(const std::string& pack_prefix);  // ok when there is none
   Result<std::vector<Lease>> leases() const;
   Result<StoreStat> stat() const;
+  // Reads every checkpoint's tensor table once, no chunk.
+  Result<CheckpointUsage> usage(const std::string& name) const;
 
   // The journal, for the coordinator. One atomic batch; `sync` waits for the disk. Checkpoints, chunks and leases are
   // written by the methods above only: kInvalidArgument.

@@ -12,6 +12,7 @@
 #include "storage/index/database.h"
 #include "storage/index/index_codec.h"
 #include "storage/index/store.h"
+#include "storage/manifest_file.h"
 
 namespace tephra::storage {
 
@@ -43,6 +44,7 @@ struct Store::Impl {
   std::set<std::string> released_prefixes;  // of leases released since the store was opened
 
   std::string packs_dir() const { return dir + "/packs"; }
+  std::string manifests_dir() const { return dir + "/manifests"; }
   std::string owner_path() const { return dir + "/owner"; }
   Status require_writable() const;
 
@@ -51,10 +53,31 @@ struct Store::Impl {
   Result<Manifest> manifest(const CheckpointId& id) const;  // with its tensors; kNotFound
   Status not_found(const std::string& name) const;          // says what is there instead
   Result<std::vector<std::optional<ChunkLocation>>> locations(const std::vector<ChunkRef>& chunks) const;
+  // Number of the last commit; 0: none yet.
+  Result<uint64_t> sequence() const;
+  // Checkpoint's manifest files that the index does not name: of commits that did not happen, or removals that a crash
+  // cut short.
+  Result<std::vector<ManifestFile>> unknown_manifest_files() const;
+  // Deletes a checkpoint from index and disk; the caller has checked that nothing holds it and holds the lock.
+  Status erase(const std::vector<Manifest>& headers);
+  Status collect(bool dry_run, GcReport* report);    // the first half of gc
+  Status remove_pack_file(const std::string& file);  // under the lock; remembered as collectable when it fails
   Result<std::vector<Lease>> leases() const;
   Result<std::map<std::string, std::string>> tags() const;
+  Result<std::set<std::string>> pins() const;
+  // Ok when nothing holds the checkpoint of that full name; kBusy says what does.
+  Status check_unheld(const std::string& full) const;
   Result<Manifest> commit(Manifest manifest, const std::vector<PackSummary>& packs, const std::vector<Put>& extra);
 };
+
+// Refuses an index of another format; a new one is given ours in kReadWrite.
+Status check_format(Database& db, const std::string& dir, OpenMode mode);
+
+// The second half of gc. Takes the store's lock by itself.
+Status rewrite_packs(Store::Impl& store, double rewrite_below, GcReport* report);
+
+// Of a pack that no rank writes: "import-3f..." and the like, never given twice.
+std::string unique_pack_name(const std::string& what);
 
 // Sorted, unique.
 std::vector<ChunkRef> chunks_of(const std::vector<ManifestTensor>& tensors);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/env.h"
 #include "tests/base/temp_dir.h"
@@ -43,6 +44,21 @@ TEST_F(Log, EscapesQuotesAndNewlinesSoThatAnEventStaysOneLine) {
 
 TEST_F(Log, BracesAreNotAFormat) {
   EXPECT_NE(logged(log::Level::kInfo, "{} {0}", {{"json", "{}"}}).find("{} {0} json={}"), std::string::npos);
+}
+
+TEST_F(Log, WritesJsonWhateverTheValuesHold) {
+  log::init(dir_ / "json", log::Level::kInfo, "test", log::Format::kJson);
+  log::write(log::Level::kError, "it \"failed\"", {{"why", "a\nb\\"}, {"bytes", "\xff\xfe"}, {"step", 40}});
+  const auto text = read_file(Env::posix(), dir_ / "json");
+  ASSERT_TRUE(text.ok());
+  EXPECT_EQ(std::count(text->begin(), text->end(), '\n'), 1);
+  const nlohmann::json line = nlohmann::json::parse(*text);
+  EXPECT_EQ(line["message"], "it \"failed\"");
+  EXPECT_EQ(line["level"], "error");
+  EXPECT_EQ(line["process"], "test");
+  EXPECT_EQ(line["why"], "a\nb\\");
+  EXPECT_EQ(line["step"], "40");
+  EXPECT_EQ(line["time"].get<std::string>().substr(0, 2), "20");
 }
 
 TEST_F(Log, DropsLinesBelowTheLevel) { EXPECT_EQ(logged(log::Level::kDebug, "noise", {}), ""); }

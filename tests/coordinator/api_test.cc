@@ -5,10 +5,9 @@
 #include <stdlib.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
-#include "tests/base/temp_dir.h"
-#include "tests/cluster/http/http_client.h"
-#include "victim.h"
+#include "api_fixture.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -17,29 +16,6 @@ using cluster::Reply;
 using cluster::request;
 using cluster::Socket;
 using nlohmann::json;
-
-constexpr const char* kToken = "correct horse";
-
-class ApiTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    Options options = make_options(dir_ / "store");
-    options.http_port = 0;
-    options.token = kToken;
-    auto started = Coordinator::start(options);
-    ASSERT_TRUE(started.ok()) << started.status().to_string();
-    coordinator_ = std::move(started).value();
-    port_ = coordinator_->http_port();
-  }
-  Reply get(const std::string& target) { return request(port_, "GET", target, kToken); }
-  Reply post(const std::string& target, const std::string& body) {
-    return request(port_, "POST", target, kToken, body);
-  }
-
-  TempDir dir_;
-  std::unique_ptr<Coordinator> coordinator_;
-  int port_ = 0;
-};
 
 TEST_F(ApiTest, AsksForTheToken) {
   EXPECT_EQ(request(port_, "GET", "/healthz").status, 200);
@@ -56,6 +32,42 @@ TEST_F(ApiTest, AsksForTheToken) {
   }
   EXPECT_EQ(request(port_, "POST", "/api/v1/jobs", "", "{}").status, 401);
   EXPECT_EQ(get("/api/v1/jobs").status, 200);
+}
+
+// Each row of the table answers where it says, and says so in the document that is served.
+TEST_F(ApiTest, ServesWhatItsDocumentSays) {
+  const Reply served = request(port_, "GET", "/api/v1/openapi.json");
+  ASSERT_EQ(served.status, 200);
+  const json document = json::parse(served.body);
+  EXPECT_EQ(document["openapi"], "3.1.0");
+  ASSERT_GE(document["paths"].size(), 15u);
+  std::set<std::string> ids;
+  for (const auto& [path, methods] : document["paths"].items()) {
+    std::string target = path;
+    for (size_t open; (open = target.find('{')) != std::string::npos;)
+      target.replace(open, target.find('}') - open + 1, "none");
+    for (const auto& [method, operation] : methods.items()) {
+      EXPECT_TRUE(ids.insert(operation["operationId"]).second) << operation["operationId"];
+      const bool open = operation["security"].empty();
+      const std::string upper = method == "get" ? "GET" : "POST";
+      EXPECT_EQ(request(port_, upper, target).status == 401, !open) << method << " " << path;
+      for (const auto& [status, response] : operation["responses"].items())
+        if (status[0] == '2')
+          for (const auto& [type, content] : response["content"].items()) {
+            if (!content.contains("schema") || !content["schema"].contains("$ref")) continue;
+            const std::string name = content["schema"]["$ref"].get<std::string>().substr(21);
+            EXPECT_TRUE(document["components"]["schemas"].contains(name)) << name;
+          }
+      if (path.find("{") != std::string::npos) {
+        EXPECT_EQ(request(port_, upper, target, kToken).status, 404) << path;
+      }
+    }
+    const Reply refused = request(port_, "DELETE", target, kToken);
+    EXPECT_EQ(refused.status, 405) << path;
+    EXPECT_NE(refused.head.find("Allow: "), std::string::npos) << refused.head;
+  }
+  EXPECT_EQ(request(port_, "HEAD", "/api/v1/jobs", kToken).status, 200);
+  EXPECT_EQ(request(port_, "HEAD", "/api/v1/events", kToken).status, 200) << "a stream's head alone";
 }
 
 TEST_F(ApiTest, SaysWhatIsWrongWithARequest) {
@@ -106,6 +118,28 @@ TEST_F(ApiTest, RunsAndShowsAJob) {
   EXPECT_EQ(request(port_, "GET", at + "/cancel", kToken).status, 405);
 }
 
+TEST_F(ApiTest, ChangesCheckpoints) {
+  const auto id = coordinator_->submit(make_recipe(dir_.path(), 1, 4), "x");
+  ASSERT_TRUE(id.ok());
+  ASSERT_TRUE(coordinator_->wait(*id, Deadline::after(std::chrono::seconds(60))).ok());
+  const std::string at = "/api/v1/checkpoints/";
+  EXPECT_EQ(request(port_, "POST", at + "tag", "", "{}").status, 401);
+  EXPECT_EQ(get(at + "tag").status, 405);
+  EXPECT_EQ(post(at + "shred", "{}").status, 404);
+  EXPECT_EQ(post(at + "tag", "{}").status, 422);
+  const Reply tagged = post(at + "tag", json{{"name", *id + "/lm@2"}, {"tag", "good"}}.dump());
+  EXPECT_EQ(tagged.status, 200) << tagged.body;
+  EXPECT_EQ(post(at + "tag", json{{"name", *id + "/lm@4"}, {"tag", "good"}}.dump()).status, 409);
+  const json listed = json::parse(get("/api/v1/checkpoints").body)["checkpoints"];
+  EXPECT_EQ(listed[0]["tags"], json{"good"});
+  EXPECT_EQ(listed[0]["pinned"], false);
+  EXPECT_EQ(post(at + "rm", json{{"names", {*id + "/lm@2"}}}.dump()).status, 422) << "tagged";
+  EXPECT_EQ(post(at + "prune", json{{"policy", {{"last", 1}}}}.dump()).status, 200);
+  EXPECT_EQ(post(at + "gc", "").status, 200);
+  EXPECT_EQ(json::parse(get("/api/v1/checkpoints").body)["checkpoints"].size(), 3u)
+      << "more@2 went; the tagged one and each stage's newest stay";
+}
+
 TEST_F(ApiTest, ShowsWhereTheRanksAre) {
   setenv("TEPHRA_FAKE_PLAN", R"({"hold": {"stage": "lm", "step": 3}})", 1);
   const auto id = coordinator_->submit(make_recipe(dir_.path(), 2, 4), "x");
@@ -127,7 +161,7 @@ TEST_F(ApiTest, ShowsWhereTheRanksAre) {
   EXPECT_EQ(get(at + "/flight-report").status, 404);
   EXPECT_EQ(post(at + "/cancel", "").status, 202);
   events.read_until("\"phase\":\"cancelled\"");
-  EXPECT_EQ(get(at + "/flights").status, 503);
+  EXPECT_EQ(get(at + "/flights").status, 409);
   unsetenv("TEPHRA_FAKE_PLAN");
 }
 

@@ -120,6 +120,76 @@ TEST_F(PreparationTest, RefusesATiedHeadThatIsNotTheEmbedding) {
       << refused.status().message();
 }
 
+TEST_F(PreparationTest, AForkStartsFromACheckpointOfTheSameModel) {
+  const auto first = prepare(recipe(false));
+  ASSERT_TRUE(first.ok()) << first.status().to_string();
+  ASSERT_TRUE(store_->tag("start", first->base_checkpoint).ok());
+  recipes::Recipe forked = recipe(false);
+  forked.seed = 99;
+  forked.fork = {.checkpoint = "start"};
+  const auto prepared = prepare(forked);
+  ASSERT_TRUE(prepared.ok()) << prepared.status().to_string();
+  EXPECT_EQ(prepared->base_checkpoint, first->base_checkpoint) << "by its full name";
+  EXPECT_EQ(prepared->resume_step, 0);
+  EXPECT_EQ(prepared->handover.at("language"), first->handover.at("language"));
+  EXPECT_EQ(prepared->data_hashes, first->data_hashes);
+
+  forked.fork->resume = true;
+  const auto resumed = prepare(forked);
+  EXPECT_EQ(resumed.status().code(), Code::kMismatch);
+  EXPECT_NE(resumed.status().message().find("and the recipe's first stage is tune; without resume"), std::string::npos)
+      << resumed.status().message();
+
+  forked.fork->checkpoint = "starts";
+  const auto missing = prepare(forked);
+  EXPECT_EQ(missing.status().code(), Code::kNotFound);
+  EXPECT_NE(missing.status().message().find("did you mean 'start'?"), std::string::npos) << missing.status().message();
+}
+
+TEST_F(PreparationTest, AForkOfAnotherModelIsRefusedWithEachDifference) {
+  const auto llava = prepare(recipe(false));
+  ASSERT_TRUE(llava.ok()) << llava.status().to_string();
+  recipes::Recipe forked = recipe(true);
+  forked.fork = {.checkpoint = llava->base_checkpoint};
+  const auto refused = prepare(forked);
+  EXPECT_EQ(refused.status().code(), Code::kMismatch);
+  for (const char* difference :
+       {"stage tune does not fit checkpoint base/", "vision tower's configuration is ", "vision tower's weights is ",
+        "connector kind is linear, the checkpoint's is mlp2x_gelu", "language model's weights is "})
+    EXPECT_NE(refused.status().message().find(difference), std::string::npos) << refused.status().message();
+}
+
+TEST_F(PreparationTest, TheDataHashIsOfWhatTheStageReads) {
+  const auto first = prepare(recipe(false));
+  ASSERT_TRUE(first.ok()) << first.status().to_string();
+  conversations_ = dir_ / "talk2.json";
+  std::filesystem::copy_file(dir_ / "talk.json", conversations_);
+  EXPECT_EQ(prepare(recipe(false))->data_hashes, first->data_hashes) << "the same bytes elsewhere";
+  std::ofstream(conversations_, std::ios::app) << "\n";
+  EXPECT_NE(prepare(recipe(false))->data_hashes, first->data_hashes);
+  EXPECT_EQ(stage_handover(*first, recipe(false).stages[0]).at("data"), first->data_hashes.at("tune"));
+}
+
+TEST_F(PreparationTest, AnImportedFolderIsTheBaseThatAJobOfItHas) {
+  PreparationContext context;
+  context.store = store_.get();
+  context.store_dir = dir_ / "store";
+  uint64_t read = 0;
+  context.import_progress = [&](uint64_t done, uint64_t) { read = done; };
+  const auto imported = import_model(dir_ / "llava", context);
+  ASSERT_TRUE(imported.ok()) << imported.status().to_string();
+  EXPECT_EQ(read, imported->logical_bytes);
+  EXPECT_EQ(imported->handover.at("connector"), "mlp2x_gelu");
+  EXPECT_EQ(prepare(recipe(false))->base_checkpoint, imported->name());
+  const auto language = import_model(base_ + "/language", context);
+  ASSERT_TRUE(language.ok()) << language.status().to_string();
+  EXPECT_EQ(language->find("multi_modal_projector.linear_1.weight", storage::StateKind::kParameter), nullptr);
+  std::filesystem::create_directories(dir_ / "other");
+  std::ofstream(dir_ / "other/config.json") << R"({"model_type": "bert"})";
+  EXPECT_EQ(import_model(dir_ / "other", context).status().code(), Code::kUnsupported);
+  EXPECT_EQ(import_model(dir_ / "nothing", context).status().code(), Code::kNotFound);
+}
+
 TEST_F(PreparationTest, StopsWhenCancelled) {
   cancelled_ = true;
   EXPECT_EQ(prepare(recipe(false)).status().code(), Code::kCancelled);

@@ -52,8 +52,8 @@ TEST(Drawing, StaysInItsBox) {
     EXPECT_GE(seen.y0, box.y0);
     EXPECT_LE(seen.x1, box.x1);
     EXPECT_LE(seen.y1, box.y1);
-    EXPECT_NEAR(seen.x1 - seen.x0, 2 * 77 / kSubPixels, 2) << static_cast<int>(figure);
-    EXPECT_NEAR(seen.y1 - seen.y0, 2 * 51 / kSubPixels, 2) << static_cast<int>(figure);
+    EXPECT_NEAR(seen.x1 - seen.x0, 2.0 * 77 / kSubPixels, 2) << static_cast<int>(figure);
+    EXPECT_NEAR(seen.y1 - seen.y0, 2.0 * 51 / kSubPixels, 2) << static_cast<int>(figure);
   }
 }
 

@@ -41,7 +41,7 @@ class TempDir {
   TempDir& operator=(const TempDir&) = delete;
   const std::string& path() const { return path_; }
   std::string write(const std::string& name, std::string_view bytes) const {
-    const std::string full = path_ + "/" + name;
+    std::string full = path_ + "/" + name;
     std::filesystem::create_directories(std::filesystem::path(full).parent_path());
     std::ofstream(full, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     return full;

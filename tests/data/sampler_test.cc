@@ -52,7 +52,7 @@ TEST(Sampler, ShufflesEvenly) {
   for (int epoch = 0; epoch < rounds; ++epoch) {
     for (int p = 0; p < n; ++p) ++counts[p * n + sample_at(99, epoch, n, p)];
   }
-  for (int count : counts) EXPECT_NEAR(count, rounds / n, 200);  // 6.5 standard deviations
+  for (int count : counts) EXPECT_NEAR(count, double{rounds} / n, 200);  // 6.5 standard deviations
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "tests/data/folder.h"
 
 namespace tephra::data {
@@ -46,6 +48,28 @@ TEST_F(ScienceQa, NamesWhatIsMissing) {
   const auto no_file = load_scienceqa(root_ + "/none.json", splits, "test", "");
   EXPECT_EQ(no_file.status().code(), Code::kNotFound);
   EXPECT_NE(no_file.status().message().find("none.json"), std::string::npos);
+}
+
+// Pictures of questions are shown in reports, so a problems.json from elsewhere must not name any file of the machine.
+TEST_F(ScienceQa, RefusesPicturesOutsideTheImageFolder) {
+  const std::string images = root_ + "/images", secret = write("secret.png", "not for reports");
+  std::filesystem::create_directories(images + "/test/7");
+  std::filesystem::create_symlink(secret, images + "/test/7/link.png");
+  const std::string splits = write("splits.json", R"({"test": ["7", "../../.."]})");
+  const auto load = [&](const std::string& pid, const std::string& image) {
+    return load_scienceqa(write("problems.json", "{\"" + pid + R"(": {"question": "q", "choices": ["a"], "answer": 0,
+                                "image": ")" + image +
+                                                     R"(", "split": "test"}})"),
+                          splits, "test", images)
+        .status();
+  };
+  for (const auto& [pid, image] :
+       {std::pair{"7", "../../../secret.png"}, std::pair{"../../..", "secret.png"}, std::pair{"7", "link.png"}}) {
+    const Status refused = load(pid, image);
+    EXPECT_EQ(refused.code(), Code::kInvalidArgument) << refused.to_string();
+    EXPECT_NE(refused.message().find("leads out of it"), std::string::npos) << refused.message();
+  }
+  EXPECT_TRUE(load("7", "absent.png").ok()) << "counted, not refused";
 }
 
 TEST(ScienceQaParsing, RefusesBrokenProblemsByPid) {

@@ -175,7 +175,7 @@ TEST(Tokenizer, DecodesAsTransformersDoes) {
 }
 
 // Over lines without line breaks, which spm_encode would take for several.
-void expect_spm_encode(const std::string& model_path, std::vector<std::string> lines) {
+void expect_spm_encode(const std::string& model_path, const std::vector<std::string>& lines) {
   if (std::system("command -v spm_encode >/dev/null 2>&1") != 0)
     GTEST_SKIP() << "spm_encode (package sentencepiece) is not installed";
   ASSERT_GE(lines.size(), 500u);

@@ -76,16 +76,36 @@ TEST(Recipe, ReadsHowAStageIsSharded) {
   EXPECT_EQ(recipe.stages[1].sharding.prefetch, 1);
 }
 
+TEST(Recipe, ReadsWhatAForkStartsFromAndWhatIsKept) {
+  EXPECT_FALSE(loaded(kSmall).fork.has_value());
+  EXPECT_FALSE(loaded(kSmall).stages[0].checkpoint.keep.has_value());
+  EXPECT_EQ(to_json(loaded(kSmall)).find("\"keep\""), std::string::npos) << "written only where it is given";
+  const Recipe recipe = loaded(kSmall, {"fork.checkpoint=\"demo-1/align@4\"", "fork.resume=true",
+                                        "stages.tune.checkpoint={keep: {last: 3, every: 100, max_age: 7d, max_bytes: "
+                                        "1.5GB}, best: {mode: max}}"});
+  const auto again = from_json(to_json(recipe));
+  ASSERT_TRUE(again.ok()) << again.status().to_string();
+  EXPECT_EQ(to_json(*again), to_json(recipe));
+  EXPECT_EQ(again->fork->checkpoint, "demo-1/align@4");
+  EXPECT_TRUE(again->fork->resume);
+  EXPECT_EQ(again->stages[1].checkpoint.keep->last, 3);
+  EXPECT_EQ(again->stages[1].checkpoint.keep->max_age, "7d");
+  EXPECT_EQ(again->stages[1].checkpoint.best->mode, "max");
+  EXPECT_EQ(again->stages[1].checkpoint.best->metric, "loss");
+}
+
 TEST(Recipe, AJobContinuesWithOtherRanksAndShardingButNothingElse) {
   const Recipe job = loaded(kSmall);
   for (const char* change :
        {"gang={ranks: 4, oversubscribe: true}", "gang={ranks: 1, max_restarts: 9}", "gang.collective_timeout_s=7",
-        "stages.align.sharding={shard: none, recompute: all}", "stages.tune.sharding={group_ranks: 2, prefetch: 0}"}) {
+        "stages.align.sharding={shard: none, recompute: all}", "stages.tune.sharding={group_ranks: 2, prefetch: 0}",
+        "stages.tune.checkpoint={keep: {last: 1}, best: {mode: max}}"}) {
     EXPECT_TRUE(continues(job, loaded(kSmall, {change}))) << change;
   }
   for (const char* change :
        {"gang.threads_per_rank=2", "seed=18", "stages.align.optimizer.lr=1e-3", "stages.align.micro_batch=1",
-        "stages.align.sharding.reduction=fast", "stages.tune.template=plain", "benches.science.limit=3"}) {
+        "stages.align.sharding.reduction=fast", "stages.tune.template=plain", "benches.science.limit=3",
+        "stages.align.checkpoint.every_steps=7", "fork.checkpoint=demo-1/align@4"}) {
     EXPECT_FALSE(continues(job, loaded(kSmall, {change}))) << change;
   }
   const std::string fast = "stages.align.sharding.reduction=fast";

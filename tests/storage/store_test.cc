@@ -277,11 +277,46 @@ TEST_F(StoreTest, CommitRefusesDamagedAndMissingChunks) {
   Manifest announced = manifest;
   announced.tensors[0].content = {1, 1};
   EXPECT_EQ(store_->commit(announced, {shard->pack}).status().code(), Code::kMismatch);
-  TEPHRA_ASSERT_OK(env_.flip_bit(dir_ / "store/packs/p.pack", 100, 0));
+  const std::string pack = dir_ / "store/packs/p.pack";
+  TEPHRA_ASSERT_OK(env_.flip_bit(pack, Env::posix().open(pack).value()->size_bytes() - 90, 0));
   Status status = store_->commit(manifest, {shard->pack}).status();
   EXPECT_EQ(status.code(), Code::kCorruption);
-  EXPECT_NE(status.message().find("tensor w"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find(pack), std::string::npos) << status.message();
   EXPECT_TRUE(store_->list()->empty());
+}
+
+TEST_F(StoreTest, CommitReadsBackOnlyBlocksThatRanksShare) {
+  const std::vector<TestTensor> whole{make_tensor("w", {2, 1 << 20}, 2)};
+  std::vector<ShardSummary> shards;
+  for (int rank = 0; rank < 2; ++rank) {
+    auto shard = write_shard(env_, store_->packs_dir(), pack_name("j", 0, "s", 2, rank), whole, rank, 2);
+    TEPHRA_ASSERT_OK(shard);
+    shards.push_back(*shard);
+  }
+  // Damage that happens between seal and commit is seen only where bytes are read back; every later read sees it.
+  TEPHRA_ASSERT_OK(env_.flip_bit(dir_ / ("store/packs/" + pack_name("j", 0, "s", 2, 0) + ".pack"), 100, 0));
+  Manifest manifest;
+  manifest.job = "j";
+  manifest.stage = "s";
+  manifest.step = 2;
+  manifest.tensors = *merge(shards);
+  TEPHRA_ASSERT_OK(store_->commit(manifest, {shards[0].pack, shards[1].pack}));
+  EXPECT_FALSE(store_->verify("j/s@2")->ok());
+
+  // Three ranks cut two blocks of 4 MiB: the middle one's range crosses the border, so both blocks are shared.
+  const std::vector<TestTensor> shared{make_tensor("w", {2, 1 << 20}, 3)};
+  manifest.step = 3;
+  shards.clear();
+  for (int rank = 0; rank < 3; ++rank) {
+    auto shard = write_shard(env_, store_->packs_dir(), pack_name("j", 0, "s", 3, rank), shared, rank, 3);
+    TEPHRA_ASSERT_OK(shard);
+    shards.push_back(*shard);
+  }
+  TEPHRA_ASSERT_OK(env_.flip_bit(dir_ / ("store/packs/" + pack_name("j", 0, "s", 3, 0) + ".pack"), 100, 0));
+  manifest.tensors = *merge(shards);
+  Status status = store_->commit(manifest, {shards[0].pack, shards[1].pack, shards[2].pack}).status();
+  EXPECT_EQ(status.code(), Code::kCorruption);
+  EXPECT_NE(status.message().find("tensor w"), std::string::npos) << status.message();
 }
 
 TEST_F(StoreTest, ASecondHandleIsRefused) {

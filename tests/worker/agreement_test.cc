@@ -71,14 +71,17 @@ TEST(AgreeOnStep, HashesTheSameIdsAlikeAtEveryWorldSizeAndStopsAllWithOne) {
   Hash128 expected;
   for (const int world : {1, 2, 4}) {
     on_ranks(world, [&](cluster::Communicator& c) {
-      const auto agreed = agree_on_step(c, false, samples_of(c.rank(), world), soon());
+      const auto agreed = agree_on_step(c, false, false, samples_of(c.rank(), world), soon());
       ASSERT_TRUE(agreed.ok()) << agreed.status().to_string();
       EXPECT_FALSE(agreed->stop);
+      EXPECT_FALSE(agreed->busy);
       if (world == 1) expected = agreed->samples;
       EXPECT_EQ(agreed->samples, expected) << world;
-      const auto other = agree_on_step(c, c.rank() == world - 1, samples_of(c.rank(), world, "d9"), soon());
+      const auto other =
+          agree_on_step(c, c.rank() == world - 1, c.rank() == 0, samples_of(c.rank(), world, "d9"), soon());
       ASSERT_TRUE(other.ok());
       EXPECT_TRUE(other->stop);
+      EXPECT_TRUE(other->busy);
       EXPECT_NE(other->samples, expected) << "one id is another";
     });
   }

@@ -1,4 +1,5 @@
-// What a rank holds while it loads a model: its own shards, and at no moment more than one tensor beside them.
+// What a rank holds while it loads a model: its own shards, and at no moment more than one tensor beside them. And that
+// an export and a comparison of checkpoints hold a few blocks, whatever the model's size.
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -15,6 +16,7 @@
 #include "model/spec/safetensors.h"
 #include "model/spec/units.h"
 #include "sharding/exec/shard_store.h"
+#include "storage/checkpoint_diff.h"
 #include "storage/index/store.h"
 #include "tests/base/temp_dir.h"
 
@@ -157,6 +159,56 @@ TEST_F(LoadingMemory, IsOneShardAndOneTensor) {
   auto reader = (*store)->reader(manifest->name());
   ASSERT_TRUE(reader.ok()) << reader.status().to_string();
   expect_bounded(**reader);
+}
+
+TEST_F(LoadingMemory, AnExportAndADifferenceAreStreams) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "NOT RUN: a sanitizer takes memory of its own";
+#endif
+  write_folder(dir_.path() + "/model");
+  auto folder = model::open_model({.llm = dir_.path() + "/model"});
+  ASSERT_TRUE(folder.ok()) << folder.status().to_string();
+  auto store = storage::Store::open(Env::posix(), dir_.path() + "/store", storage::OpenMode::kReadWrite);
+  ASSERT_TRUE(store.ok()) << store.status().to_string();
+  const auto manifest = (*store)->import_tensors(**folder, {});
+  ASSERT_TRUE(manifest.ok()) << manifest.status().to_string();
+  ASSERT_GT(manifest->logical_bytes, static_cast<uint64_t>(100 * kMegabyte));
+  // 16 MB of verified chunks, a block of 8 MB in two dtypes, the file's buffer.
+  const int64_t allowed = 64 * kMegabyte;
+  const auto exported = [&](int64_t bytes) {
+    return load_within(bytes, [&]() -> Status {
+      TEPHRA_ASSIGN_OR_RETURN(const auto reader, (*store)->reader(manifest->name()));
+      return model::export_llama(Env::posix(), dir_.path() + "/exported", config_, *reader, {});
+    });
+  };
+  const Outcome outcome = exported(allowed);
+  if (outcome == Outcome::kNoLimitHere) GTEST_SKIP() << "NOT RUN: this kernel does not hold RLIMIT_DATA";
+  EXPECT_EQ(outcome, Outcome::kLoaded);
+  EXPECT_EQ(exported(4 * kMegabyte), Outcome::kNoMemory) << "the limit is one";
+  // Another model, each value of which has another last bit.
+  const auto flipped = [&](const TensorInfo& info, int64_t begin, int64_t count, std::byte* out) -> Status {
+    TEPHRA_RETURN_IF_ERROR((*folder)->read_bytes(info.name, begin, count, out));
+    for (int64_t i = 0; i < count; ++i) out[2 * i] ^= std::byte{1};
+    return ok_status();
+  };
+  ASSERT_TRUE(Env::posix().make_directories(dir_.path() + "/model2").ok());
+  const auto written = model::write_sharded_safetensors(Env::posix(), dir_.path() + "/model2", (*folder)->tensors(),
+                                                        400 * kMegabyte, {}, flipped);
+  ASSERT_TRUE(written.ok()) << written.status().to_string();
+  auto second = model::open_model({.llm = dir_.path() + "/model2"});
+  ASSERT_TRUE(second.ok()) << second.status().to_string();
+  const auto other = (*store)->import_tensors(**second, {});
+  ASSERT_TRUE(other.ok()) << other.status().to_string();
+  EXPECT_EQ(load_within(allowed,
+                        [&]() -> Status {
+                          TEPHRA_ASSIGN_OR_RETURN(const auto a, (*store)->reader(manifest->name()));
+                          TEPHRA_ASSIGN_OR_RETURN(const auto b, (*store)->reader(other->name()));
+                          TEPHRA_ASSIGN_OR_RETURN(const auto found, storage::diff(*a, *b));
+                          for (const storage::TensorDifference& d : found)
+                            if (d.how != storage::TensorDifference::How::kValues) return {Code::kInternal, d.name};
+                          return ok_status();
+                        }),
+            Outcome::kLoaded);
 }
 
 }  // namespace

@@ -3,10 +3,12 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -44,6 +46,13 @@ class Socket {
     return text_;
   }
   bool closed() const { return closed_; }
+  // Whether the other end closes the connection within `limit`.
+  bool gone(std::chrono::milliseconds limit) {
+    pollfd watched{fd_, POLLIN, 0};
+    if (poll(&watched, 1, static_cast<int>(limit.count())) <= 0) return false;
+    char buffer[4096];
+    return recv(fd_, buffer, sizeof buffer, 0) <= 0;
+  }
 
  private:
   int fd_;

@@ -68,6 +68,48 @@ TEST(HttpServer, DropsASlowClient) {
   EXPECT_EQ(request(server->port(), "GET", "/").status, 200) << "others are served";
 }
 
+// A slow loris keeps a connection by sending its request a byte at a time. The limit is of the whole request.
+TEST(HttpServer, DropsARequestThatTrickles) {
+  HttpLimits limits;
+  limits.read_timeout = std::chrono::milliseconds(300);
+  auto server = serve(echo, limits);
+  for (const bool in_body : {false, true}) {
+    Socket slow(server->port());
+    if (in_body) slow.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
+    const auto begin = std::chrono::steady_clock::now();
+    while (!slow.gone(std::chrono::milliseconds(20)) &&
+           std::chrono::steady_clock::now() - begin < std::chrono::seconds(10))
+      slow.send(in_body ? "x" : "G");
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5)) << in_body;
+  }
+}
+
+TEST(HttpServer, OneAddressDoesNotTakeAllConnections) {
+  HttpLimits limits;
+  limits.connections_per_address_max = 1;
+  auto server = serve(echo, limits);
+  {
+    Socket first(server->port());
+    first.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
+    first.read_until("GET /1 []");
+    Socket second(server->port());
+    second.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
+    EXPECT_EQ(second.read_until("").find("200 OK"), std::string::npos);
+  }
+  // The first one's place is free again once the server has seen it go.
+  int status = 0;
+  for (int i = 0; i < 1000 && status != 200; ++i) status = request(server->port(), "GET", "/3").status;
+  EXPECT_EQ(status, 200);
+}
+
+TEST(HttpServer, WhatItRefusesItselfHasTheCommonForm) {
+  auto server = serve(echo);
+  const Reply refused = request(server->port(), "POST", "/", "", std::string((1 << 20) + 1, 'x'));
+  EXPECT_NE(refused.head.find("application/json"), std::string::npos) << refused.head;
+  EXPECT_EQ(refused.body,
+            "{\"error\":{\"code\":\"too_large\",\"message\":\"the body is larger than 1048576 bytes\"}}\n");
+}
+
 TEST(HttpServer, ClosesConnectionsBeyondItsLimit) {
   HttpLimits limits;
   limits.connections_max = 1;

@@ -71,7 +71,7 @@ struct Case {
 };
 class Fused : public testing::TestWithParam<Case> {
  protected:
-  at::Tensor tensor(std::vector<int64_t> shape) const { return drawn(shape, GetParam().type); }
+  at::Tensor tensor(const std::vector<int64_t>& shape) const { return drawn(shape, GetParam().type); }
   int64_t width() const { return GetParam().width; }
 };
 INSTANTIATE_TEST_SUITE_P(Types, Fused,

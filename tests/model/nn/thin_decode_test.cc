@@ -40,7 +40,7 @@ LlamaWeights weights_of(const LlamaConfig& config, at::ScalarType type) {
   return {all.front(), all.back(), {all.begin() + 1, all.end() - 1}};
 }
 
-at::Tensor random(std::vector<int64_t> shape, uint64_t seed) {
+at::Tensor random(const std::vector<int64_t>& shape, uint64_t seed) {
   at::Tensor out = at::empty(shape, at::kFloat);
   for (int64_t i = 0; i < out.numel(); ++i)
     out.mutable_data_ptr<float>()[i] = static_cast<float>(random_normal({seed, static_cast<uint64_t>(i)}));

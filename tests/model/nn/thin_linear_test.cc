@@ -9,7 +9,7 @@
 namespace tephra::model {
 namespace {
 
-at::Tensor random(std::vector<int64_t> shape, uint64_t seed) {
+at::Tensor random(const std::vector<int64_t>& shape, uint64_t seed) {
   at::Tensor out = at::empty(shape, at::kFloat);
   float* values = out.mutable_data_ptr<float>();
   for (int64_t i = 0; i < out.numel(); ++i)

@@ -24,5 +24,20 @@ TEST(Checkpoints, CountTheLastStepOnce) {
   EXPECT_EQ(checkpoint_count(0, 4), 0);
 }
 
+TEST(Checkpoints, ThePeakIsWhatTheRulesKeepAndTheOneJustWritten) {
+  const int64_t one = 100;
+  EXPECT_EQ(checkpoint_peak(100, 10, {}, one), 10) << "no rule keeps all";
+  EXPECT_EQ(checkpoint_peak(100, 10, {.best_tag = true}, one), 10);
+  EXPECT_EQ(checkpoint_peak(100, 10, {.last = 3}, one), 4);
+  EXPECT_EQ(checkpoint_peak(100, 10, {.best = 1}, one), 3) << "the newest stays too";
+  EXPECT_EQ(checkpoint_peak(100, 10, {.last = 2, .best_tag = true}, one), 4);
+  EXPECT_EQ(checkpoint_peak(100, 10, {.last = 1, .every_steps = 50}, one), 4);
+  EXPECT_EQ(checkpoint_peak(100, 10, {.last = 50}, one), 10) << "no more than there are";
+  EXPECT_EQ(checkpoint_peak(100, 10, {.max_bytes = 450}, one), 5);
+  EXPECT_EQ(checkpoint_peak(100, 10, {.max_bytes = 1}, one), 2);
+  EXPECT_EQ(checkpoint_peak(100, 10, {.last = 2, .max_bytes = 450}, one), 3);
+  EXPECT_EQ(checkpoint_peak(0, 10, {.last = 2}, one), 0);
+}
+
 }  // namespace
 }  // namespace tephra::sharding

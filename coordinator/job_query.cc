@@ -1,0 +1,88 @@
+#include "coordinator/job_query.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "coordinator/job_runner.h"
+
+namespace tephra::coordinator {
+namespace {
+
+bool matches(const JobState& state, const JobQuery& query) {
+  if (!query.phases.empty() && std::find(query.phases.begin(), query.phases.end(), state.phase) == query.phases.end())
+    return false;
+  return (query.user.empty() || query.user == state.user) &&
+         (query.recipe.empty() || query.recipe == state.recipe_name);
+}
+
+bool queued(const JobRunner& runner) { return runner.state().phase == Phase::kQueued; }
+
+// Places in the queue of those that are queued, in one walk.
+void fill_positions(const Runners& runners, std::vector<JobView>* views) {
+  std::unordered_map<std::string, JobView*> wanted;
+  for (JobView& view : *views)
+    if (view.state.phase == Phase::kQueued) wanted[view.state.id] = &view;
+  int position = 0;
+  for (const auto& runner : runners) {
+    if (wanted.empty()) return;
+    if (!queued(*runner)) continue;
+    ++position;
+    const auto found = wanted.find(runner->state().id);
+    if (found == wanted.end()) continue;
+    found->second->queue_position = position;
+    wanted.erase(found);
+  }
+}
+
+}  // namespace
+
+JobPage select_jobs(const Runners& runners, const JobQuery& query) {
+  JobPage page;
+  const auto take = [&](const JobRunner& runner) {  // false: the page is full
+    if (!matches(runner.state(), query)) return true;
+    if (page.jobs.size() == query.limit) {
+      page.next = page.last;
+      return false;
+    }
+    page.jobs.push_back(runner.view());
+    page.last = runner.order();
+    return true;
+  };
+  const auto by_order = [](const std::shared_ptr<JobRunner>& runner, uint64_t order) {
+    return runner->order() < order;
+  };
+  if (query.newest_first) {
+    const auto end =
+        query.after == 0 ? runners.end() : std::lower_bound(runners.begin(), runners.end(), query.after, by_order);
+    for (auto at = std::make_reverse_iterator(end); at != runners.rend() && take(**at); ++at) {
+    }
+  } else {
+    for (auto at = std::lower_bound(runners.begin(), runners.end(), query.after + 1, by_order);
+         at != runners.end() && take(**at); ++at) {
+    }
+  }
+  fill_positions(runners, &page.jobs);
+  return page;
+}
+
+JobView view_of(const Runners& runners, const JobRunner& runner) {
+  JobView view = runner.view();
+  if (!queued(runner)) return view;
+  for (const auto& other : runners)
+    if (other->order() <= runner.order() && queued(*other)) ++view.queue_position;
+  return view;
+}
+
+Workload workload_of(const Runners& runners) {
+  Workload load;
+  for (const auto& runner : runners) {
+    const Phase phase = runner->state().phase;
+    ++load.jobs[phase];
+    if (phase == Phase::kQueued || is_final(phase)) continue;
+    load.slots_used += runner->slots();
+    load.running.push_back(runner->view());
+  }
+  return load;
+}
+
+}  // namespace tephra::coordinator

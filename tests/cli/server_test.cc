@@ -1,0 +1,117 @@
+// What is proved, with the real program: a coordinator that speaks TLS, tokens with roles, and log lines as JSON.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "tests/cluster/http/certificate.h"
+#include "tests/e2e/harness.h"
+
+namespace tephra::e2e {
+namespace {
+
+using nlohmann::json;
+
+class ServerTest : public ::testing::Test {
+ protected:
+  Scratch scratch_;  // first: the environment names it
+  // No rank is started here.
+  const std::map<std::string, std::string> environment_{{"TEPHRA_WORKER", "/bin/true"},
+                                                        {"TEPHRA_STORE", scratch_.path("store")}};
+  std::unique_ptr<Process> serve(std::vector<std::string> options) {
+    options.insert(options.begin(), {"serve", "--listen", "127.0.0.1:0"});
+    auto process = std::make_unique<Process>(tephra_command(options), scratch_.path(""), environment_);
+    EXPECT_TRUE(process->wait_until([&] { return process->output().find("tephra serves") != std::string::npos; },
+                                    std::chrono::seconds(20)))
+        << process->output();
+    return process;
+  }
+  Finished run(const std::vector<std::string>& arguments) { return tephra(scratch_, arguments, environment_); }
+  std::string url() { return json::parse(read_text(scratch_.path("store/server.json")))["url"]; }
+};
+
+TEST_F(ServerTest, SpeaksTlsToThoseWhoTrustIt) {
+  const cluster::TlsFiles files = cluster::make_certificate(scratch_.path(""), "server");
+  auto server = serve({"--tls-cert", files.certificate, "--tls-key", files.key});
+  ASSERT_TRUE(url().starts_with("https://")) << url();
+  const Finished own = run({"ps", "--json"});
+  EXPECT_EQ(own.code, 0) << own.err;  // the store names the certificate
+  EXPECT_EQ(json::parse(own.out), json::array());
+  const std::string token = scratch_.path("store/token");
+  const Finished named = run({"ps", "--json", "--server", url(), "--token-file", token, "--tls-ca", files.certificate});
+  EXPECT_EQ(named.code, 0) << named.err;
+  const Finished blind = run({"ps", "--server", url(), "--token-file", token});
+  EXPECT_EQ(blind.code, 3);
+  EXPECT_NE(blind.err.find("no trusted connection"), std::string::npos) << blind.err;
+  server->signal(SIGTERM);
+  EXPECT_EQ(server->wait().code, 0);
+}
+
+TEST_F(ServerTest, TokensAreMadeListedAndRevoked) {
+  const Finished made = run({"token", "create", "vera", "--role", "viewer", "--json"});
+  ASSERT_EQ(made.code, 0) << made.err;
+  const json token = json::parse(made.out);
+  auto server = serve({});
+  const std::string file = scratch_.write("vera.token", token["token"].get<std::string>() + "\n");
+  EXPECT_EQ(run({"ps", "--token-file", file}).code, 0);
+  const Finished refused = run({"cancel", "none-1", "--token-file", file});
+  EXPECT_EQ(refused.code, 3);
+  EXPECT_NE(refused.err.find("this takes the role submitter; token 'vera' is a viewer's"), std::string::npos)
+      << refused.err;
+  const json rows = json::parse(run({"token", "ls", "--json"}).out);
+  ASSERT_EQ(rows.size(), 1u);
+  EXPECT_EQ(rows[0]["name"], "vera");
+  EXPECT_EQ(rows[0]["role"], "viewer");
+  EXPECT_FALSE(rows[0].contains("token"));
+  EXPECT_EQ(run({"token", "revoke", token["id"]}).code, 0);
+  const Finished gone = run({"ps", "--token-file", file});
+  EXPECT_EQ(gone.code, 3);
+  EXPECT_NE(gone.err.find("may have been revoked"), std::string::npos) << gone.err;
+  EXPECT_EQ(run({"token", "revoke", token["id"]}).code, 2);
+  EXPECT_EQ(run({"token", "create", "x", "--role", "king"}).code, 2);
+  EXPECT_EQ(run({"ps"}).code, 0) << "the admin's, from the store";
+  server->signal(SIGTERM);
+  EXPECT_EQ(server->wait().code, 0);
+}
+
+TEST_F(ServerTest, FilesWithSecretsAreTheirOwners) {
+  ASSERT_EQ(run({"token", "create", "vera", "--role", "viewer"}).code, 0);
+  auto server = serve({});
+  for (const char* name : {"token", "tokens", "tokens.lock", "audit.jsonl"}) {
+    struct stat info {};
+    ASSERT_EQ(::stat(scratch_.path("store/" + std::string(name)).c_str(), &info), 0) << name;
+    EXPECT_EQ(info.st_mode & 0777, 0600u) << name;
+  }
+}
+
+TEST_F(ServerTest, LogsAsJson) {
+  // A tokens file that others may read is told of at the next request.
+  ASSERT_EQ(run({"token", "create", "vera", "--role", "viewer"}).code, 0);
+  auto server = serve({"--log-format", "json"});
+  ASSERT_EQ(::chmod(scratch_.path("store/tokens").c_str(), 0644), 0);
+  EXPECT_EQ(run({"ps", "--token-file", scratch_.write("bad.token", "nobody\n")}).code, 3);
+  server->signal(SIGTERM);
+  const Finished ended = server->wait();
+  std::istringstream lines(ended.err);
+  int count = 0;
+  for (std::string line; std::getline(lines, line); ++count) {
+    const json parsed = json::parse(line, nullptr, false);
+    ASSERT_TRUE(parsed.is_object()) << line;
+    EXPECT_EQ(parsed["level"], "error") << line;
+    EXPECT_EQ(parsed["message"], "the tokens file cannot be used") << line;
+  }
+  EXPECT_GE(count, 1) << ended.err;
+}
+
+TEST_F(ServerTest, RefusesOptionsThatDoNotGoTogether) {
+  const Finished half = run({"serve", "--listen", "127.0.0.1:0", "--tls-cert", "x.pem"});
+  EXPECT_EQ(half.code, 2);
+  EXPECT_NE(half.err.find("--tls-cert and --tls-key belong together"), std::string::npos) << half.err;
+  const Finished none = run({"serve", "--listen", "127.0.0.1:0", "--tls-cert", "x.pem", "--tls-key", "y.pem"});
+  EXPECT_EQ(none.code, 2) << none.err;
+}
+
+}  // namespace
+}  // namespace tephra::e2e

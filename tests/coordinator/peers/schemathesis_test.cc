@@ -1,0 +1,37 @@
+// What is proved: schemathesis, which makes requests from the served OpenAPI document, right ones and wrong ones, gets no
+// server error, and nothing that the document does not say.
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include "api_python.h"
+#include "tests/coordinator/api_fixture.h"
+
+namespace tephra::coordinator {
+namespace {
+
+class Schemathesis : public ApiTest {
+ protected:
+  // A token of its own: it is on the command line of schemathesis.
+  void change(Options& options) override {
+    options.requests_per_second = 1e6;
+    options.token = "for schemathesis";
+  }
+};
+
+TEST_F(Schemathesis, FindsNothingThatTheDocumentDoesNotSay) {
+  TEPHRA_REQUIRE_API_PYTHON("schemathesis");
+  // One job that has ended, so that lists and files are not empty.
+  ASSERT_TRUE(coordinator_->wait(submit("for schemathesis"), Deadline::after(std::chrono::seconds(60))).ok());
+  const std::string url = "http://127.0.0.1:" + std::to_string(port_);
+  // watchAll is a stream without end. positive_data_acceptance: a recipe made at random holds for the schema and not for
+  // the rules of recipes.
+  EXPECT_TRUE(run_python("-m schemathesis.cli run " + url + "/api/v1/openapi.json --url " + url +
+                             " --header 'Authorization: Bearer " + coordinator_->options().token +
+                             "' --exclude-operation-id watchAll --exclude-checks positive_data_acceptance"
+                             " --max-examples 40 --seed 1 --request-timeout 20 --suppress-health-check all",
+                         dir_ / "schemathesis.log"));
+  EXPECT_EQ(get("/healthz").status, 200);
+}
+
+}  // namespace
+}  // namespace tephra::coordinator
