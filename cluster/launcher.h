@@ -1,8 +1,8 @@
 // Starts gangs: the ranks of one attempt, begun together and ended together. Implementations: local (mpirun on this
-// machine). A gang outlives the process that launched it: a restarted coordinator adopts it by its identity, and the
-// ranks end by themselves when no coordinator takes them back. So destroying a Gang object leaves the processes alone;
-// end them with terminate() or kill_hard(). Threading: launch() and a Gang's methods block for a short while and are
-// called from one thread at a time for each object.
+// machine), hosts (mpirun over a host file). A gang outlives the process that launched it: a restarted coordinator adopts it by its identity, and the ranks end by themselves when no coordinator
+// takes them back. So destroying a Gang object leaves the processes alone; end them with terminate() or kill_hard().
+// Threading: a launcher's methods may be called from any thread; those of a Gang block for a short while and are called
+// from one thread at a time for each object.
 #pragma once
 
 #include <chrono>
@@ -39,42 +39,55 @@ struct ExitInfo {
 // Enough to find the gang again from another process; survives this one. Never matches a later process with the same
 // pid.
 struct GangIdentity {
-  int64_t pid = 0;           // of mpirun
-  uint64_t start_ticks = 0;  // its start time in /proc, clock ticks since boot
-  std::string marker;        // unique value of TEPHRA_GANG in the environment of every process of the gang
-  std::string log_dir;       // of the GangSpec
+  int64_t pid = 0;                 // of mpirun
+  uint64_t start_ticks = 0;        // its start time in /proc, clock ticks since boot
+  std::string marker;              // unique value of TEPHRA_GANG in the environment of every process of the gang
+  std::string log_dir;             // of the GangSpec
+  std::string launcher = "local";  // that started it: local | hosts
 };
 
 class Gang {
  public:
   virtual ~Gang() = default;
-  virtual int64_t pid() const = 0;  // of mpirun
+  virtual int64_t pid() const = 0;  // GangIdentity::pid
   virtual GangIdentity identity() const = 0;
   // The end of the gang, once known (what is left of it is then killed); does not block.
   virtual std::optional<ExitInfo> poll() = 0;
   // Waits for the end. kTimeout: still running.
   virtual Result<ExitInfo> wait(Deadline deadline) = 0;
-  // SIGTERM to mpirun, which ends the ranks; after `grace` kill_hard(). Ranks get no time to finish a step: that is the
-  // Stop message's work. Blocks until the gang has ended.
+  // SIGTERM to mpirun, which ends the ranks; after `grace` kill_hard(). Ranks get no time to finish a
+  // step: that is the Stop message's work. Blocks until the gang has ended.
   virtual Status terminate(std::chrono::milliseconds grace) = 0;
-  // SIGKILL to every process of the gang, found by its marker and by descent, until none is left. kTimeout: some
-  // process would not die within 10 s (stuck in the kernel); the message names it.
+  // SIGKILL to every process of the gang, found by its marker and by descent, until none is left; over hosts, on each
+  // of them through the remote shell. kTimeout: some process would not die within 10 s (stuck in the kernel); the message
+  // names it. kUnavailable: a host cannot be reached, so that what it
+  // runs is not known; its ranks end by themselves when their connection to the coordinator breaks.
   virtual Status kill_hard() = 0;
 };
 
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  // kUnavailable: no mpirun, or the program cannot be started; kInvalidArgument: a spec that makes no sense.
+  // kUnavailable: no mpirun, the program cannot be started, or too few slots of the hosts are free; kInvalidArgument:
+  // a spec that makes no sense, or wants more than the hosts have.
   virtual Result<std::unique_ptr<Gang>> launch(const GangSpec& spec) = 0;
   // A gang that an earlier process launched. kNotFound: it has ended (with what is left of it killed).
   virtual Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) = 0;
 };
 
-struct LocalLauncherOptions {
-  std::string mpirun = "mpirun";              // name in PATH, or a path (recipe: launcher.mpirun)
+// What belongs to the machine and to who runs the coordinator, never to a recipe: programs and where they reach.
+struct LauncherOptions {
+  std::string mpirun = "mpirun";              // name in PATH, or a path
   std::vector<std::string> mpirun_arguments;  // put before the program
+  std::string hosts_file;                     // of the hosts launcher; empty: none
+  // Remote shell of the hosts launcher, with its own arguments; runs `AGENT HOST COMMAND...`.
+  std::vector<std::string> remote_shell = {"ssh", "-x", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"};
+  std::string network;  // interface or CIDR block that ranks on several hosts use: "eth0", "10.0.0.0/16"; empty: any
 };
-std::unique_ptr<Launcher> make_local_launcher(LocalLauncherOptions options = {});
+
+std::unique_ptr<Launcher> make_local_launcher(const LauncherOptions& options = {});
+// Gangs over the hosts of options.hosts_file, each rank on as many of its host's slots as it has threads. Keeps account of
+// what its own gangs use; hosts that were lost come last. kInvalidArgument with file and line, kNotFound.
+Result<std::unique_ptr<Launcher>> make_hosts_launcher(const LauncherOptions& options);
 
 }  // namespace tephra::cluster

@@ -155,7 +155,7 @@ Status CoordinatorImpl::open() {
   TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite, url));
   journal_ = std::make_unique<Journal>(*store_);
   readiness_ = std::make_unique<Readiness>(*store_, options_);
-  cluster::LocalLauncherOptions launcher_options;
+  cluster::LauncherOptions launcher_options;
   launcher_options.mpirun = options_.mpirun;
   launcher_ = cluster::make_local_launcher(launcher_options);
   cluster::RpcServer::Handlers handlers;
@@ -201,7 +201,7 @@ Status CoordinatorImpl::end_leftovers(const JournaledJob& job) {
   const GangRecord& record = job.state.gang_record;
   if (record.pid == 0) return ok_status();
   Result<std::unique_ptr<cluster::Gang>> gang =
-      launcher_->adopt({record.pid, record.start_ticks, record.marker, record.log_dir});
+      launcher_->adopt({record.pid, record.start_ticks, record.marker, record.log_dir, "local"});
   if (!gang.ok()) return gang.status().code() == Code::kNotFound ? ok_status() : gang.status();
   log::warning("ending a gang that an earlier coordinator left", {{"job", job.state.id}, {"pid", record.pid}});
   return (*gang)->kill_hard();

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fuzz.sh TARGET [SECONDS]: runs a libFuzzer target of tests/fuzz (safetensors, conversations, image, tokenizer, tokenizer_json) from its
+# fuzz.sh TARGET [SECONDS]: runs a libFuzzer target of tests/fuzz (safetensors, conversations, image, tokenizer, tokenizer_json, rank_message) from its
 # seeds, 600 seconds by default. Exit status 0: nothing was found. What breaks something is left in build/fuzz/found/TARGET; put it among the seeds.
 set -euo pipefail
 cd "$(dirname "$0")/.."

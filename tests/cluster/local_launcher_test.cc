@@ -147,7 +147,7 @@ TEST_F(LocalLauncher, WordsOfTheEnd) {
   for (const auto& c : cases) {
     std::ofstream(fake) << "#!/bin/sh\necho '" << c.report << "'\nexit " << c.code << "\n";
     std::filesystem::permissions(fake, std::filesystem::perms::owner_all);
-    auto gang = make_local_launcher({fake, {}})->launch(spec("exit 0"));
+    auto gang = make_local_launcher({.mpirun = fake})->launch(spec("exit 0"));
     ASSERT_TRUE(gang.ok()) << gang.status().to_string();
     launched_.push_back((*gang)->identity());
     auto ended = (*gang)->wait(soon());
@@ -258,12 +258,12 @@ TEST_F(LocalLauncher, DescriptorsDoNotLeakIntoRanks) {
 }
 
 TEST_F(LocalLauncher, NamesWhatIsMissing) {
-  auto missing = make_local_launcher({"no-such-mpirun", {}})->launch(spec("exit 0"));
+  auto missing = make_local_launcher({.mpirun = "no-such-mpirun"})->launch(spec("exit 0"));
   ASSERT_FALSE(missing.ok());
   EXPECT_EQ(missing.status().code(), Code::kUnavailable);
   EXPECT_EQ(missing.status().message(),
             "no-such-mpirun was not found in PATH; install openmpi-bin (Debian) or set launcher.mpirun in the recipe");
-  missing = make_local_launcher({"/nowhere/mpirun", {}})->launch(spec("exit 0"));
+  missing = make_local_launcher({.mpirun = "/nowhere/mpirun"})->launch(spec("exit 0"));
   EXPECT_EQ(missing.status().code(), Code::kUnavailable);
   GangSpec no_program = spec("");
   no_program.command = {"no-such-program-at-all"};

@@ -1,4 +1,4 @@
-// Gangs on this machine by mpirun.
+// Gangs by mpirun, on this machine or over the hosts of a host file.
 //
 // mpirun gets its own session, so that a terminal's ^C or a signal to the coordinator's group does not reach it. It
 // does not die with the coordinator (no PR_SET_PDEATHSIG): a restarted coordinator adopts the gang, and ranks that
@@ -6,23 +6,21 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
+#include "cluster/child_process.h"
+#include "cluster/hosts.h"
 #include "cluster/launcher.h"
+#include "cluster/mpirun_words.h"
 #include "cluster/process_tree.h"
-
-extern char** environ;
 
 namespace tephra::cluster {
 namespace {
@@ -31,63 +29,33 @@ using std::chrono::seconds;
 
 constexpr char kMarkerName[] = "TEPHRA_GANG";
 constexpr seconds kKillTimeout{10};
+constexpr seconds kRemoteKillTimeout{20};  // the remote shell's own time-out for a dead host is 10 s
 
-std::string signal_words(int signal) {
-  const char* words = strsignal(signal);
-  return "signal " + std::to_string(signal) + (words ? " (" + std::string(words) + ")" : "");
-}
+// What a gang has of the host pool; given back with the object.
+struct Places {
+  std::shared_ptr<HostPool> pool;
+  std::vector<HostSlots> hosts;  // in ranks
+  int threads = 1;
+  std::vector<std::string> remote_shell;
 
-// Number that follows `words` in `text`, the last time that they occur; -1 if they do not.
-int number_after(const std::string& text, const std::string& words) {
-  const size_t at = text.rfind(words);
-  return at == std::string::npos ? -1 : std::atoi(text.c_str() + at + words.size());
-}
-
-// What mpirun wrote about the end into the log after `offset`: it alone knows which rank it was.
-std::string read_tail(const std::string& path, int64_t offset) {
-  constexpr int64_t kTailBytes = 16384;
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) return {};
-  const auto size = static_cast<int64_t>(file.tellg());
-  const int64_t begin = std::max({offset, size - kTailBytes, int64_t{0}});
-  if (begin >= size) return {};
-  std::string text(static_cast<size_t>(size - begin), '\0');
-  file.seekg(begin);
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  return text;
-}
-
-ExitInfo describe_exit(int status, const std::string& tail, const std::string& log_path) {
-  if (WIFSIGNALED(status)) {
-    return {128 + WTERMSIG(status), WTERMSIG(status), "mpirun ended by " + signal_words(WTERMSIG(status))};
+  Places() = default;
+  Places(const Places&) = delete;
+  Places& operator=(const Places&) = delete;
+  ~Places() {
+    if (pool) pool->give_back(hosts, threads);
   }
-  ExitInfo info;
-  info.code = WEXITSTATUS(status);
-  if (info.code == 0) return {0, 0, "all ranks ended with exit code 0"};
-  const int lost = number_after(tail, "noticed that process rank ");
-  const int failed = number_after(tail, ",1],");  // "Process name: [[60523,1],1]" of the exit-code report
-  if (info.code > 128 && info.code < 128 + NSIG) {
-    info.signal = info.code - 128;
-    info.description =
-        (lost >= 0 ? "rank " + std::to_string(lost) : std::string("a rank")) + " ended by " + signal_words(info.signal);
-  } else if (tail.find("not enough slots") != std::string::npos) {
-    info.description = "mpirun found too few slots for the ranks";
-  } else if (tail.find("non-zero exit code") != std::string::npos && failed >= 0) {
-    info.description = "rank " + std::to_string(failed) + " ended with exit code " + std::to_string(info.code);
-  } else {
-    // A rank's code or mpirun's own: its report, which tells them apart, is missing about one time in five.
-    info.description = "a rank or mpirun ended with exit code " + std::to_string(info.code);
-  }
-  info.description += "; its output is in " + log_path;
-  return info;
-}
+};
 
-class LocalGang final : public Gang {
+class MpirunGang final : public Gang {
  public:
-  // `ours`: the process is this one's child, whose exit status can be had.
-  LocalGang(GangIdentity identity, int pidfd, bool ours, int64_t log_offset)
-      : identity_(std::move(identity)), pidfd_(pidfd), ours_(ours), log_offset_(log_offset) {}
-  ~LocalGang() override { close(pidfd_); }
+  // `ours`: the process is this one's child, whose exit status can be had. `places`: null on this machine only.
+  MpirunGang(GangIdentity identity, int pidfd, bool ours, int64_t log_offset, std::unique_ptr<Places> places)
+      : identity_(std::move(identity)),
+        pidfd_(pidfd),
+        ours_(ours),
+        log_offset_(log_offset),
+        places_(std::move(places)) {}
+  ~MpirunGang() override { close(pidfd_); }
 
   int64_t pid() const override { return identity_.pid; }
   GangIdentity identity() const override { return identity_; }
@@ -136,14 +104,33 @@ class LocalGang final : public Gang {
   const int pidfd_;
   const bool ours_;
   const int64_t log_offset_;
+  const std::unique_ptr<Places> places_;
   std::optional<ExitInfo> exit_;
 };
 
-void LocalGang::finish() {
+// On all of them at once: one that does not answer must not keep the others waiting.
+Status kill_on_hosts(const Places& places, const std::string& marker, Deadline deadline) {
+  std::vector<Status> results(places.hosts.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < places.hosts.size(); ++i) {
+    if (is_this_machine(places.hosts[i].host)) continue;  // done already, and it may not have a remote shell to itself
+    threads.emplace_back(
+        [&, i] { results[i] = kill_on_host(places.remote_shell, places.hosts[i].host, marker, deadline); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (results[i].ok()) continue;
+    if (places.pool) places.pool->lost(places.hosts[i].host);
+    return results[i];
+  }
+  return {};
+}
+
+void MpirunGang::finish() {
   const std::string log = identity_.log_dir + "/gang.log";
   int status = 0;
   if (ours_ && waitpid(static_cast<pid_t>(identity_.pid), &status, 0) == identity_.pid) {
-    exit_ = describe_exit(status, read_tail(log, log_offset_), log);
+    exit_ = describe_mpirun_exit(status, read_tail(log, log_offset_), log);
   } else {
     exit_ = ExitInfo{
         -1, 0,
@@ -151,9 +138,12 @@ void LocalGang::finish() {
   }
   // Ranks outlive an mpirun that was killed; they must not run beside the next attempt.
   for (const ProcessInfo& process : members()) kill_process(process);
+  if (places_ == nullptr || exit_->code == 0) return;
+  const std::string lost = lost_host(read_tail(log, log_offset_));
+  if (!lost.empty() && places_->pool) places_->pool->lost(lost);
 }
 
-Status LocalGang::kill_hard() {
+Status MpirunGang::kill_hard() {
   const Deadline deadline = Deadline::after(kKillTimeout);
   // mpirun last: when its ranks are gone it removes their shared memory and session folder, which nobody else would.
   bool spare_root = !exit_;
@@ -176,27 +166,12 @@ Status LocalGang::kill_hard() {
     }
     std::this_thread::sleep_for(milliseconds(2));
   }
-  return wait(deadline).status();
+  TEPHRA_RETURN_IF_ERROR(wait(deadline).status());
+  // Only now: mpirun's daemons on the hosts end by themselves with it, most of the time.
+  return places_ == nullptr ? Status() : kill_on_hosts(*places_, identity_.marker, Deadline::after(kRemoteKillTimeout));
 }
 
 // --- starting
-
-std::string find_program(const std::string& name) {
-  auto runnable = [](const std::string& path) {
-    struct stat info;
-    return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
-  };
-  if (name.find('/') != std::string::npos) return runnable(name) ? std::filesystem::absolute(name).string() : "";
-  // Looked up as execvp would: PATH belongs to starting programs, not to our configuration.
-  std::string_view path = getenv("PATH") ? getenv("PATH") : "/usr/local/bin:/usr/bin:/bin";
-  while (!path.empty()) {
-    const size_t end = std::min(path.find(':'), path.size());
-    const std::string candidate = std::string(path.substr(0, end)) + "/" + name;
-    if (end > 0 && runnable(candidate)) return candidate;
-    path.remove_prefix(std::min(end + 1, path.size()));
-  }
-  return "";
-}
 
 std::string random_marker() {
   unsigned char bytes[16];
@@ -228,21 +203,51 @@ Status make_directory(const std::string& path) {
   return error ? errno_status(error.value(), "mkdir " + path) : Status();
 }
 
-class LocalLauncher final : public Launcher {
+class MpirunLauncher final : public Launcher {
  public:
-  explicit LocalLauncher(LocalLauncherOptions options) : options_(std::move(options)) {}
+  // `pool`: the hosts; null for this machine only.
+  MpirunLauncher(LauncherOptions options, std::shared_ptr<HostPool> pool)
+      : options_(std::move(options)), pool_(std::move(pool)) {}
   Result<std::unique_ptr<Gang>> launch(const GangSpec& spec) override;
   Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) override;
 
  private:
   std::vector<std::string> arguments(const GangSpec& spec, const std::string& program,
-                                     const std::map<std::string, std::string>& exported) const;
+                                     const std::map<std::string, std::string>& exported,
+                                     const GangIdentity& identity) const;
+  std::vector<std::string> host_arguments(const GangIdentity& identity) const;
 
-  const LocalLauncherOptions options_;
+  const LauncherOptions options_;
+  const std::shared_ptr<HostPool> pool_;
 };
 
-std::vector<std::string> LocalLauncher::arguments(const GangSpec& spec, const std::string& program,
-                                                  const std::map<std::string, std::string>& exported) const {
+// The gang's own host file, which an adopting process reads too.
+std::string hosts_path(const GangIdentity& identity) { return identity.log_dir + "/hosts"; }
+
+std::vector<std::string> MpirunLauncher::host_arguments(const GangIdentity& identity) const {
+  std::string shell;
+  for (const std::string& word : options_.remote_shell) shell += (shell.empty() ? "" : " ") + word;
+  std::vector<std::string> words = {"--hostfile", hosts_path(identity), "--map-by", "slot"};
+  auto mca = [&](const char* name, const std::string& value) { words.insert(words.end(), {"--mca", name, value}); };
+  mca("plm_rsh_agent", shell);
+  mca("plm_rsh_no_tree_spawn", "1");  // this machine reaches every host; the hosts need not reach each other so
+  // A host that vanished without a word is noticed after 25 s, as on the coordinator's own connections; the default is
+  // eight minutes.
+  mca("oob_tcp_keepalive_time", "10");
+  mca("oob_tcp_keepalive_intvl", "5");
+  mca("oob_tcp_keepalive_probes", "3");
+  if (!options_.network.empty()) {
+    mca("oob_tcp_if_include", options_.network);
+    mca("btl_tcp_if_include", options_.network);
+  }
+  // No parameter of Open MPI's: mpirun hands it on to its daemons' command lines, by which they are found.
+  mca("tephra_gang", identity.marker);
+  return words;
+}
+
+std::vector<std::string> MpirunLauncher::arguments(const GangSpec& spec, const std::string& program,
+                                                   const std::map<std::string, std::string>& exported,
+                                                   const GangIdentity& identity) const {
   std::vector<std::string> words = {options_.mpirun, "-n",        std::to_string(spec.ranks),
                                     "--tag-output",  "--bind-to", "none"};
   auto add = [&](std::initializer_list<const char*> more) { words.insert(words.end(), more.begin(), more.end()); };
@@ -257,62 +262,17 @@ std::vector<std::string> LocalLauncher::arguments(const GangSpec& spec, const st
     words.push_back("-x");
     words.push_back(name);
   }
+  if (pool_) {
+    const std::vector<std::string> more = host_arguments(identity);
+    words.insert(words.end(), more.begin(), more.end());
+  }
   words.insert(words.end(), options_.mpirun_arguments.begin(), options_.mpirun_arguments.end());
   words.push_back(program);
   words.insert(words.end(), spec.command.begin() + 1, spec.command.end());
   return words;
 }
 
-std::vector<char*> pointers(std::vector<std::string>& words) {
-  std::vector<char*> list;
-  for (std::string& word : words) list.push_back(word.data());
-  list.push_back(nullptr);
-  return list;
-}
-
-// This process's environment with `changes` put over it.
-std::vector<std::string> merged_environment(const std::map<std::string, std::string>& changes) {
-  std::vector<std::string> merged;
-  for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text(*entry);
-    if (!changes.contains(std::string(text.substr(0, text.find('='))))) merged.emplace_back(text);
-  }
-  for (const auto& [name, value] : changes) merged.push_back(name + "=" + value);
-  return merged;
-}
-
-// posix_spawn, because fork in a process with threads leaves only async-signal-safe calls, and it does just those.
-// Descriptors from 3 on are closed in the child whatever their flags: a RocksDB lock or a listening socket must not
-// live on in a rank.
-Result<pid_t> spawn(const std::string& path, std::vector<std::string> words, std::vector<std::string> environment,
-                    int output, const std::string& directory) {
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&files, output, 1);
-  posix_spawn_file_actions_adddup2(&files, output, 2);
-  posix_spawn_file_actions_addclosefrom_np(&files, 3);
-  if (!directory.empty()) posix_spawn_file_actions_addchdir_np(&files, directory.c_str());
-
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  sigset_t none, all;
-  sigemptyset(&none);
-  sigfillset(&all);
-  posix_spawnattr_setsigmask(&attributes, &none);
-  posix_spawnattr_setsigdefault(&attributes, &all);
-
-  pid_t pid = 0;
-  const int error =
-      posix_spawn(&pid, path.c_str(), &files, &attributes, pointers(words).data(), pointers(environment).data());
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  if (error != 0) return Status(Code::kUnavailable, "starting " + path + ": " + std::strerror(error));
-  return pid;
-}
-
-Result<std::unique_ptr<Gang>> LocalLauncher::launch(const GangSpec& spec) {
+Result<std::unique_ptr<Gang>> MpirunLauncher::launch(const GangSpec& spec) {
   TEPHRA_RETURN_IF_ERROR(check(spec));
   const std::string mpirun = find_program(options_.mpirun);
   if (mpirun.empty()) {
@@ -331,9 +291,23 @@ Result<std::unique_ptr<Gang>> LocalLauncher::launch(const GangSpec& spec) {
   TEPHRA_RETURN_IF_ERROR(make_directory(spec.log_dir));
   if (!spec.work_dir.empty()) TEPHRA_RETURN_IF_ERROR(make_directory(spec.work_dir));
 
+  auto places = std::make_unique<Places>();
+  if (pool_) {
+    TEPHRA_ASSIGN_OR_RETURN(places->hosts, pool_->take(spec.ranks, spec.threads_per_rank));
+    places->pool = pool_;
+    places->threads = spec.threads_per_rank;
+    places->remote_shell = options_.remote_shell;
+  }
+
   GangIdentity identity;
+  identity.launcher = pool_ ? "hosts" : "local";
   identity.marker = random_marker();
   identity.log_dir = std::filesystem::absolute(spec.log_dir).string();
+  if (pool_) {
+    std::ofstream file(hosts_path(identity));
+    if (!(file << to_text(places->hosts)).flush())
+      return Status(Code::kIo, "writing " + hosts_path(identity) + " failed");
+  }
   const std::string log = identity.log_dir + "/gang.log";
   const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (output < 0) return errno_status(errno, "open " + log);
@@ -347,8 +321,8 @@ Result<std::unique_ptr<Gang>> LocalLauncher::launch(const GangSpec& spec) {
     changes["OMPI_ALLOW_RUN_AS_ROOT"] = "1";
     changes["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1";
   }
-  Result<pid_t> pid =
-      spawn(mpirun, arguments(spec, program, exported), merged_environment(changes), output, spec.work_dir);
+  Result<pid_t> pid = spawn_session(mpirun, arguments(spec, program, exported, identity), merged_environment(changes),
+                                    output, spec.work_dir);
   close(output);
   if (!pid.ok()) return pid.status();
 
@@ -362,24 +336,38 @@ Result<std::unique_ptr<Gang>> LocalLauncher::launch(const GangSpec& spec) {
     waitpid(*pid, nullptr, 0);
     return errno_status(error, "pidfd_open (Linux 5.3 or newer is needed)");
   }
-  return std::unique_ptr<Gang>(std::make_unique<LocalGang>(std::move(identity), pidfd, true, log_offset));
+  return std::unique_ptr<Gang>(
+      std::make_unique<MpirunGang>(std::move(identity), pidfd, true, log_offset, pool_ ? std::move(places) : nullptr));
 }
 
-Result<std::unique_ptr<Gang>> LocalLauncher::adopt(const GangIdentity& identity) {
+Result<std::unique_ptr<Gang>> MpirunLauncher::adopt(const GangIdentity& identity) {
+  std::unique_ptr<Places> places;
+  if (pool_) {
+    places = std::make_unique<Places>();
+    TEPHRA_ASSIGN_OR_RETURN(places->hosts, read_hosts(hosts_path(identity)));
+    places->remote_shell = options_.remote_shell;
+  }
   const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, identity.pid, 0));
   const auto info = read_process(identity.pid);
   if (pidfd >= 0 && info && info->alive() && info->start_ticks == identity.start_ticks) {
-    return std::unique_ptr<Gang>(std::make_unique<LocalGang>(identity, pidfd, false, 0));
+    return std::unique_ptr<Gang>(std::make_unique<MpirunGang>(identity, pidfd, false, 0, std::move(places)));
   }
   if (pidfd >= 0) close(pidfd);
   for (const ProcessInfo& left : find_processes(kMarkerName + ("=" + identity.marker), 0)) kill_process(left);
+  if (places) TEPHRA_RETURN_IF_ERROR(kill_on_hosts(*places, identity.marker, Deadline::after(kRemoteKillTimeout)));
   return Status(Code::kNotFound, "the gang of mpirun " + std::to_string(identity.pid) + " has ended");
 }
 
 }  // namespace
 
-std::unique_ptr<Launcher> make_local_launcher(LocalLauncherOptions options) {
-  return std::make_unique<LocalLauncher>(std::move(options));
+std::unique_ptr<Launcher> make_local_launcher(const LauncherOptions& options) {
+  return std::make_unique<MpirunLauncher>(options, nullptr);
+}
+
+Result<std::unique_ptr<Launcher>> make_hosts_launcher(const LauncherOptions& options) {
+  TEPHRA_ASSIGN_OR_RETURN(std::vector<HostSlots> hosts, read_hosts(options.hosts_file));
+  return std::unique_ptr<Launcher>(
+      std::make_unique<MpirunLauncher>(options, std::make_shared<HostPool>(std::move(hosts))));
 }
 
 }  // namespace tephra::cluster
