@@ -131,8 +131,8 @@ Store::~Store() {
 Result<std::unique_ptr<Store>> Store::open(Env& env, const std::string& dir, OpenMode mode,
                                            const std::string& owner_url) {
   std::unique_ptr<Impl> impl(new Impl{env, dir, mode, nullptr, {}, {}, {}});
+  TEPHRA_RETURN_IF_ERROR(check_index_is_there(env, *impl));
   if (mode == OpenMode::kReadWrite) {
-    TEPHRA_RETURN_IF_ERROR(check_index_is_there(env, *impl));
     TEPHRA_RETURN_IF_ERROR(env.make_directories(impl->packs_dir()));
     TEPHRA_RETURN_IF_ERROR(env.make_directories(impl->manifests_dir()));
     TEPHRA_RETURN_IF_ERROR(env.sync_directory(dir));

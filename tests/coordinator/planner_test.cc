@@ -72,6 +72,14 @@ TEST(Planner, CountsWorkBySixTimesParametersTimesTokens) {
   EXPECT_DOUBLE_EQ(plan.tokens_per_step, 900.0 * 128);
 }
 
+// The frozen 13 billion are in the store once; what the first stage writes is its connector and two moments.
+TEST(Planner, AFirstStagesCheckpointOf13BHoldsItsConnectorOnly) {
+  const PlannedStage plan = must(llava("13b", {"model.connector.kind=linear"}), 0, on("8xA100-80G"));
+  const int64_t connector = 1024 * 5120 + 5120;  // from CLIP's width to the language model's, and a bias
+  EXPECT_EQ(plan.checkpoint_bytes, 3 * 4 * connector);
+  EXPECT_LT(plan.checkpoint_bytes, 80'000'000);
+}
+
 TEST(Planner, PicturesCostVisionWorkAndTextDoesNot) {
   const auto macs = [&](double images) {
     PlanSetting setting = on("8xA100-80G");
