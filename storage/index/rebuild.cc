@@ -37,6 +37,7 @@ class Rebuild {
     TEPHRA_ASSIGN_OR_RETURN(known_, store_.sequence());
     TEPHRA_RETURN_IF_ERROR(store_.db->write({{ColumnFamily::kMeta, kRebuildingKey, "1"}}, true));
     TEPHRA_RETURN_IF_ERROR(read_packs());
+    TEPHRA_RETURN_IF_ERROR(drop_removed());
     TEPHRA_RETURN_IF_ERROR(read_manifests());
     TEPHRA_RETURN_IF_ERROR(put({ColumnFamily::kMeta, kRebuildingKey, "", true}));
     return flush(true);
@@ -89,6 +90,34 @@ class Rebuild {
     ++report_->pack_count;
     return put({ColumnFamily::kMeta, pack_key(pack.pack),
                 encode(PackInfo{pack.size_bytes, pack.chunks.size(), /*committed_unix_ms=*/0})});
+  }
+
+  // What an older copy of the index still lists although it was removed, and its bytes collected, after the copy was made:
+  // no manifest file, and not all of its chunks.
+  Status drop_removed() {
+    std::vector<Manifest> headers;
+    Status bad;
+    TEPHRA_RETURN_IF_ERROR(
+        store_.db->scan(ColumnFamily::kCheckpoints, "h/", [&](std::string_view, std::string_view value) {
+          auto header = decode_manifest_header(value);
+          if (!header.ok()) bad = header.status();
+          if (header.ok()) headers.push_back(std::move(*header));
+          return bad.ok();
+        }));
+    TEPHRA_RETURN_IF_ERROR(bad);
+    for (const Manifest& header : headers) {
+      const std::string file = manifest_file_name(header);
+      if (store_.env.exists(store_.manifests_dir() + "/" + file)) continue;
+      const CheckpointId id = id_of(header);
+      TEPHRA_ASSIGN_OR_RETURN(const Manifest manifest, store_.manifest(id));
+      const auto chunks = chunks_of(manifest.tensors);
+      if (std::all_of(chunks.begin(), chunks.end(), [&](const ChunkRef& c) { return available_.contains(c); }))
+        continue;
+      leave_out(file, id.name() + " was removed after this copy of the index was made");
+      TEPHRA_RETURN_IF_ERROR(put({ColumnFamily::kCheckpoints, header_key(id), "", true}));
+      TEPHRA_RETURN_IF_ERROR(put({ColumnFamily::kCheckpoints, tensors_key(id), "", true}));
+    }
+    return ok_status();
   }
 
   // The newest first: of two files of one checkpoint the older belongs to a commit that did not happen.

@@ -84,6 +84,12 @@ void switch_index(const Victim& victim, const PackSummary& copy, std::vector<Put
                    encode(PackInfo{copy.size_bytes, copy.chunks.size(), Clock::system().unix_ms()})});
 }
 
+// Both in the order of the index. A number alone would not do: one chunk may have died while another came to life.
+bool same_chunks(const std::vector<LiveChunk>& a, const std::vector<LiveChunk>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const LiveChunk& x, const LiveChunk& y) { return x.chunk == y.chunk; });
+}
+
 using Group = std::vector<std::pair<Victim, PackSummary>>;  // with their copies
 
 Status finish_group(Store::Impl& store, double rewrite_below, const Group& group, GcReport* report) {
@@ -94,10 +100,10 @@ Status finish_group(Store::Impl& store, double rewrite_below, const Group& group
   for (const auto& [victim, copy] : group) {
     // A commit may have taken a chunk that was dead, or an attempt may have begun to read here: another gc will look.
     const auto still = now.find(victim.pack);
-    const bool same = still != now.end() && still->second.live.size() == victim.live.size();
+    const bool same = still != now.end() && same_chunks(still->second.live, victim.live);
     gone.push_back((same ? victim.pack : copy.pack) + ".pack");
     if (!same) continue;
-    switch_index(victim, copy, &puts);
+    switch_index(still->second, copy, &puts);
     report->rewritten.push_back(victim.pack + ".pack");
     report->bytes += victim.file_bytes - std::min(victim.file_bytes, copy.size_bytes);
   }
