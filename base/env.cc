@@ -52,9 +52,7 @@ class PosixWritableFile : public WritableFile {
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return fail("write");
       bytes = bytes.subspan(static_cast<size_t>(n));
-      written_ += n;
     }
-    if (written_ - started_ >= kWriteBehind) start_writing();
     return ok_status();
   }
 
@@ -75,24 +73,14 @@ class PosixWritableFile : public WritableFile {
   }
 
  private:
-  static constexpr off_t kWriteBehind = 8 << 20;
-
   Status fail(const char* call) {
     error_ = errno_status(errno, std::string(call) + " " + path_);
     return error_;
   }
 
-  // Lets the disk begin while the next bytes are made, so that sync() has little left to wait for. Only a hint: whether
-  // it fails, sync() says.
-  void start_writing() {
-    (void)::sync_file_range(fd_.get(), started_, written_ - started_, SYNC_FILE_RANGE_WRITE);
-    started_ = written_;
-  }
-
   Fd fd_;
   std::string path_;
   Status error_;
-  off_t written_ = 0, started_ = 0;  // bytes appended, and of them those that the disk has been told of
 };
 
 class PosixReadableFile : public ReadableFile {

@@ -24,7 +24,7 @@ def theirs(method, what, seconds):
 
 
 # Ours against the peers' limit: plain system calls of as many bytes, from the same run.
-rows = {"save": (ours["save_ms"], {"raw": theirs("raw", "write_all", "durable_s")}),
+rows = {"save": (ours["save_ms"], {"raw": theirs("raw", "write_all", "durable_s"), "raw_direct": theirs("raw", "write_all_direct", "durable_s")}),
         "load_warm": (ours["load_2_warm_ms"], {"raw": theirs("raw", "read_warm", "asis_s")}),
         "load_cold": (ours["load_2_cold_ms"], {"raw": theirs("raw", "read_cold", "asis_s")})}
 for method in METHODS[1:]:

@@ -77,12 +77,12 @@ class Launcher {
 
 // What belongs to the machine and to who runs the coordinator, never to a recipe: programs and where they reach.
 struct LauncherOptions {
-  std::string mpirun = "mpirun";              // name in PATH, or a path
-  std::vector<std::string> mpirun_arguments;  // put before the program
-  std::string hosts_file;                     // of the hosts launcher; empty: none
+  std::string mpirun = "mpirun";                // name in PATH, or a path
+  std::vector<std::string> mpirun_arguments{};  // put before the program
+  std::string hosts_file{};                     // of the hosts launcher; empty: none
   // Remote shell of the hosts launcher, with its own arguments; runs `AGENT HOST COMMAND...`.
   std::vector<std::string> remote_shell = {"ssh", "-x", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"};
-  std::string network;  // interface or CIDR block that ranks on several hosts use: "eth0", "10.0.0.0/16"; empty: any
+  std::string network{};  // interface or CIDR block that ranks on several hosts use: "eth0", "10.0.0.0/16"; empty: any
 };
 
 std::unique_ptr<Launcher> make_local_launcher(const LauncherOptions& options = {});

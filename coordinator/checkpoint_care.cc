@@ -7,11 +7,7 @@
 #include "recipes/quantity.h"
 
 namespace tephra::coordinator {
-namespace {
-
 using storage::CheckpointInfo;
-
-}  // namespace
 
 Result<std::map<std::string, std::string>> needed_by_jobs(storage::Store& store, bool reports) {
   std::map<std::string, std::string> needed;

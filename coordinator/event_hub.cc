@@ -55,7 +55,7 @@ void EventHub::take(State& state, const JobEvent& event) {
   }
 }
 
-void EventHub::attach(std::shared_ptr<cluster::HttpStream> stream, const std::string& job, uint64_t sequence,
+void EventHub::attach(const std::shared_ptr<cluster::HttpStream>& stream, const std::string& job, uint64_t sequence,
                       bool until_final) {
   const std::weak_ptr<State> weak = state_;
   {

@@ -28,7 +28,8 @@ class EventHub {
 
   // Writes the job's (empty: every job's) events after `sequence` that are kept to `stream`, then each as it happens,
   // until the stream ends. With `until_final`, closes it after the event that ends the job.
-  void attach(std::shared_ptr<cluster::HttpStream> stream, const std::string& job, uint64_t sequence, bool until_final);
+  void attach(const std::shared_ptr<cluster::HttpStream>& stream, const std::string& job, uint64_t sequence,
+              bool until_final);
 
  private:
   struct Kept {

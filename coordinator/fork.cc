@@ -53,9 +53,7 @@ class Fork {
                       const std::vector<sharding::UnitSpec>& units) const {
     const std::string what = "fork.resume: checkpoint " + origin.name();
     const auto samples = samples_.find(stage.name);
-    int64_t steps = stage.steps;
-    if (steps == 0 && samples != samples_.end())
-      steps = std::max<int64_t>(1, static_cast<int64_t>(samples->second) * stage.epochs / stage.global_batch);
+    const int64_t steps = stage.total_steps(samples == samples_.end() ? 0 : static_cast<int64_t>(samples->second));
     if (steps > 0 && origin.step >= steps)
       return {Code::kMismatch, RetryClass::kPermanent,
               what + " is at step " + std::to_string(origin.step) + " and the stage has " + std::to_string(steps) +

@@ -69,8 +69,8 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   };
   struct Pending {
     Event event;
-    std::optional<CommitRequest> commit;  // with a CheckpointCommitted: it happens when the store says so
-    std::function<void(const Status&)> durable;
+    std::optional<CommitRequest> commit{};  // with a CheckpointCommitted: it happens when the store says so
+    std::function<void(const Status&)> durable{};
     double commit_seconds = 0;
     uint64_t commit_bytes = 0;
   };

@@ -171,10 +171,7 @@ Result<PlannedStage> plan_stage(const Recipe& recipe, const StageRecipe& stage, 
   plan.estimate = sharding::estimate(plan.schedule, plan.units, plan.policy, plan.longest);
   plan.runtime_bytes = setting.cluster ? setting.cluster->device.runtime_bytes : kProcessBytes;
   plan.samples = facts.samples;
-  // As worker/trainer.cc counts them.
-  plan.steps = stage.steps > 0     ? stage.steps
-               : facts.samples > 0 ? std::max<int64_t>(1, stage.epochs * facts.samples / stage.global_batch)
-                                   : 0;
+  plan.steps = stage.total_steps(facts.samples);
   plan.tokens_per_step = static_cast<double>(plan.mean.tokens) * static_cast<double>(stage.micro_batches_per_step());
   if (setting.cluster) {
     for (const sharding::UnitSpec& unit : plan.units)

@@ -278,9 +278,7 @@ class Preparation {
       const auto units =
           model::make_units(config_, {stage.train.begin(), stage.train.end()}, model::lora_config(stage.lora));
       const auto samples = samples_.find(stage.name);
-      int64_t steps = stage.steps;
-      if (steps == 0 && samples != samples_.end())
-        steps = std::max<int64_t>(1, static_cast<int64_t>(samples->second) * stage.epochs / stage.global_batch);
+      const int64_t steps = stage.total_steps(samples == samples_.end() ? 0 : static_cast<int64_t>(samples->second));
       const int64_t one = sharding::checkpoint_bytes(units, stage.optimizer.moments());
       bytes +=
           static_cast<double>(one) * static_cast<double>(sharding::checkpoint_peak(

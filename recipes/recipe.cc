@@ -113,6 +113,11 @@ std::string DatasetRecipe::option(const std::string& key, const std::string& fal
 }
 
 const DatasetRecipe* Recipe::find_dataset(const std::string& dataset) const { return find_named(datasets, dataset); }
+int64_t StageRecipe::total_steps(int64_t samples) const {
+  if (steps > 0) return steps;
+  return samples > 0 ? std::max<int64_t>(1, epochs * samples / global_batch) : 0;
+}
+
 const StageRecipe* Recipe::find_stage(const std::string& stage) const { return find_named(stages, stage); }
 int OptimizerRecipe::moments() const {
   if (kind == "adamw") return 2;

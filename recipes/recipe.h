@@ -160,6 +160,9 @@ struct StageRecipe {
       evaluate;  // bench names, after the stage; load_recipe fills in all benches when the key is absent
 
   int64_t micro_batches_per_step() const { return global_batch / micro_batch; }  // M, independent of the world size
+  // Optimizer steps over `samples` samples: `steps`, or whole global batches in `epochs` passes, at least one. 0 samples:
+  // not known, and then neither are the steps of `epochs` (0).
+  int64_t total_steps(int64_t samples) const;
 };
 
 struct BenchRecipe {

@@ -93,7 +93,7 @@ class StageTrainer {
     context_.vitals->phase = "load";
     TEPHRA_ASSIGN_OR_RETURN(model_, build_stage_model(context_));
     TEPHRA_ASSIGN_OR_RETURN(source_, open_samples(context_, model_.tokenizer, model_.preprocess));
-    total_steps_ = worker::total_steps(stage_, source_->size());
+    total_steps_ = stage_.total_steps(source_->size());
     TEPHRA_RETURN_IF_ERROR(load_executor());
 
     data::SampleOrder order;
@@ -274,11 +274,6 @@ class StageTrainer {
   double last_loss_ = 0;
 };
 }  // namespace
-
-int64_t total_steps(const recipes::StageRecipe& stage, int64_t samples) {
-  if (stage.steps > 0) return stage.steps;
-  return std::max<int64_t>(1, stage.epochs * samples / stage.global_batch);
-}
 
 std::vector<double> learning_rates(const recipes::StageRecipe& stage, const std::vector<sharding::UnitSpec>& units,
                                    int64_t step_index, int64_t total_steps) {

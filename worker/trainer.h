@@ -18,7 +18,4 @@ Status train_stage(const TaskContext& context);
 std::vector<double> learning_rates(const recipes::StageRecipe& stage, const std::vector<sharding::UnitSpec>& units,
                                    int64_t step_index, int64_t total_steps);
 
-// Optimizer steps of a stage over `samples` samples: `steps`, or whole global batches in `epochs` passes, at least one.
-int64_t total_steps(const recipes::StageRecipe& stage, int64_t samples);
-
 }  // namespace tephra::worker

@@ -49,7 +49,7 @@ class Connection final : public HttpConnection {
   void reject(unsigned status, const std::string& code, const std::string& message);
   void answer(HttpResponse response);
   void answer_later(std::function<void(std::shared_ptr<HttpReply>)> make);
-  void start_stream(HttpResponse response);
+  void start_stream(const HttpResponse& response);
   void watch();
   void end_stream();
   void stream_sent();
@@ -157,7 +157,7 @@ void Connection<Layer>::reject(unsigned status, const std::string& code, const s
 template <class Layer>
 void Connection<Layer>::answer(HttpResponse response) {
   if (response.later) return answer_later(std::move(response.later));
-  if (response.stream) return start_stream(std::move(response));
+  if (response.stream) return start_stream(response);
   response_ = {};
   response_.version(11);
   response_.result(static_cast<unsigned>(response.status));
@@ -197,7 +197,7 @@ void Connection<Layer>::reply(HttpResponse response) {
 }
 
 template <class Layer>
-void Connection<Layer>::start_stream(HttpResponse response) {
+void Connection<Layer>::start_stream(const HttpResponse& response) {
   head_.emplace(static_cast<http::status>(response.status), 11);
   head_->set(http::field::content_type, response.content_type);
   head_->set(http::field::cache_control, "no-store");

@@ -6,6 +6,9 @@
 namespace tephra::sharding {
 namespace {
 
+// Of offloaded moments: no unit is computed with or gathered.
+bool is_offload(OpKind kind) { return kind == OpKind::kFetch || kind == OpKind::kUpdate || kind == OpKind::kStore; }
+
 constexpr std::string_view kLevelNames[] = {"none", "optimizer", "gradients", "parameters"};
 
 std::string_view kind_name(OpKind kind) {
@@ -75,7 +78,7 @@ class Checker {
     if (!same(op, work_[next_work_])) return "expected " + op_text(work_[next_work_], units_);
     ++next_work_;
     if (op.kind == OpKind::kStep) return check_end();
-    if (op.kind == OpKind::kFetch || op.kind == OpKind::kUpdate || op.kind == OpKind::kStore) return "";
+    if (is_offload(op.kind)) return "";
     if (!gathered_[op.unit]) return "the unit is not gathered";
     return check_others(position);
   }
@@ -250,8 +253,7 @@ std::string to_string(const Policy& policy) {
 size_t prefetch_end(const Schedule& schedule, size_t position, int depth) {
   size_t end = position + 1;
   const OpKind kind = schedule[position].kind;
-  if (kind == OpKind::kGather || kind == OpKind::kFree || kind == OpKind::kStep || kind == OpKind::kFetch ||
-      kind == OpKind::kUpdate || kind == OpKind::kStore) {
+  if (kind == OpKind::kGather || kind == OpKind::kFree || kind == OpKind::kStep || is_offload(kind)) {
     return end;
   }
   const auto in_use = [&](int unit) {

@@ -69,19 +69,13 @@ Result<std::vector<ManifestFile>> Store::Impl::unknown_manifest_files() const {
   return unknown;
 }
 
-Status Store::Impl::erase(const std::vector<Manifest>& headers) {
+Status Store::Impl::erase(const Manifest& header) {
   std::vector<Put> puts;
-  for (const Manifest& header : headers) {
-    const CheckpointId id = id_of(header);
-    puts.push_back({ColumnFamily::kCheckpoints, header_key(id), "", true});
-    puts.push_back({ColumnFamily::kCheckpoints, tensors_key(id), "", true});
-  }
+  erase_checkpoint(id_of(header), &puts);
   TEPHRA_RETURN_IF_ERROR(db->write(puts, true));
   // The index first: a file that stays is found again by gc; the other order could leave a checkpoint without one.
-  for (const Manifest& header : headers) {
-    Status status = env.remove(manifests_dir() + "/" + manifest_file_name(header));
-    if (!status.ok() && status.code() != Code::kNotFound) return status;
-  }
+  Status status = env.remove(manifests_dir() + "/" + manifest_file_name(header));
+  if (!status.ok() && status.code() != Code::kNotFound) return status;
   return env.sync_directory(manifests_dir());
 }
 
@@ -293,7 +287,7 @@ Status Store::remove(const std::string& name) {
   TEPHRA_ASSIGN_OR_RETURN(CheckpointId id, parse_checkpoint_id(full));
   TEPHRA_ASSIGN_OR_RETURN(auto header, impl_->header(id));
   if (!header) return impl_->not_found(full);
-  return impl_->erase({*header});
+  return impl_->erase(*header);
 }
 
 Status Store::acquire_lease(const Lease& lease) {

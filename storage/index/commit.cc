@@ -1,5 +1,6 @@
 // A checkpoint begins to exist here. Order: packs are durable already (their writers sealed them, and hashed every byte
-// that they wrote); their footers are compared with what the writers reported; one synced batch names them. A crash before the batch leaves unknown packs, which gc removes; after it, a checkpoint.
+// that they wrote); their footers are compared with what the writers reported; one synced batch names them. A crash
+// before the batch leaves unknown packs, which gc removes; after it, a checkpoint.
 #include <algorithm>
 #include <utility>
 
@@ -114,12 +115,10 @@ Result<std::vector<Put>> index_puts(const Store::Impl& store, const Plan& plan, 
     if (offer == plan.offered.end())
       return Status(Code::kNotFound, RetryClass::kRetryHere,
                     "chunk " + chunk.hash.hex() + " was collected while it was being committed; commit again");
-    puts.push_back({ColumnFamily::kChunks, chunk_key(chunk), encode(offer->second)});
+    puts.push_back(chunk_put(chunk, offer->second));
     *new_bytes += chunk.length;
   }
-  for (const PackSummary& pack : packs)
-    puts.push_back(
-        {ColumnFamily::kMeta, pack_key(pack.pack), encode(PackInfo{pack.size_bytes, pack.chunks.size(), now_ms})});
+  for (const PackSummary& pack : packs) puts.push_back(pack_put(pack, now_ms));
   return puts;
 }
 
@@ -170,8 +169,7 @@ Result<Manifest> Store::Impl::commit(Manifest manifest, const std::vector<PackSu
     ++manifest.commit_sequence;
     TEPHRA_RETURN_IF_ERROR(write_manifest_file(env, manifests_dir(), manifest).with_context("commit " + id.name()));
     puts.push_back({ColumnFamily::kMeta, kSequenceKey, std::to_string(manifest.commit_sequence)});
-    puts.push_back({ColumnFamily::kCheckpoints, header_key(id), encode_manifest_header(manifest)});
-    puts.push_back({ColumnFamily::kCheckpoints, tensors_key(id), encode_manifest_tensors(manifest.tensors)});
+    put_checkpoint(manifest, &puts);
   }
   puts.insert(puts.end(), extra.begin(), extra.end());
   TEPHRA_RETURN_IF_ERROR(db->write(puts, true).with_context("commit " + id.name()));

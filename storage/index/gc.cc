@@ -1,5 +1,6 @@
 // Removing what nothing reaches, and counting what is there.
 #include <algorithm>
+#include <utility>
 
 #include "storage/index/index_view.h"
 #include "storage/index/store_impl.h"
@@ -44,9 +45,9 @@ void collect_known(const IndexView& view, Garbage* garbage) {
 }  // namespace
 
 // The first half of gc: what nothing reaches.
-Status Store::Impl::collect(bool dry_run, GcReport* report) {
+Status Store::Impl::collect(bool dry_run, IndexView* view, GcReport* report) {
   std::lock_guard lock(mutex);
-  TEPHRA_ASSIGN_OR_RETURN(IndexView view, view_index(*db));
+  TEPHRA_ASSIGN_OR_RETURN(*view, view_index(*db));
   TEPHRA_ASSIGN_OR_RETURN(auto leases, this->leases());
   std::vector<std::string> leased;
   for (const Lease& lease : leases) leased.push_back(lease.pack_prefix);
@@ -54,11 +55,11 @@ Status Store::Impl::collect(bool dry_run, GcReport* report) {
 
   Garbage garbage;
   garbage.report.dry_run = dry_run;
-  collect_known(view, &garbage);
+  collect_known(*view, &garbage);
   TEPHRA_ASSIGN_OR_RETURN(auto files, env.list(packs_dir()));
   for (const std::string& file : files) {
     std::string pack = pack_of_file(file);
-    if (pack.empty() || (file.ends_with(".pack") && view.packs.contains(pack))) continue;
+    if (pack.empty() || (file.ends_with(".pack") && view->packs.contains(pack))) continue;
     bool abandoned = collectable.contains(file) || has_any_prefix(pack, released);
     if (has_any_prefix(pack, leased) || !abandoned) {
       garbage.report.kept_for_writers.push_back(file);
@@ -95,8 +96,9 @@ Status Store::Impl::remove_pack_file(const std::string& file) {
 Result<GcReport> Store::gc(bool dry_run, double rewrite_below) {
   TEPHRA_RETURN_IF_ERROR(impl_->require_writable());
   GcReport report;
-  TEPHRA_RETURN_IF_ERROR(impl_->collect(dry_run, &report));
-  TEPHRA_RETURN_IF_ERROR(rewrite_packs(*impl_, rewrite_below, &report));
+  IndexView view;
+  TEPHRA_RETURN_IF_ERROR(impl_->collect(dry_run, &view, &report));
+  TEPHRA_RETURN_IF_ERROR(rewrite_packs(*impl_, std::move(view), rewrite_below, &report));
   return report;
 }
 

@@ -50,8 +50,9 @@ class Rebuild {
 
   Status put(Put put) {
     puts_.push_back(std::move(put));
-    return puts_.size() >= kBatchPuts ? flush(false) : ok_status();
+    return flush_some();
   }
+  Status flush_some() { return puts_.size() >= kBatchPuts ? flush(false) : ok_status(); }
   Status flush(bool sync) {
     std::vector<Put> puts;
     puts.swap(puts_);
@@ -82,14 +83,12 @@ class Rebuild {
       available_.insert(chunks[i]);
       if (places[i] && store_.env.exists(pack_path(store_.packs_dir(), places[i]->pack))) continue;
       ++report_->chunk_count;
-      TEPHRA_RETURN_IF_ERROR(
-          put({ColumnFamily::kChunks, chunk_key(chunks[i]), encode(ChunkLocation{pack.pack, pack.chunks[i].second})}));
+      TEPHRA_RETURN_IF_ERROR(put(chunk_put(chunks[i], {pack.pack, pack.chunks[i].second})));
     }
     TEPHRA_ASSIGN_OR_RETURN(const auto known, store_.db->read(ColumnFamily::kMeta, pack_key(pack.pack)));
     if (known) return ok_status();
     ++report_->pack_count;
-    return put({ColumnFamily::kMeta, pack_key(pack.pack),
-                encode(PackInfo{pack.size_bytes, pack.chunks.size(), /*committed_unix_ms=*/0})});
+    return put(pack_put(pack, /*committed_unix_ms=*/0));
   }
 
   // What an older copy of the index still lists although it was removed, and its bytes collected, after the copy was made:
@@ -114,8 +113,8 @@ class Rebuild {
       if (std::all_of(chunks.begin(), chunks.end(), [&](const ChunkRef& c) { return available_.contains(c); }))
         continue;
       leave_out(file, id.name() + " was removed after this copy of the index was made");
-      TEPHRA_RETURN_IF_ERROR(put({ColumnFamily::kCheckpoints, header_key(id), "", true}));
-      TEPHRA_RETURN_IF_ERROR(put({ColumnFamily::kCheckpoints, tensors_key(id), "", true}));
+      erase_checkpoint(id, &puts_);
+      TEPHRA_RETURN_IF_ERROR(flush_some());
     }
     return ok_status();
   }
@@ -152,9 +151,8 @@ class Rebuild {
       }
     taken_.insert(file.checkpoint);
     report_->checkpoints.push_back(file.checkpoint);
-    const CheckpointId id = id_of(manifest);
-    TEPHRA_RETURN_IF_ERROR(put({ColumnFamily::kCheckpoints, header_key(id), encode_manifest_header(manifest)}));
-    return put({ColumnFamily::kCheckpoints, tensors_key(id), encode_manifest_tensors(manifest.tensors)});
+    put_checkpoint(manifest, &puts_);
+    return flush_some();
   }
 
   Store::Impl& store_;

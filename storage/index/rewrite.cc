@@ -1,6 +1,7 @@
 // Space given back from packs that are mostly dead: what lives moves to a new pack. The copying holds no lock; what
 // happened meanwhile is looked at before the index changes.
 #include <algorithm>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -43,8 +44,7 @@ Result<std::set<std::string>> packs_in_use(const Store::Impl& store, const std::
 }
 
 // Under the store's lock.
-Result<std::map<std::string, Victim>> find_victims(const Store::Impl& store, double rewrite_below) {
-  TEPHRA_ASSIGN_OR_RETURN(IndexView view, view_index(*store.db));
+Result<std::map<std::string, Victim>> find_victims(const Store::Impl& store, IndexView view, double rewrite_below) {
   TEPHRA_ASSIGN_OR_RETURN(const auto leases, store.leases());
   TEPHRA_ASSIGN_OR_RETURN(const auto in_use, packs_in_use(store, leases));
   std::map<std::string, Victim> victims;
@@ -76,12 +76,10 @@ Result<PackSummary> copy_live(const Store::Impl& store, const Victim& victim, co
 }
 
 void switch_index(const Victim& victim, const PackSummary& copy, std::vector<Put>* puts) {
-  for (const auto& [chunk, offset] : copy.chunks)
-    puts->push_back({ColumnFamily::kChunks, chunk_key(chunk), encode(ChunkLocation{copy.pack, offset})});
+  for (const auto& [chunk, offset] : copy.chunks) puts->push_back(chunk_put(chunk, {copy.pack, offset}));
   for (const std::string& key : victim.dead_keys) puts->push_back({ColumnFamily::kChunks, key, "", true});
   puts->push_back({ColumnFamily::kMeta, pack_key(victim.pack), "", true});
-  puts->push_back({ColumnFamily::kMeta, pack_key(copy.pack),
-                   encode(PackInfo{copy.size_bytes, copy.chunks.size(), Clock::system().unix_ms()})});
+  puts->push_back(pack_put(copy, Clock::system().unix_ms()));
 }
 
 // Both in the order of the index. A number alone would not do: one chunk may have died while another came to life.
@@ -94,7 +92,8 @@ using Group = std::vector<std::pair<Victim, PackSummary>>;  // with their copies
 
 Status finish_group(Store::Impl& store, double rewrite_below, const Group& group, GcReport* report) {
   std::lock_guard lock(store.mutex);
-  TEPHRA_ASSIGN_OR_RETURN(auto now, find_victims(store, rewrite_below));
+  TEPHRA_ASSIGN_OR_RETURN(IndexView view, view_index(*store.db));
+  TEPHRA_ASSIGN_OR_RETURN(auto now, find_victims(store, std::move(view), rewrite_below));
   std::vector<Put> puts;
   std::vector<std::string> gone;
   for (const auto& [victim, copy] : group) {
@@ -115,11 +114,11 @@ Status finish_group(Store::Impl& store, double rewrite_below, const Group& group
 
 }  // namespace
 
-Status rewrite_packs(Store::Impl& store, double rewrite_below, GcReport* report) {
+Status rewrite_packs(Store::Impl& store, IndexView view, double rewrite_below, GcReport* report) {
   std::map<std::string, Victim> victims;
   {
     std::lock_guard lock(store.mutex);
-    TEPHRA_ASSIGN_OR_RETURN(victims, find_victims(store, rewrite_below));
+    TEPHRA_ASSIGN_OR_RETURN(victims, find_victims(store, std::move(view), rewrite_below));
   }
   const std::string name = unique_pack_name("gc");
   Group group;

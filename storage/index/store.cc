@@ -105,6 +105,26 @@ Status PackCache::check(const ChunkRef& chunk, const ChunkLocation& location) {
   return reader->read_chunk(chunk, location.offset, buffer_);
 }
 
+void put_checkpoint(const Manifest& manifest, std::vector<Put>* puts) {
+  const CheckpointId id = id_of(manifest);
+  puts->push_back({ColumnFamily::kCheckpoints, header_key(id), encode_manifest_header(manifest)});
+  puts->push_back({ColumnFamily::kCheckpoints, tensors_key(id), encode_manifest_tensors(manifest.tensors)});
+}
+
+void erase_checkpoint(const CheckpointId& id, std::vector<Put>* puts) {
+  puts->push_back({ColumnFamily::kCheckpoints, header_key(id), "", true});
+  puts->push_back({ColumnFamily::kCheckpoints, tensors_key(id), "", true});
+}
+
+Put chunk_put(const ChunkRef& chunk, const ChunkLocation& location) {
+  return {ColumnFamily::kChunks, chunk_key(chunk), encode(location)};
+}
+
+Put pack_put(const PackSummary& pack, int64_t committed_unix_ms) {
+  return {ColumnFamily::kMeta, pack_key(pack.pack),
+          encode(PackInfo{pack.size_bytes, pack.chunks.size(), committed_unix_ms})};
+}
+
 std::string unique_pack_name(const std::string& what) {
   static std::atomic<uint64_t> counter{0};
   uint64_t bits =

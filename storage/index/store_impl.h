@@ -16,6 +16,8 @@
 
 namespace tephra::storage {
 
+struct IndexView;  // index_view.h
+
 // Packs opened on demand and kept; one thread.
 class PackCache {
  public:
@@ -59,8 +61,9 @@ struct Store::Impl {
   // cut short.
   Result<std::vector<ManifestFile>> unknown_manifest_files() const;
   // Deletes a checkpoint from index and disk; the caller has checked that nothing holds it and holds the lock.
-  Status erase(const std::vector<Manifest>& headers);
-  Status collect(bool dry_run, GcReport* report);    // the first half of gc
+  Status erase(const Manifest& header);
+  // The first half of gc. `view`: of the index before it; what it says of packs with a reachable chunk holds after it too.
+  Status collect(bool dry_run, IndexView* view, GcReport* report);
   Status remove_pack_file(const std::string& file);  // under the lock; remembered as collectable when it fails
   Result<std::vector<Lease>> leases() const;
   Result<std::map<std::string, std::string>> tags() const;
@@ -70,11 +73,17 @@ struct Store::Impl {
   Result<Manifest> commit(Manifest manifest, const std::vector<PackSummary>& packs, const std::vector<Put>& extra);
 };
 
+// What the index says of a checkpoint, a chunk and a pack, as it is written and erased.
+void put_checkpoint(const Manifest& manifest, std::vector<Put>* puts);
+void erase_checkpoint(const CheckpointId& id, std::vector<Put>* puts);
+Put chunk_put(const ChunkRef& chunk, const ChunkLocation& location);
+Put pack_put(const PackSummary& pack, int64_t committed_unix_ms);
+
 // Refuses an index of another format; a new one is given ours in kReadWrite.
 Status check_format(Database& db, const std::string& dir, OpenMode mode);
 
-// The second half of gc. Takes the store's lock by itself.
-Status rewrite_packs(Store::Impl& store, double rewrite_below, GcReport* report);
+// The second half of gc, with the first one's view. Takes the store's lock by itself.
+Status rewrite_packs(Store::Impl& store, IndexView view, double rewrite_below, GcReport* report);
 
 // Of a pack that no rank writes: "import-3f..." and the like, never given twice.
 std::string unique_pack_name(const std::string& what);

@@ -236,5 +236,15 @@ TEST(Recipe, SurvivesEveryTruncationOfItsText) {
   SUCCEED();  // nothing thrown, nothing aborted
 }
 
+TEST(StageSteps, StepsOrWholeGlobalBatchesButAtLeastOne) {
+  StageRecipe stage;
+  stage.global_batch = 16;
+  stage.epochs = 3;
+  EXPECT_EQ(stage.total_steps(100), 18);
+  EXPECT_EQ(stage.total_steps(2), 1);
+  stage.steps = 7;
+  EXPECT_EQ(stage.total_steps(100), 7);
+}
+
 }  // namespace
 }  // namespace tephra::recipes

@@ -149,6 +149,17 @@ class StoreFixture : public ::testing::Test {
     }
   }
 
+  // Every checkpoint that is listed verifies.
+  void expect_all_whole() {
+    const auto infos = store_->list();
+    TEPHRA_ASSERT_OK(infos);
+    for (const CheckpointInfo& info : *infos) {
+      const auto report = store_->verify(info.name);
+      TEPHRA_ASSERT_OK(report);
+      EXPECT_TRUE(report->ok()) << info.name << ": " << report->problems[0].message;
+    }
+  }
+
   std::vector<std::string> pack_files() {
     auto files = Env::posix().list(dir_ / "store/packs");
     return files.ok() ? *files : std::vector<std::string>{};

@@ -40,13 +40,7 @@ class IndexFaultTest : public StoreFixture {
   void expect_invariants(int64_t round, bool committed) {
     open();
     expect_holds("j/s@1", before_);
-    const auto infos = store_->list();
-    TEPHRA_ASSERT_OK(infos);
-    for (const CheckpointInfo& info : *infos) {
-      const auto report = store_->verify(info.name);
-      TEPHRA_ASSERT_OK(report);
-      EXPECT_TRUE(report->ok()) << info.name << ": " << report->problems[0].message;
-    }
+    expect_all_whole();
     const std::string name = "k" + std::to_string(round) + "/s@1";
     if (committed) expect_holds(name, {make_tensor("w", {50}, static_cast<uint64_t>(round))});
     if (!store_->get(name).ok())

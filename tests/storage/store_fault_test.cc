@@ -17,13 +17,7 @@ class StoreFaultTest : public StoreFixture {
 
   // Everything that must hold at any time.
   void expect_whole_or_absent() {
-    auto infos = store_->list();
-    TEPHRA_ASSERT_OK(infos);
-    for (const CheckpointInfo& info : *infos) {
-      auto report = store_->verify(info.name);
-      TEPHRA_ASSERT_OK(report);
-      EXPECT_TRUE(report->ok()) << info.name << ": " << report->problems[0].message;
-    }
+    expect_all_whole();
     expect_holds("j/s@1", before_);
   }
 

@@ -17,16 +17,6 @@ class StoreRewriteTest : public StoreFixture {
     TEPHRA_ASSERT_OK(save("j", "s", 2, {make_tensor("large", {50, 100}, 2)}, 1, &first_));
     TEPHRA_ASSERT_OK(store_->remove("j/s@1"));
   }
-  void expect_all_whole() {
-    const auto infos = store_->list();
-    TEPHRA_ASSERT_OK(infos);
-    for (const CheckpointInfo& info : *infos) {
-      const auto report = store_->verify(info.name);
-      TEPHRA_ASSERT_OK(report);
-      EXPECT_TRUE(report->ok()) << info.name << ": " << report->problems[0].message;
-    }
-  }
-
   const TestTensor small_ = make_tensor("small", {10}, 1), large_ = make_tensor("large", {50, 100}, 1);
   const std::string old_pack_ = pack_name("j", 0, "s", 1, 0) + ".pack";
   Manifest first_;

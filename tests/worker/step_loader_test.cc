@@ -67,15 +67,5 @@ TEST(StepLoader, EndsWhileStepsAreStillReady) {
   EXPECT_TRUE(loader.next().ok());
 }
 
-TEST(TotalSteps, StepsOrWholeGlobalBatchesButAtLeastOne) {
-  recipes::StageRecipe stage;
-  stage.global_batch = 16;
-  stage.epochs = 3;
-  EXPECT_EQ(total_steps(stage, 100), 18);
-  EXPECT_EQ(total_steps(stage, 2), 1);
-  stage.steps = 7;
-  EXPECT_EQ(total_steps(stage, 100), 7);
-}
-
 }  // namespace
 }  // namespace tephra::worker

@@ -84,18 +84,21 @@ TEST(HttpServer, DropsARequestThatTrickles) {
   }
 }
 
+// One connection is served; a second one beside it is not.
+void expect_one_connection_only(uint16_t port) {
+  Socket first(port);
+  first.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
+  first.read_until("GET /1 []");
+  Socket second(port);
+  second.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(second.read_until("").find("200 OK"), std::string::npos);
+}
+
 TEST(HttpServer, OneAddressDoesNotTakeAllConnections) {
   HttpLimits limits;
   limits.connections_per_address_max = 1;
   auto server = serve(echo, limits);
-  {
-    Socket first(server->port());
-    first.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
-    first.read_until("GET /1 []");
-    Socket second(server->port());
-    second.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
-    EXPECT_EQ(second.read_until("").find("200 OK"), std::string::npos);
-  }
+  expect_one_connection_only(server->port());
   // The first one's place is free again once the server has seen it go.
   int status = 0;
   for (int i = 0; i < 1000 && status != 200; ++i) status = request(server->port(), "GET", "/3").status;
@@ -114,12 +117,7 @@ TEST(HttpServer, ClosesConnectionsBeyondItsLimit) {
   HttpLimits limits;
   limits.connections_max = 1;
   auto server = serve(echo, limits);
-  Socket first(server->port());
-  first.send("GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
-  first.read_until("GET /1 []");
-  Socket second(server->port());
-  second.send("GET /2 HTTP/1.1\r\nHost: x\r\n\r\n");
-  EXPECT_EQ(second.read_until("").find("200 OK"), std::string::npos);
+  expect_one_connection_only(server->port());
 }
 
 TEST(HttpServer, StreamsUntilClosed) {

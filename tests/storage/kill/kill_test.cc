@@ -54,7 +54,9 @@ class StoreKillTest : public ::testing::Test {
     EXPECT_EQ(::waitpid(pid, &status, 0), pid);
     note(said);
     const bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
-    if (!killed) EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << said;
+    if (!killed) {
+      EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << said;
+    }
     return killed;
   }
 
