@@ -31,7 +31,9 @@ TEST(DirectFile, HoldsWhatWasAppendedWhateverTheSizes) {
       const size_t part = std::min<size_t>(total - at, 1 + random_bits({total, n}) % 700000);
       ASSERT_TRUE((*file)->append(std::span(bytes).subspan(at, part)).ok());
       at += part;
-      if (n % 3 == 1) ASSERT_TRUE((*file)->sync().ok()) << "in the middle: what follows goes on there";
+      if (n % 3 == 1) {
+        ASSERT_TRUE((*file)->sync().ok()) << "in the middle: what follows goes on there";
+      }
     }
     ASSERT_TRUE((*file)->sync().ok());
     ASSERT_TRUE((*file)->close().ok());
