@@ -3,8 +3,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 bench/startup.py build/bin/tephra
-cmake --build build --target cluster_bench reduction_bench flight_bench
+cmake --build build --target cluster_bench reduction_bench flight_bench scheduler_bench
 build/bin/flight_bench
+build/bin/scheduler_bench
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 mpirun --bind-to none -n 2 build/bin/cluster_bench
 mpirun --bind-to none -n 2 build/bin/reduction_bench
