@@ -177,6 +177,11 @@ class Api {
       const Status status = coordinator_.cancel(id, "cancelled by a request");
       return status.ok() ? reply({{"id", id}, {"cancel_requested", true}}, 202) : error(status);
     }
+    if (what == "pause" || what == "resume") {
+      if (request.method != "POST") return wrong_method("POST");
+      const Status status = what == "pause" ? coordinator_.pause(id) : coordinator_.resume(id);
+      return status.ok() ? reply({{"id", id}, {what + "_requested", true}}, 202) : error(status);
+    }
     if (!read) return wrong_method("GET");
     if (what.empty()) return reply(json::parse(to_json(*view, true)));
     if (what == "events") return events(*view);

@@ -15,6 +15,7 @@
 #include "cluster/http/http_server.h"
 #include "coordinator/admission.h"
 #include "coordinator/api.h"
+#include "coordinator/job_queue.h"
 #include "coordinator/job_runner.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
@@ -35,6 +36,9 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
   state.world = static_cast<int>(recipe.gang.ranks);
   state.threads_per_rank = static_cast<int>(recipe.gang.threads_per_rank);
   state.max_restarts = static_cast<int>(recipe.gang.max_restarts);
+  state.priority = static_cast<int>(recipe.queue.priority);
+  state.time_limit_ms = static_cast<int64_t>(recipe.queue.time_limit_s * 1000);
+  state.after = recipe.queue.after;
   for (const recipes::StageRecipe& stage : recipe.stages)
     state.plan.push_back({stage.name, stage.init, stage.evaluate});
   return state;
@@ -45,13 +49,18 @@ class CoordinatorImpl final : public Coordinator {
   explicit CoordinatorImpl(Options options) : options_(std::move(options)), pool_(kPoolThreads), preparations_(pool_) {
     if (options_.slots <= 0) options_.slots = machine_slots();
     if (options_.memory_bytes <= 0) options_.memory_bytes = machine_memory_bytes();
+    queue_ = std::make_unique<JobQueue>(SchedulerOptions{.slots = options_.slots});
   }
   ~CoordinatorImpl() override { shutdown(); }
 
   Status open();
 
   Result<std::string> submit(const std::string& recipe_json, const std::string& user) override;
-  Status cancel(const std::string& job, const std::string& reason) override;
+  Status cancel(const std::string& job, const std::string& reason) override {
+    return request(job, CancelRequested{reason});
+  }
+  Status pause(const std::string& job) override { return request(job, PauseRequested{}); }
+  Status resume(const std::string& job) override { return request(job, ResumeRequested{options_.clock->unix_ms()}); }
   std::vector<JobView> list() const override;
   Result<JobView> get(const std::string& job) const override;
   void flights(const std::string& job, uint32_t records_max,
@@ -88,7 +97,7 @@ class CoordinatorImpl final : public Coordinator {
   void schedule();
   void changed(const std::string& job);
   void publish(JobEvent event);
-  void fill_queue_positions(std::vector<JobView>* views) const;
+  Status request(const std::string& job, Event event);
   void stop_gangs();
 
   Options options_;
@@ -106,6 +115,7 @@ class CoordinatorImpl final : public Coordinator {
   std::vector<std::shared_ptr<JobRunner>> runners_;  // in order of submission
   std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
   std::map<cluster::ConnectionId, Connection> connections_;
+  std::unique_ptr<JobQueue> queue_;
   std::map<std::string, uint64_t> counters_;  // of job ids, by recipe name
   uint64_t order_ = 0;
   bool stopping_ = false;
@@ -281,6 +291,9 @@ Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, cons
 Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, const std::string& recipe_json,
                                              const std::string& user, std::function<void(const Status&)> durable) {
   if (stopping_) return Status(Code::kCancelled, "the coordinator is shutting down");
+  for (const std::string& before : recipe.queue.after)
+    if (!by_id_.contains(before))
+      return Status(Code::kInvalidArgument, "queue.after: there is no job '" + before + "'; tephra ps lists them");
   JournaledJob job;
   job.state = state_for(recipe, recipe_json, user);
   job.state.id = recipe.name + "-" + std::to_string(++counters_[recipe.name]);
@@ -295,7 +308,7 @@ Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, cons
   return id;
 }
 
-Status CoordinatorImpl::cancel(const std::string& job, const std::string& reason) {
+Status CoordinatorImpl::request(const std::string& job, Event event) {
   struct Durable {
     std::mutex mutex;
     std::condition_variable changed;
@@ -313,7 +326,7 @@ Status CoordinatorImpl::cancel(const std::string& job, const std::string& reason
     const auto found = by_id_.find(job);
     if (found == by_id_.end()) return tell(Status(Code::kNotFound, "there is no job '" + job + "'"));
     if (stopping_) return tell(Status(Code::kCancelled, "the coordinator is shutting down"));
-    found->second->handle(CancelRequested{reason}, tell);
+    found->second->handle(event, tell);
   });
   if (dispatcher_.on_thread()) return ok_status();  // a subscriber: the request is queued
   std::unique_lock lock(durable->mutex);
@@ -321,18 +334,12 @@ Status CoordinatorImpl::cancel(const std::string& job, const std::string& reason
   return durable->status;
 }
 
-void CoordinatorImpl::fill_queue_positions(std::vector<JobView>* views) const {
-  int position = 0;
-  for (JobView& view : *views)
-    if (view.state.phase == Phase::kQueued) view.queue_position = ++position;
-}
-
 std::vector<JobView> CoordinatorImpl::list() const {
   std::vector<JobView> views;
   dispatcher_.call([&] {
     for (const auto& runner : runners_) views.push_back(runner->view());
+    queue_->explain(&views, options_.clock->unix_ms());
   });
-  fill_queue_positions(&views);
   return views;
 }
 
@@ -383,20 +390,13 @@ void CoordinatorImpl::changed(const std::string& job) {
   schedule();
 }
 
-// First come, first served: the oldest queued job starts when it fits; younger ones wait behind it, so that a large
-// job's turn comes.
 void CoordinatorImpl::schedule() {
   if (stopping_) return;
-  int used = 0;
-  for (const auto& runner : runners_)
-    if (runner->state().phase != Phase::kQueued && !is_final(runner->state().phase)) used += runner->slots();
-  for (const auto& runner : runners_) {
-    if (runner->state().phase != Phase::kQueued) continue;
-    // A job that oversubscribes runs when nothing else does.
-    const bool fits = used + runner->slots() <= options_.slots || (used == 0 && runner->slots() > options_.slots);
-    if (fits && runner->state().submitted_unix_ms != 0) runner->handle(Scheduled{options_.clock->unix_ms()});
-    return;
-  }
+  const auto find = [this](const std::string& job) {
+    const auto found = by_id_.find(job);
+    return found == by_id_.end() ? nullptr : &found->second->state();
+  };
+  queue_->schedule(runners_, find, options_.clock->unix_ms());
 }
 
 void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankMessage message) {

@@ -88,6 +88,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void act(const StartBackoff&);
   void act(const NotifyDone&);
 
+  void watch_time_limit();
   void send_task(cluster::Task task, std::string checkpoint, std::string options_json);
   void shard_written(int rank, const cluster::ShardWritten& shard);
   void stepped(const cluster::StepProgress& step);
