@@ -327,8 +327,9 @@ void GangSession::check_silence() {
   }
 }
 
-void GangSession::stop(const std::string& reason) {
+void GangSession::stop(const std::string& reason, milliseconds grace) {
   if (ending_) return;
+  grace_ = grace;
   const bool heard = up_ && !exited_;
   if (heard) send_all(cluster::Stop{reason});
   end(heard);
@@ -349,7 +350,7 @@ void GangSession::end(bool ask_first) {
     self->callbacks_.on_ended();
   };
   if (gang_ == nullptr) return dispatcher_.post(finish);
-  const milliseconds grace = ask_first ? options_.stop_grace : milliseconds(0);
+  const milliseconds grace = ask_first ? grace_ : milliseconds(0);
   const bool taken = pool_.post([self, grace, finish] {
     if (grace.count() > 0) (void)self->gang_->wait(Deadline::after(grace));
     // Also after a clean end: a rank's own children, or a rank whose mpirun died first, may be left.

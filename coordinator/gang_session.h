@@ -27,7 +27,6 @@ struct GangSessionOptions {
   cluster::GangSpec spec;  // what to launch
   std::chrono::milliseconds heartbeat_timeout{30000};
   std::chrono::milliseconds start_timeout{120000};
-  std::chrono::milliseconds stop_grace{2000};
 };
 
 class GangSession : public std::enable_shared_from_this<GangSession> {
@@ -67,7 +66,8 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   // To every rank; what cannot be sent is a fault. Forgets the ranks' Finished of the task before when it is a Task.
   void send_all(const cluster::CoordinatorMessage& message);
 
-  void stop(const std::string& reason);  // Stop to the ranks, a grace, then kill
+  // Stop to the ranks, a grace, then kill.
+  void stop(const std::string& reason, std::chrono::milliseconds grace);
   void kill();
   bool ending() const { return ending_; }
 
@@ -127,6 +127,7 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   bool exited_ = false;  // mpirun is gone
   bool ending_ = false;
   bool ask_first_ = false;
+  std::chrono::milliseconds grace_{0};  // between Stop and the kill
   bool reported_ = false;
   int fault_weight_ = 0;  // 0: none
   std::string fault_reason_;

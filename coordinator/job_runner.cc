@@ -1,5 +1,6 @@
 #include "coordinator/job_runner.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -101,6 +102,8 @@ void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vec
     if (job_.state.stage != before.stage) step_.reset();
     answers_ = 0;
   }
+  if (job_.state.slots_unix_ms != before.slots_unix_ms || std::holds_alternative<CoordinatorRestarted>(pending.event))
+    watch_time_limit();
   tell(before, pending);
   if (const auto* committed = std::get_if<CheckpointCommitted>(&pending.event)) tend(committed->stage);
   if (pending.durable) pending.durable(ok_status());
@@ -198,7 +201,6 @@ void JobRunner::act(const LaunchGang& action) {
   gang.token = random_token();
   gang.heartbeat_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.heartbeat_timeout_s * 1000));
   gang.start_timeout = options.start_timeout;
-  gang.stop_grace = options.stop_grace;
   gang.spec.command = {
       options.worker_program,
       "rank",
@@ -252,7 +254,7 @@ void JobRunner::gang_ended(uint32_t attempt) {
   });
   ended_attempt_ = attempt;
   if (shut_ended_) return shut_ended_();
-  handle(GangEnded{attempt});
+  handle(GangEnded{attempt, services_.options->clock->unix_ms()});
 }
 
 void JobRunner::act(const SendTrain& action) {
@@ -291,7 +293,8 @@ std::string JobRunner::task_options(int stage, const std::string& bench, bool re
 }
 
 void JobRunner::act(const StopGang& action) {
-  if (gang_ != nullptr) gang_->stop(action.reason);
+  const milliseconds grace = action.may_commit ? services_.options->checkpoint_grace : services_.options->stop_grace;
+  if (gang_ != nullptr) gang_->stop(action.reason, grace);
 }
 
 void JobRunner::act(const KillGang&) {
@@ -352,6 +355,18 @@ void JobRunner::act(const StartBackoff& action) {
   auto self = shared_from_this();
   services_.dispatcher->post_after(milliseconds(action.ms), [self, attempt = action.attempt] {
     if (!self->shut_) self->handle(BackoffElapsed{attempt});
+  });
+}
+
+// The gang is stopped a little early, so that its last checkpoint is there at the limit.
+void JobRunner::watch_time_limit() {
+  const JobState& s = job_.state;
+  if (s.time_limit_ms <= 0 || s.slots_unix_ms == 0) return;
+  const int64_t grace = std::min<int64_t>(services_.options->checkpoint_grace.count(), s.time_limit_ms / 10);
+  const int64_t left = s.slots_unix_ms + s.time_limit_ms - grace - services_.options->clock->unix_ms();
+  auto self = shared_from_this();
+  services_.dispatcher->post_after(milliseconds(std::max<int64_t>(0, left)), [self, slots = s.slots_unix_ms] {
+    if (!self->shut_ && self->job_.state.slots_unix_ms == slots) self->handle(TimeLimitReached{});
   });
 }
 
@@ -478,7 +493,7 @@ void JobRunner::shut_down(std::function<void()> ended) {
   const bool live = gang_ != nullptr && ended_attempt_ != gang_->options().attempt;
   if (!live) return ended();
   shut_ended_ = std::move(ended);
-  if (!gang_->ending()) gang_->stop("the coordinator is shutting down");
+  if (!gang_->ending()) gang_->stop("the coordinator is shutting down", services_.options->stop_grace);
 }
 
 }  // namespace tephra::coordinator

@@ -98,6 +98,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void tend(const std::string& stage_name);
   void collect_garbage(bool now_or_never);
   void publish_line(log::Level level, const std::string& line);
+  void watch_time_limit();
   void shard_written(int rank, const cluster::ShardWritten& shard);
   void stepped(const cluster::StepProgress& step);
   void answered(const cluster::Answers& answers);

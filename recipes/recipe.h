@@ -191,12 +191,20 @@ struct ReportRecipe {
   std::vector<std::string> baselines = {"majority"};  // majority, blind
 };
 
+// How the job stands in the coordinator's queue; nothing of it changes what is computed.
+struct QueueRecipe {
+  int64_t priority = 0;            // higher goes first
+  double time_limit_s = 0;         // seconds on the slots; 0: none
+  std::vector<std::string> after;  // ids of jobs that have to be done first
+};
+
 struct Recipe {
   std::string name;
   int64_t seed = 17;
   ModelRecipe model;
   std::optional<ForkRecipe> fork;
   GangRecipe gang;
+  QueueRecipe queue;
   std::vector<DatasetRecipe> datasets;  // in the file's order
   std::vector<StageRecipe> stages;
   std::vector<BenchRecipe> benches;  // in the file's order
