@@ -1,4 +1,4 @@
-// The HTTP/JSON interface of a coordinator: /api/v1, metrics, health and the status page. docs/api.md is the reference,
+// The HTTP/JSON interface of a coordinator: /api/v1, metrics, health and the page for browsers. docs/api.md is the reference,
 // /api/v1/openapi.json the document of what is served.
 #pragma once
 
@@ -39,7 +39,8 @@ std::vector<ApiRoute> job_routes(const ApiContext& context);
 std::vector<ApiRoute> job_file_routes(const ApiContext& context);  // logs, metrics, report, flights
 std::vector<ApiRoute> event_routes(const ApiContext& context);
 std::vector<ApiRoute> checkpoint_routes(const ApiContext& context);
-std::vector<ApiRoute> meta_routes(const ApiContext& context);  // health, metrics, the page, openapi.json
+std::vector<ApiRoute> page_routes(const ApiContext& context);  // the page for browsers
+std::vector<ApiRoute> meta_routes(const ApiContext& context);  // health, metrics, openapi.json
 std::vector<ApiRoute> all_routes(const ApiContext& context);
 
 // A handler over `coordinator`, which must outlive the server. Without tokens of either kind none is asked, and only

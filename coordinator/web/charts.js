@@ -1,0 +1,135 @@
+// Line charts over steps, drawn by Chart.js (chart.min.js, a global of its own), each with words and a table for those who do not see it.
+import {element, fill, table} from './dom.js';
+import {number} from './format.js';
+
+const {Chart} = globalThis;
+const kDrawMs = 200;      // at most so often while steps come
+const kTableRows = 40;
+const kDrawnPoints = 600;  // of a line; Chart.js picks those that keep its shape
+const dashes = [[], [6, 3], [2, 2], [10, 3, 2, 3], [1, 3], [8, 2]];
+const kColours = 6;
+
+const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const colour = index => style(`--line-${index % kColours}`);
+
+// An exponential mean, as training curves are mostly looked at; null where there is no value.
+export function smoothed(points, share = 0.9) {
+  let mean = null;
+  return points.map(({x, y}) => {
+    if (y === null) return {x, y};
+    mean = mean === null ? y : share * mean + (1 - share) * y;
+    return {x, y: mean};
+  });
+}
+
+export function describe(line) {
+  const points = line.points.filter(point => point.y !== null);
+  if (points.length === 0) return `${line.label}: nothing yet`;
+  const first = points[0], last = points.at(-1);
+  const low = points.reduce((a, b) => b.y < a.y ? b : a), high = points.reduce((a, b) => b.y > a.y ? b : a);
+  return `${line.label}: ${points.length} steps, ${number(first.y)} at step ${first.x} to ${number(last.y)} at step ${last.x}; ` +
+      `lowest ${number(low.y)} at step ${low.x}, highest ${number(high.y)} at step ${high.x}`;
+}
+
+export class LineChart {
+  // Lines: {label, points: [{x, y}], raw: true for a pale one that is not told of}. `x` is told in tables and words as the step.
+  constructor(title, {xTitle = 'step', compact = true} = {}) {
+    this.title = title;
+    this.xTitle = xTitle;
+    this.lines = [];
+    this.canvas = element('canvas', {role: 'img'});
+    this.words = element('p', {class: 'hidden'});
+    this.latest = element('output', {class: 'latest'});
+    this.values = element('div', {});
+    this.details = element('details', {ontoggle: () => this.fillTable()}, element('summary', {}, 'Table of values'), this.values);
+    this.root = element('figure', {class: compact ? 'chart' : 'chart tall'}, element('figcaption', {}, element('b', {}, title), this.latest),
+        element('div', {class: 'canvas'}, this.canvas), this.details);
+    this.timer = null;
+    this.onTheme = () => this.draw();
+    document.addEventListener('themechange', this.onTheme);
+    this.chart = null;
+  }
+  setLines(lines) {
+    this.lines = lines;
+    this.timer ??= setTimeout(() => { this.timer = null; this.draw(); }, this.chart ? kDrawMs : 0);
+  }
+  draw() {
+    if (!this.canvas.isConnected) return;
+    const told = this.lines.filter(line => !line.raw);
+    this.canvas.setAttribute('aria-label', `${this.title} by ${this.xTitle}. ${told.map(describe).join('. ') || 'Nothing yet.'}`);
+    const newest = told.length > 0 && told.at(-1).points.findLast(point => point.y !== null);
+    this.latest.textContent = newest && told.length <= 2 ? number(newest.y) : '';
+    if (this.details.open) this.fillTable();
+    const datasets = this.lines.map(line => ({label: line.label, data: line.points, parsing: false, normalized: true, borderColor: colour(line.colour) + (line.raw ? '55' : ''),
+      backgroundColor: colour(line.colour), borderWidth: line.raw ? 1 : 1.8, borderDash: line.raw ? [] : dashes[line.colour % dashes.length], pointRadius: line.points.length === 1 ? 3 : 0,
+      pointHitRadius: 8, hidden: false}));
+    if (this.chart === null) {
+      this.chart = new Chart(this.canvas, {type: 'line', data: {datasets}, options: this.options()});
+      return;
+    }
+    this.chart.data.datasets = datasets;
+    this.chart.options = this.options();
+    this.chart.update('none');
+  }
+  options() {
+    const text = style('--dim'), grid = style('--line');
+    const axis = {type: 'linear', ticks: {color: text, maxTicksLimit: 6, font: {size: 11}}, grid: {color: grid, borderColor: grid, tickColor: grid}};
+    const several = this.lines.filter(line => !line.raw).length > 1;
+    return {animation: false, responsive: true, maintainAspectRatio: false, interaction: {mode: 'nearest', axis: 'x', intersect: false},
+      font: {family: 'system-ui, sans-serif'},
+      scales: {x: {...axis, ticks: {...axis.ticks, precision: 0}}, y: {...axis, ticks: {...axis.ticks, callback: value => number(value, 3)}}},
+      plugins: {
+        legend: {display: several, position: 'bottom', align: 'start', labels: {color: style('--ink'), boxWidth: 22, boxHeight: 0, font: {size: 11},
+          filter: item => !this.lines[item.datasetIndex].raw}},
+        decimation: {enabled: true, algorithm: 'lttb', samples: kDrawnPoints, threshold: kDrawnPoints * 2},
+        tooltip: {filter: item => !this.lines[item.datasetIndex].raw, callbacks: {title: items => items.length ? `${this.xTitle} ${number(items[0].parsed.x)}` : '',
+          label: item => `${item.dataset.label}: ${number(item.parsed.y, 5)}`}},
+      }};
+  }
+  fillTable() {
+    if (!this.details.open) return;
+    const told = this.lines.filter(line => !line.raw);
+    const byStep = new Map();
+    told.forEach((line, i) => line.points.forEach(point => {
+      if (!byStep.has(point.x)) byStep.set(point.x, []);
+      byStep.get(point.x)[i] = point.y;
+    }));
+    const steps = [...byStep.keys()].sort((a, b) => a - b);
+    const every = Math.ceil(steps.length / kTableRows);
+    const shown = steps.filter((_, i) => i % every === 0 || i === steps.length - 1);
+    const rows = shown.map(step => [number(step), ...told.map((_, i) => number(byStep.get(step)[i] ?? null, 5))]);
+    fill(this.values, table(`${this.title} by ${this.xTitle}`, [{title: this.xTitle}, ...told.map(line => ({title: line.label, number: true}))], rows),
+        every > 1 ? element('p', {class: 'note'}, `Every ${every}th of ${number(steps.length)} steps.`) : '');
+  }
+  destroy() {
+    clearTimeout(this.timer);
+    document.removeEventListener('themechange', this.onTheme);
+    this.chart?.destroy();
+  }
+}
+
+// The four charts of training, over `lines`: [{label, steps: Map of step to stepOf(), offset}].
+export const trainingSeries = [['loss', 'Loss'], ['learning_rate', 'Learning rate'], ['gradient_norm', 'Gradient norm'], ['tokens_per_second', 'Tokens per second']];
+
+export class TrainingCharts {
+  constructor(options) {
+    this.charts = trainingSeries.map(([, title]) => new LineChart(title, options));
+    this.smooth = element('input', {type: 'checkbox', id: 'smooth', onchange: () => this.setLines(this.lines)});
+    this.lines = [];
+    this.root = element('div', {}, element('div', {class: 'chart-options'}, element('label', {}, this.smooth, ' Smooth loss and gradient norm')),
+        element('div', {class: 'charts'}, this.charts.map(chart => chart.root)));
+  }
+  setLines(lines) {
+    this.lines = lines;
+    this.charts.forEach((chart, i) => {
+      const [key] = trainingSeries[i];
+      const made = lines.flatMap((line, n) => {
+        const points = [...line.steps.values()].sort((a, b) => a.step - b.step).map(step => ({x: step.step + (line.offset || 0), y: step[key] ?? null}));
+        if (!this.smooth.checked || !['loss', 'gradient_norm'].includes(key)) return [{label: line.label, colour: n, points}];
+        return [{label: `${line.label} (each step)`, colour: n, points, raw: true}, {label: line.label, colour: n, points: smoothed(points)}];
+      });
+      chart.setLines(made);
+    });
+  }
+  destroy() { this.charts.forEach(chart => chart.destroy()); }
+}
