@@ -13,8 +13,10 @@
 namespace tephra::coordinator {
 
 class AuditLog;
+class CheckpointVerifier;
 class EventHub;
 class Metrics;
+class ReportLinks;
 
 struct ApiOptions {
   std::string token;                  // an admin's, in clear; empty: none
@@ -29,14 +31,23 @@ struct ApiContext {
   std::shared_ptr<const TokenCheck> tokens;
   std::shared_ptr<EventHub> events;
   std::shared_ptr<Metrics> metrics;
+  std::shared_ptr<ReportLinks> report_links;
+  std::shared_ptr<CheckpointVerifier> verifier;
 };
 
 // 403 for who may not change the job: a submitter changes its own only.
 std::optional<cluster::HttpResponse> refuse_others(const ApiRequest& request, const JobView& view);
 
+// A handler that is given the job that the path names.
+using JobHandler = std::function<cluster::HttpResponse(const ApiRequest&, const JobView&)>;
+std::function<cluster::HttpResponse(const ApiRequest&)> of_job(Coordinator& coordinator, JobHandler handle);
+// A file of a job, shown in a sandbox; 404 with `missing` when it is not there.
+cluster::HttpResponse job_file(const std::string& path, const std::string& type, const std::string& missing);
+
 // The rows of each resource.
 std::vector<ApiRoute> job_routes(const ApiContext& context);
-std::vector<ApiRoute> job_file_routes(const ApiContext& context);  // logs, metrics, report, flights
+std::vector<ApiRoute> job_file_routes(const ApiContext& context);    // logs, metrics, flights
+std::vector<ApiRoute> job_result_routes(const ApiContext& context);  // results, report
 std::vector<ApiRoute> event_routes(const ApiContext& context);
 std::vector<ApiRoute> checkpoint_routes(const ApiContext& context);
 std::vector<ApiRoute> page_routes(const ApiContext& context);  // the page for browsers

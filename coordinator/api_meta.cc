@@ -83,7 +83,8 @@ std::vector<ApiRoute> meta_routes(const ApiContext& context) {
 
 std::vector<ApiRoute> all_routes(const ApiContext& context) {
   std::vector<ApiRoute> routes;
-  for (auto make : {page_routes, meta_routes, job_routes, job_file_routes, event_routes, checkpoint_routes})
+  for (auto make :
+       {page_routes, meta_routes, job_routes, job_file_routes, job_result_routes, event_routes, checkpoint_routes})
     for (ApiRoute& route : make(context)) routes.push_back(std::move(route));
   return routes;
 }

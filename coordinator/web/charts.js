@@ -1,6 +1,6 @@
 // Line charts over steps, drawn by Chart.js (chart.min.js, a global of its own), each with words and a table for those who do not see it.
 import {element, fill, table} from './dom.js';
-import {number} from './format.js';
+import {exponential, number} from './format.js';
 
 const {Chart} = globalThis;
 const kDrawMs = 200;      // at most so often while steps come
@@ -12,18 +12,23 @@ const kColours = 6;
 const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const colour = index => style(`--line-${index % kColours}`);
 
-// An exponential mean, as training curves are mostly looked at; null where there is no value.
+// Ticks of an axis are written alike.
+function tick(value, ticks) {
+  const largest = Math.max(...ticks.map(other => Math.abs(other.value)));
+  return largest < 0.01 && value !== 0 ? exponential(value) : number(value, 3);
+}
+
+// An exponential mean, as training curves are mostly looked at.
 export function smoothed(points, share = 0.9) {
   let mean = null;
   return points.map(({x, y}) => {
-    if (y === null) return {x, y};
     mean = mean === null ? y : share * mean + (1 - share) * y;
     return {x, y: mean};
   });
 }
 
 export function describe(line) {
-  const points = line.points.filter(point => point.y !== null);
+  const {points} = line;
   if (points.length === 0) return `${line.label}: nothing yet`;
   const first = points[0], last = points.at(-1);
   const low = points.reduce((a, b) => b.y < a.y ? b : a), high = points.reduce((a, b) => b.y > a.y ? b : a);
@@ -44,20 +49,19 @@ export class LineChart {
     this.details = element('details', {ontoggle: () => this.fillTable()}, element('summary', {}, 'Table of values'), this.values);
     this.root = element('figure', {class: compact ? 'chart' : 'chart tall'}, element('figcaption', {}, element('b', {}, title), this.latest),
         element('div', {class: 'canvas'}, this.canvas), this.details);
-    this.timer = null;
     this.onTheme = () => this.draw();
     document.addEventListener('themechange', this.onTheme);
     this.chart = null;
   }
   setLines(lines) {
     this.lines = lines;
-    this.timer ??= setTimeout(() => { this.timer = null; this.draw(); }, this.chart ? kDrawMs : 0);
+    this.draw();
   }
   draw() {
     if (!this.canvas.isConnected) return;
     const told = this.lines.filter(line => !line.raw);
     this.canvas.setAttribute('aria-label', `${this.title} by ${this.xTitle}. ${told.map(describe).join('. ') || 'Nothing yet.'}`);
-    const newest = told.length > 0 && told.at(-1).points.findLast(point => point.y !== null);
+    const newest = told.length > 0 && told.at(-1).points.at(-1);
     this.latest.textContent = newest && told.length <= 2 ? number(newest.y) : '';
     if (this.details.open) this.fillTable();
     const datasets = this.lines.map(line => ({label: line.label, data: line.points, parsing: false, normalized: true, borderColor: colour(line.colour) + (line.raw ? '55' : ''),
@@ -77,7 +81,7 @@ export class LineChart {
     const several = this.lines.filter(line => !line.raw).length > 1;
     return {animation: false, responsive: true, maintainAspectRatio: false, interaction: {mode: 'nearest', axis: 'x', intersect: false},
       font: {family: 'system-ui, sans-serif'},
-      scales: {x: {...axis, ticks: {...axis.ticks, precision: 0}}, y: {...axis, ticks: {...axis.ticks, callback: value => number(value, 3)}}},
+      scales: {x: {...axis, ticks: {...axis.ticks, precision: 0}}, y: {...axis, ticks: {...axis.ticks, callback: (value, _, ticks) => tick(value, ticks)}}},
       plugins: {
         legend: {display: several, position: 'bottom', align: 'start', labels: {color: style('--ink'), boxWidth: 22, boxHeight: 0, font: {size: 11},
           filter: item => !this.lines[item.datasetIndex].raw}},
@@ -102,7 +106,6 @@ export class LineChart {
         every > 1 ? element('p', {class: 'note'}, `Every ${every}th of ${number(steps.length)} steps.`) : '');
   }
   destroy() {
-    clearTimeout(this.timer);
     document.removeEventListener('themechange', this.onTheme);
     this.chart?.destroy();
   }
@@ -116,20 +119,30 @@ export class TrainingCharts {
     this.charts = trainingSeries.map(([, title]) => new LineChart(title, options));
     this.smooth = element('input', {type: 'checkbox', id: 'smooth', onchange: () => this.setLines(this.lines)});
     this.lines = [];
-    this.root = element('div', {}, element('div', {class: 'chart-options'}, element('label', {}, this.smooth, ' Smooth loss and gradient norm')),
+    this.timer = null;
+    this.drawn = false;
+    this.root = element('div', {}, element('div', {class: 'chart-options'}, element('label', {}, this.smooth, ' Smooth')),
         element('div', {class: 'charts'}, this.charts.map(chart => chart.root)));
   }
+  // Steps may come faster than they are worth drawing.
   setLines(lines) {
     this.lines = lines;
+    this.timer ??= setTimeout(() => { this.timer = null; this.draw(); }, this.drawn ? kDrawMs : 0);
+  }
+  draw() {
+    this.drawn = true;
     this.charts.forEach((chart, i) => {
       const [key] = trainingSeries[i];
-      const made = lines.flatMap((line, n) => {
-        const points = [...line.steps.values()].sort((a, b) => a.step - b.step).map(step => ({x: step.step + (line.offset || 0), y: step[key] ?? null}));
-        if (!this.smooth.checked || !['loss', 'gradient_norm'].includes(key)) return [{label: line.label, colour: n, points}];
-        return [{label: `${line.label} (each step)`, colour: n, points, raw: true}, {label: line.label, colour: n, points: smoothed(points)}];
-      });
-      chart.setLines(made);
+      chart.setLines(this.lines.flatMap((line, n) => this.linesOf(key, line, n)));
     });
   }
-  destroy() { this.charts.forEach(chart => chart.destroy()); }
+  linesOf(key, line, colour) {
+    const points = [...line.steps.values()].sort((a, b) => a.step - b.step).map(step => ({x: step.step + (line.offset || 0), y: step[key] ?? null})).filter(point => point.y !== null);
+    if (!this.smooth.checked || key === 'learning_rate') return [{label: line.label, colour, points}];
+    return [{label: `${line.label} (each step)`, colour, points, raw: true}, {label: line.label, colour, points: smoothed(points)}];
+  }
+  destroy() {
+    clearTimeout(this.timer);
+    this.charts.forEach(chart => chart.destroy());
+  }
 }

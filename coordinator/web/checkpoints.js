@@ -17,7 +17,7 @@ function verified(row, verify) {
   const state = row.verified;
   const button = text => session.server.role === 'viewer' ? null :
       element('button', {type: 'button', class: 'small', 'data-key': `verify-${row.name}`, onclick: () => verify(row.name), 'aria-label': `Verify ${row.name}`}, text);
-  if (!state) return element('span', {}, 'not since the coordinator’s start ', button('Verify'));
+  if (!state) return element('span', {}, 'not yet ', button('Verify'));
   if (state.state === 'waiting' || state.state === 'reading') return state.state === 'waiting' ? 'waits for its turn' : 'being read';
   const when = clock(state.unix_ms);
   if (state.state === 'whole') return element('span', {}, element('span', {class: 'good'}, 'whole'), ` · ${bytes(state.bytes_read)} read, ${when} `, button('Again'));
@@ -70,7 +70,7 @@ export function checkpointsPart(root, watched) {
     if (found.some(row => row.verified && ['waiting', 'reading'].includes(row.verified.state))) timer = setTimeout(draw, kVerifyMs);
   }
   fill(root, element('h2', {}, 'Checkpoints'), problem, rows, element('h2', {}, 'Descent of the newest'), descent,
-      note('History and differences tensor by tensor: tephra ckpt log, tephra ckpt diff.'));
+      note('What was verified is remembered until the coordinator ends. History and differences tensor by tensor: tephra ckpt log, tephra ckpt diff.'));
   watched.listen((kind, event) => {
     if (kind === 'checkpoint') draw();
     if (kind !== 'job') return;

@@ -70,7 +70,8 @@ export function compareView(root, place, setTitle) {
     return rows ? [...rows.values()].at(-1).loss : null;
   };
   async function readOne(id) {
-    const [job, steps, found] = await Promise.all([get(jobPath(id)), metrics(id), get(jobPath(id, '/results'))]);
+    const [job, found] = await Promise.all([get(jobPath(id)), get(jobPath(id, '/results'))]);
+    const steps = job.progress || job.stages.some(one => one.step > 0) ? await metrics(id) : new Map();
     return {...job, steps, results: found.results};
   }
   async function read() {

@@ -24,16 +24,18 @@ export function fill(parent, ...children) {
   if (key) parent.querySelector(key)?.focus({preventScroll: true});
 }
 
-// A table with a caption for screen readers. Columns: {title, number: true}; cells: text, elements, or null.
+// A table with a name for screen readers. Columns: {title, number: true}; cells: text, elements, or null. Roles are said because
+// style sheets may lay a table out as cards, which takes its own away.
 export function table(caption, columns, rows, attributes = {}) {
-  const head = element('tr', {}, columns.map(column =>
-      element('th', {scope: 'col', class: column.number ? 'number' : null}, column.title || element('span', {class: 'hidden'}, column.label || ''))));
-  const body = rows.map(row => element('tr', row.attributes || {}, (row.cells || row).map((cell, i) => {
+  const head = element('tr', {role: 'row'}, columns.map(column =>
+      element('th', {scope: 'col', role: 'columnheader', class: column.number ? 'number' : null}, column.title || element('span', {class: 'hidden'}, column.label || ''))));
+  const body = rows.map(row => element('tr', {role: 'row', ...row.attributes}, (row.cells || row).map((cell, i) => {
     const shown = cell === null || cell === undefined || cell === '' ? '–' : cell;
-    return i === 0 ? element('th', {scope: 'row'}, shown) : element('td', {class: columns[i].number ? 'number' : null}, shown);
+    return i === 0 ? element('th', {scope: 'row', role: 'rowheader'}, shown) : element('td', {role: 'cell', class: columns[i].number ? 'number' : null}, shown);
   })));
-  return element('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption},
-      element('table', attributes, element('caption', {class: 'hidden'}, caption), element('thead', {}, head), element('tbody', {}, body)));
+  // What may scroll can be reached with the keyboard.
+  return element('div', {class: 'scroll', tabindex: '0', role: 'region', 'aria-label': `${caption}, table`},
+      element('table', {role: 'table', 'aria-label': caption, ...attributes}, element('thead', {role: 'rowgroup'}, head), element('tbody', {role: 'rowgroup'}, body)));
 }
 
 // Name and value pairs.

@@ -15,15 +15,15 @@ export function resultTables(results) {
   return benches.map(bench => {
     const rows = results.filter(result => result.bench === bench);
     const metrics = Object.keys(shares).filter(metric => rows.some(row => metric in row.metrics));
-    const columns = rows[0].columns.filter(column => column.total > 0).map(column => column.name);
+    const columns = rows[0].columns.filter(column => column.count > 0).map(column => column.name);
     return element('div', {}, element('h3', {}, bench),
-        table(`Results of ${bench}`, [{title: 'After stage'}, ...metrics.map(metric => ({title: nameOf(metric), number: true})), {title: 'Questions', number: true}, ],
+        table(`Results of ${bench}`, [{title: 'After stage'}, ...metrics.map(metric => ({title: nameOf(metric), number: true})), {title: 'Questions', number: true}],
             rows.map(row => [row.stage, ...metrics.map(metric => metric in row.metrics ? valueOf(metric, row.metrics[metric]) : null), number(row.counts.total)])),
         columns.length > 1 ? element('details', {}, element('summary', {}, 'By kind of question'), table(`${bench} by kind of question`,
             [{title: 'After stage'}, ...columns.map(title => ({title, number: true}))],
             rows.map(row => [row.stage, ...columns.map(name => {
               const column = row.columns.find(other => other.name === name);
-              return column && column.total ? percent(column.correct / column.total) : null;
+              return column && column.count ? percent(column.correct / column.count) : null;
             })]))) : null);
   });
 }

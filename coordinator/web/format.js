@@ -1,10 +1,12 @@
 // Numbers, times and states as people read them.
 
+export const exponential = value => value.toExponential(2).replace(/\.?0+e/, 'e');
+
 export function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return '–';
   if (Number.isInteger(value)) return value.toLocaleString('en');
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(2);
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return exponential(value);
   return value.toLocaleString('en', {maximumSignificantDigits: digits, useGrouping: true});
 }
 

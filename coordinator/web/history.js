@@ -12,7 +12,7 @@ export function historyPart(root, watched) {
     if (events === null) return;
     rows.setAttribute('aria-busy', 'false');
     fill(rows, table('Events, newest first', [{title: 'When'}, {title: 'Event'}, {title: 'State after it'}, {title: 'Attempt', number: true}],
-        events.reverse().map(event => [clock(event.unix_ms), event.text ? `${event.name}: ${event.text}` : event.name, event.phase, event.attempt ? number(event.attempt) : null])));
+        events.reverse().map(event => [clock(event.unix_ms), event.text || event.name, event.phase, event.attempt ? number(event.attempt) : null])));
   }
   fill(root, element('h2', {}, 'History'), rows);
   watched.listen((kind, job) => {

@@ -33,7 +33,9 @@ class Watched {
     this.id = id;
     this.job = null;
     this.steps = new Map();
+    this.stepsAsked = false;  // of the file; what came since is told by events
     this.listeners = new Set();  // (kind, event): kinds of the stream, and 'job' when the job was read again
+    this.ended = false;  // by what the stream told
     this.stopped = false;
     this.timer = null;
   }
@@ -44,6 +46,9 @@ class Watched {
     if (this.stopped) return;
     this.job = job;
     this.tell('job', job);
+    if (this.stepsAsked || !job.progress && !job.stages.some(stage => stage.step > 0)) return;
+    this.stepsAsked = true;
+    this.readSteps().catch(() => { this.stepsAsked = false; });
   }
   async readSteps() {
     const steps = await metrics(this.id);
@@ -57,6 +62,11 @@ class Watched {
     this.steps = steps;
     this.tell('steps');
   }
+  // A stream has begun, or missed something: the file has the steps before.
+  readAgain() {
+    this.stepsAsked = false;
+    this.soon(0);
+  }
   soon(ms = 250) {
     this.timer ??= setTimeout(() => {
       this.timer = null;
@@ -64,9 +74,9 @@ class Watched {
     }, ms);
   }
   event(kind, event) {
+    if (event.phase) this.ended = ended(event);
     if (kind === 'gap') {
-      this.soon();
-      this.readSteps().catch(() => {});
+      this.readAgain();
       return;
     }
     if (kind === 'job') {
@@ -96,7 +106,7 @@ export function jobView(root, place, setTitle) {
   const reason = element('p', {class: 'warning', hidden: true});
   const actions = jobActions(watched);
   const about = element('div', {});
-  const body = element('section', {id: 'part', 'aria-label': parts[part][0]});
+  const body = element('div', {id: 'part'});
   const links = element('nav', {class: 'parts', 'aria-label': `Parts of ${id}`}, Object.entries(parts).map(([name, [title]]) =>
       element('a', {href: jobLink(id, name === 'overview' ? '' : `/${name}`), 'aria-current': name === part ? 'page' : null}, title)));
   let phase = '', leavePart = () => {}, stopEvents = () => {};
@@ -136,9 +146,7 @@ export function jobView(root, place, setTitle) {
       }
     });
     leavePart = parts[part][1](body, watched) || (() => {});
-    watched.readSteps().catch(() => {});
-    stopEvents = events(jobPath(id, '/events'), (kind, event) => watched.event(kind, event), () => watched.job !== null && ended(watched.job),
-        () => watched.soon());
+    stopEvents = events(jobPath(id, '/events'), (kind, event) => watched.event(kind, event), () => watched.ended, () => watched.readAgain());
   }
   begin();
   const every = setInterval(() => { if (!document.hidden && watched.job && running(watched.job)) watched.soon(0); }, kRefreshMs);

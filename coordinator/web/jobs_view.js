@@ -23,7 +23,7 @@ function row(job, chosen, choose) {
   box.checked = chosen.has(job.id);
   const name = element('span', {},
       element('a', {href: jobLink(job.id), 'data-key': `link-${job.id}`}, job.id),
-      element('small', {}, `${job.recipe_name} · ${job.user || 'nobody'} · ${clock(job.submitted_unix_ms)}`));
+      element('small', {}, [job.recipe_name, job.user, clock(job.submitted_unix_ms)].filter(word => word).join(' · ')));
   const state = element('span', {}, badge(job), job.restarts ? element('small', {}, plural(job.restarts, 'restart')) : null);
   const progress = element('span', {class: 'doing'}, progressText(job), progressBar(job));
   const loss = running(job) && job.progress && job.progress.loss !== null ? number(job.progress.loss) : null;

@@ -3,6 +3,8 @@ import {follow, jobPath} from './api.js';
 import {element, fill} from './dom.js';
 import {ended} from './format.js';
 
+const nothing = 'The ranks wrote nothing: they do so when something is amiss. What the job went through is in its history.';
+const waiting = 'Lines come as they are written. Ranks write little, unless something is amiss.';
 const kLines = 5000;  // kept here; the file on the coordinator has all
 
 export function logsPart(root, watched) {
@@ -10,8 +12,10 @@ export function logsPart(root, watched) {
   const state = element('p', {class: 'note', role: 'status', id: 'log-state'});
   const rank = element('select', {id: 'log-rank'}, element('option', {value: ''}, 'all'),
       Array.from({length: watched.job.ranks}, (_, i) => element('option', {value: i}, i)));
-  const attempt = element('select', {id: 'log-attempt'}, element('option', {value: ''}, 'newest'),
-      Array.from({length: watched.job.attempt}, (_, i) => element('option', {value: i + 1}, i + 1)));
+  const attempt = element('select', {id: 'log-attempt'}, element('option', {value: ''}, 'newest'));
+  const drawAttempts = () => {
+    for (let n = attempt.options.length; n <= watched.job.attempt; ++n) attempt.append(element('option', {value: n}, n));
+  };
   const filter = element('input', {id: 'log-filter', type: 'search', placeholder: 'words in the line'});
   const tail = element('input', {type: 'checkbox', id: 'log-tail', checked: true});
   let lines = [], rest = '', stop = null, drawing = null;
@@ -43,9 +47,9 @@ export function logsPart(root, watched) {
           lines.push(...parts);
           if (lines.length > kLines) lines = lines.slice(-kLines);
           drawSoon();
-        }, {opened: () => { state.textContent = ended(watched.job) ? '' : 'Lines come as they are written'; }});
+        }, {opened: () => { state.textContent = ended(watched.job) ? '' : waiting; }});
         if (ended(watched.job) || attempt.value) {
-          state.textContent = lines.length ? 'The whole log' : 'Nothing was written.';
+          state.textContent = lines.length ? 'The whole log' : nothing;
           return;
         }
       } catch (error) {
@@ -64,6 +68,14 @@ export function logsPart(root, watched) {
   tail.addEventListener('change', draw);
   // Who scrolls up wants to read; who scrolls to the end wants to follow.
   shown.addEventListener('scroll', () => { tail.checked = shown.scrollHeight - shown.scrollTop - shown.clientHeight < 24; });
+  // What ranks and coordinator said to each other is in no file of the ranks.
+  watched.listen((kind, event) => {
+    if (kind === 'job') drawAttempts();
+    if (kind !== 'log' || attempt.value || rank.value && rank.value !== String(event.rank)) return;
+    lines.push(`${event.rank < 0 ? 'coordinator' : `rank ${event.rank}`}, ${event.level}: ${event.message}`);
+    drawSoon();
+  });
+  drawAttempts();
   run();
   return () => {
     stop?.abort();

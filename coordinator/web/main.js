@@ -88,6 +88,16 @@ function showConnection(isLost) {
   connection.classList.toggle('lost', isLost);
 }
 
+// A page that is older than its coordinator may not understand it.
+async function checkVersion() {
+  if (!session.server) return;
+  const server = await get('/server').catch(() => session.server);
+  if (server.version === session.server.version) return;
+  banner.className = 'banner';
+  fill(banner, `The coordinator is now version ${server.version}. `, element('a', {href: '/', onclick: () => location.reload()}, 'Load this page again'));
+  banner.hidden = false;
+}
+
 let lostAt = 0;
 signals.addEventListener('refused', event => signIn(session.token ? event.detail.message : ''));
 signals.addEventListener('lost', event => {
@@ -102,6 +112,7 @@ signals.addEventListener('found', () => {
   banner.className = 'banner good';
   banner.textContent = `Connected again after ${Math.max(1, Math.round((Date.now() - lostAt) / 1000))} s. What happened meanwhile has been read.`;
   setTimeout(() => { if (banner.className === 'banner good') banner.hidden = true; }, 8000);
+  checkVersion();
 });
 
 document.getElementById('leave').addEventListener('click', () => {

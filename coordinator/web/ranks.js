@@ -58,6 +58,7 @@ export function ranksPart(root, watched) {
   async function drawLost() {
     if (restarts === watched.job.restarts) return;
     restarts = watched.job.restarts;
+    if (restarts === 0 && watched.job.phase !== 'failed') return fill(lost, note('No attempt has lost a rank.'));
     try {
       fill(lost, findings(await get(jobPath(watched.id, '/flight-report'))));
     } catch (error) {
