@@ -5,6 +5,7 @@ import {exponential, number} from './format.js';
 const {Chart} = globalThis;
 const kDrawMs = 200;      // at most so often while steps come
 const kTableRows = 40;
+const kDashed = 120;       // points up to which lines differ in dashes too
 const kDrawnPoints = 600;  // of a line; Chart.js picks those that keep its shape
 const dashes = [[], [6, 3], [2, 2], [10, 3, 2, 3], [1, 3], [8, 2]];
 const kColours = 6;
@@ -38,16 +39,15 @@ export function describe(line) {
 
 export class LineChart {
   // Lines: {label, points: [{x, y}], raw: true for a pale one that is not told of}. `x` is told in tables and words as the step.
-  constructor(title, {xTitle = 'step', compact = true} = {}) {
+  constructor(title, {xTitle = 'step', latest = true} = {}) {
     this.title = title;
     this.xTitle = xTitle;
     this.lines = [];
     this.canvas = element('canvas', {role: 'img'});
-    this.words = element('p', {class: 'hidden'});
-    this.latest = element('output', {class: 'latest'});
+    this.latest = element('output', {class: 'latest', hidden: !latest});
     this.values = element('div', {});
     this.details = element('details', {ontoggle: () => this.fillTable()}, element('summary', {}, 'Table of values'), this.values);
-    this.root = element('figure', {class: compact ? 'chart' : 'chart tall'}, element('figcaption', {}, element('b', {}, title), this.latest),
+    this.root = element('figure', {class: 'chart'}, element('figcaption', {}, element('b', {}, title), this.latest),
         element('div', {class: 'canvas'}, this.canvas), this.details);
     this.onTheme = () => this.draw();
     document.addEventListener('themechange', this.onTheme);
@@ -62,10 +62,10 @@ export class LineChart {
     const told = this.lines.filter(line => !line.raw);
     this.canvas.setAttribute('aria-label', `${this.title} by ${this.xTitle}. ${told.map(describe).join('. ') || 'Nothing yet.'}`);
     const newest = told.length > 0 && told.at(-1).points.at(-1);
-    this.latest.textContent = newest && told.length <= 2 ? number(newest.y) : '';
+    this.latest.textContent = newest ? number(newest.y) : '';
     if (this.details.open) this.fillTable();
     const datasets = this.lines.map(line => ({label: line.label, data: line.points, parsing: false, normalized: true, borderColor: colour(line.colour) + (line.raw ? '55' : ''),
-      backgroundColor: colour(line.colour), borderWidth: line.raw ? 1 : 1.8, borderDash: line.raw ? [] : dashes[line.colour % dashes.length], pointRadius: line.points.length === 1 ? 3 : 0,
+      backgroundColor: colour(line.colour), borderWidth: line.raw ? 1 : 1.8, borderDash: line.raw || line.points.length > kDashed ? [] : dashes[line.colour % dashes.length], pointRadius: line.points.length === 1 ? 3 : 0,
       pointHitRadius: 8, hidden: false}));
     if (this.chart === null) {
       this.chart = new Chart(this.canvas, {type: 'line', data: {datasets}, options: this.options()});

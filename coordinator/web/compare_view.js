@@ -32,7 +32,7 @@ export function compareView(root, place, setTitle) {
   const ids = (place.query.get('jobs') || '').split(',').filter(id => id).slice(0, kJobs);
   const picker = element('div', {}), body = element('div', {});
   const stage = element('select', {id: 'compare-stage'});
-  const charts = new TrainingCharts({compact: true});
+  const charts = new TrainingCharts({latest: false});
   let jobs = [], stopped = false, stopEvents = () => {};
 
   const go = wanted => { location.hash = `#/compare${wanted.length ? `?jobs=${wanted.map(encodeURIComponent).join(',')}` : ''}`; };

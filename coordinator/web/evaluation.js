@@ -64,6 +64,10 @@ export function evaluationPart(root, watched) {
   let before = '';
   watched.listen((kind, event) => {
     if (kind === 'bench_result') drawResults();
+    if (kind === 'report') {  // written anew
+      shown = false;
+      drawReport();
+    }
     if (kind === 'bench_progress') progress.textContent = `${event.stage}, ${event.bench}: ${number(event.done)}${event.total ? ` of ${number(event.total)}` : ''} answers`;
     if (kind !== 'job') return;
     if (event.phase !== 'evaluating') progress.textContent = '';

@@ -117,7 +117,8 @@ export function jobView(root, place, setTitle) {
     fill(doing, progressText(job), progressBar(job) || '');
     fill(about, head(job));
     reason.hidden = !job.reason || job.phase === 'done';
-    reason.textContent = job.reason;
+    reason.textContent = running(job) && job.restarts > 0 ? `The attempt before was lost: ${job.reason}` : job.reason;
+    reason.classList.toggle('mild', running(job));
     if (phase && phase !== job.phase) said.textContent = `${job.id} is ${job.phase}`;
     phase = job.phase;
   }

@@ -32,10 +32,10 @@ export function timeline(job) {
   const stages = job.stages.map((stage, i) => element('li', {}, element('h3', {}, `${i + 1}. ${stage.name}`),
       stage.init ? element('small', {}, `from ${stage.init}`) : null,
       element('ul', {}, milestones(job, stage, i).map(row => milestone(row, stage)))));
-  const reported = job.report ? 'done' : job.phase === 'reporting' ? 'now' : ended(job) ? 'stopped' : 'ahead';
+  const reported = job.report && ended(job) ? 'done' : job.phase === 'reporting' ? 'now' : ended(job) ? 'stopped' : 'ahead';
   const report = element('li', {}, element('h3', {}, 'Report'), element('ul', {}, element('li', {class: reported},
       element('span', {class: 'mark', 'aria-hidden': 'true'}, marks[reported]), element('span', {}, job.report ?
-          element('a', {href: `#/jobs/${encodeURIComponent(job.id)}/evaluation`}, 'Read it') : 'One page for all stages', element('span', {class: 'hidden'}, ` ${words[reported]}`)))));
+          element('a', {href: `#/jobs/${encodeURIComponent(job.id)}/evaluation`}, ended(job) ? 'Read it' : 'Read what there is so far') : 'One page for all stages', element('span', {class: 'hidden'}, ` ${words[reported]}`)))));
   return element('ol', {class: 'timeline'}, stages, report);
 }
 

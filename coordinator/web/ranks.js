@@ -31,6 +31,7 @@ function findings(report) {
       table('Where each rank is', [{title: 'Rank'}, {title: 'Is in'}, {title: 'For'}, {title: 'Waits for'}, {title: 'Said'}], report.ranks.map(rank => ({
         cells: [rank.rank === report.behind ? `${rank.rank} (behind)` : number(rank.rank), where(rank), rank.phase_seconds ? duration(rank.phase_seconds) : null, rank.waits_for, rank.said],
         attributes: {class: rank.rank === report.behind ? 'marked' : null}}))),
+      report.paces.length ? element('h3', {class: 'later'}, `Pace over ${number(report.paced_steps.count)} steps`) : null,
       report.paces.length ? table(`Pace over ${number(report.paced_steps.count)} steps`, [{title: 'Rank'}, {title: 'Computes a step in', number: true}, {title: 'Longest', number: true},
         {title: 'Waits for others', number: true}, {title: 'Last in', number: true}], report.paces.map(pace => [number(pace.rank), duration(pace.compute_mean_seconds),
         duration(pace.compute_max_seconds), duration(pace.waited_mean_seconds), `${pace.last} of ${report.paced_steps.count} steps`])) : null,

@@ -10,12 +10,16 @@ function scalar(value) {
 
 const isLeaf = value => value === null || typeof value !== 'object' || Object.keys(value).length === 0;
 
+// What recipes are written with first; the rest by name, as it came.
+const first = ['name', 'seed', 'kind', 'model', 'gang', 'datasets', 'stages', 'benches'];
+const place = ([key]) => first.includes(key) ? first.indexOf(key) : first.length;
+
 // YAML that reads back to the same document.
 export function toYaml(value, indent = '') {
   if (isLeaf(value)) return `${indent}${scalar(value)}\n`;
   if (Array.isArray(value) && value.every(isLeaf)) return `${indent}[${value.map(scalar).join(', ')}]\n`;
   if (Array.isArray(value)) return value.map(item => `${indent}- ${toYaml(item, `${indent}  `).trimStart()}`).join('');
-  return Object.entries(value).map(([key, item]) => {
+  return Object.entries(value).sort((a, b) => place(a) - place(b)).map(([key, item]) => {
     const name = plain(key) ? key : JSON.stringify(key);
     const text = toYaml(item, `${indent}  `);
     const inline = isLeaf(item) || Array.isArray(item) && item.every(isLeaf);

@@ -57,7 +57,7 @@ export function submitView(root, place, setTitle) {
     const rows = error.diagnostics.map(diagnostic => element('li', {},
         diagnostic.line ? element('button', {type: 'button', class: 'place', onclick: () => goTo(diagnostic)}, `Line ${diagnostic.line}, column ${diagnostic.column}`) : null,
         element('span', {}, diagnostic.field ? element('code', {}, diagnostic.field) : null, ` ${diagnostic.message}`, diagnostic.hint ? element('small', {}, diagnostic.hint) : null)));
-    recipe.setAttribute('aria-invalid', 'true');
+    if (rows.length) recipe.setAttribute('aria-invalid', 'true');
     fill(problems, element('div', {class: 'warning'}, rows.length ? element('p', {}, `The recipe was not taken: ${rows.length} thing${rows.length === 1 ? '' : 's'} to put right.`) :
         element('p', {}, error.message), rows.length ? element('ul', {class: 'diagnostics'}, rows) : null));
     problems.focus();
@@ -70,6 +70,13 @@ export function submitView(root, place, setTitle) {
       return;
     }
     const base = folder.value.trim();
+    if (!base.startsWith('/')) {
+      show({diagnostics: [], message: 'Give the folder that the recipe’s relative paths begin at: an absolute path on the coordinator’s machine, / when it has none.'});
+      folder.setAttribute('aria-invalid', 'true');
+      folder.focus();
+      return;
+    }
+    folder.removeAttribute('aria-invalid');
     const text = `${base}\n${recipe.value}`;
     if (!sent || sent.text !== text) sent = {text, key: freshKey()};
     send.disabled = true;
