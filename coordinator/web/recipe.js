@@ -1,14 +1,16 @@
 // A recipe as text: resolved, so with every default, and paths that are absolute.
-import {element, fill, note} from './dom.js';
+import { element, fill, note } from './dom.js';
 
-const plain = text => /^[A-Za-z_/.][\w/.@ -]*$/.test(text) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(text) && !/\s$/.test(text) && !/: | #/.test(text);
+const plain = (text) =>
+  /^[A-Za-z_/.][\w/.@ -]*$/.test(text) && !/^(true|false|null|yes|no|on|off|y|n)$/i.test(text) && !/\s$/.test(text) &&
+  !/: | #/.test(text);
 
 function scalar(value) {
   if (typeof value === 'string') return plain(value) ? value : JSON.stringify(value);
   return JSON.stringify(value);
 }
 
-const isLeaf = value => value === null || typeof value !== 'object' || Object.keys(value).length === 0;
+const isLeaf = (value) => value === null || typeof value !== 'object' || Object.keys(value).length === 0;
 
 // What recipes are written with first; the rest by name, as it came.
 const first = ['name', 'seed', 'kind', 'model', 'gang', 'datasets', 'stages', 'benches'];
@@ -18,7 +20,9 @@ const place = ([key]) => first.includes(key) ? first.indexOf(key) : first.length
 export function toYaml(value, indent = '') {
   if (isLeaf(value)) return `${indent}${scalar(value)}\n`;
   if (Array.isArray(value) && value.every(isLeaf)) return `${indent}[${value.map(scalar).join(', ')}]\n`;
-  if (Array.isArray(value)) return value.map(item => `${indent}- ${toYaml(item, `${indent}  `).trimStart()}`).join('');
+  if (Array.isArray(value)) {
+    return value.map((item) => `${indent}- ${toYaml(item, `${indent}  `).trimStart()}`).join('');
+  }
   return Object.entries(value).sort((a, b) => place(a) - place(b)).map(([key, item]) => {
     const name = plain(key) ? key : JSON.stringify(key);
     const text = toYaml(item, `${indent}  `);
@@ -43,16 +47,28 @@ export function flatten(value, path = '', out = new Map()) {
 
 export function recipePart(root, watched) {
   const yaml = toYaml(watched.job.recipe);
-  const copied = element('span', {role: 'status', class: 'note'});
-  fill(root, element('h2', {}, 'Recipe'), note('As it was resolved when it was submitted: with defaults, and paths made absolute.'),
-      element('p', {class: 'buttons'}, element('a', {class: 'button', href: `#/submit?from=${encodeURIComponent(watched.id)}`}, 'Submit one like it'),
-          element('button', {type: 'button', onclick: async () => {
-            try {
-              await navigator.clipboard.writeText(yaml);
-              copied.textContent = 'Copied';
-            } catch {
-              copied.textContent = 'This browser does not let a page copy here; select the text';
-            }
-          }}, 'Copy'), copied),
-      element('pre', {tabindex: '0', class: 'recipe', role: 'region', 'aria-label': 'Recipe'}, yaml));
+  const copied = element('span', { role: 'status', class: 'note' });
+  fill(
+    root,
+    element('h2', {}, 'Recipe'),
+    note('As it was resolved when it was submitted: with defaults, and paths made absolute.'),
+    element(
+      'p',
+      { class: 'buttons' },
+      element('a', { class: 'button', href: `#/submit?from=${encodeURIComponent(watched.id)}` }, 'Submit one like it'),
+      element('button', {
+        type: 'button',
+        onclick: async () => {
+          try {
+            await navigator.clipboard.writeText(yaml);
+            copied.textContent = 'Copied';
+          } catch {
+            copied.textContent = 'This browser does not let a page copy here; select the text';
+          }
+        },
+      }, 'Copy'),
+      copied,
+    ),
+    element('pre', { tabindex: '0', class: 'recipe', role: 'region', 'aria-label': 'Recipe' }, yaml),
+  );
 }

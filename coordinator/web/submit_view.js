@@ -1,7 +1,7 @@
 // A recipe is pasted, opened from a file or taken from a job; what is wrong with it is told with its place.
-import {get, jobPath, post, session} from './api.js';
-import {element, fill, note} from './dom.js';
-import {toYaml} from './recipe.js';
+import { get, jobPath, post, session } from './api.js';
+import { element, fill, note } from './dom.js';
+import { toYaml } from './recipe.js';
 
 const kFolderKey = 'tephra-base-dir';
 const example = `name: first
@@ -27,23 +27,42 @@ export function lineStart(text, line) {
 
 // A key for a submission that may be sent again when its answer was lost.
 function freshKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('');
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 export function submitView(root, place, setTitle) {
   setTitle('Submit');
-  const recipe = element('textarea', {id: 'recipe', rows: '22', spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off', wrap: 'off', placeholder: example,
-    'aria-describedby': 'recipe-help'});
-  const folder = element('input', {id: 'base-dir', autocomplete: 'off', spellcheck: 'false', placeholder: '/data/recipes', value: sessionStorage.getItem(kFolderKey) || ''});
-  const problems = element('div', {id: 'problems', role: 'alert', tabindex: '-1'});
-  const send = element('button', {type: 'submit', class: 'primary', id: 'send'}, 'Submit');
-  const file = element('input', {type: 'file', id: 'file', accept: '.yaml,.yml', onchange: async () => {
-    if (!file.files.length) return;
-    recipe.value = await file.files[0].text();
-    sent = null;
-    fill(problems);
-  }});
-  let sent = null;  // {text, key}: the same text is the same submission
+  const recipe = element('textarea', {
+    id: 'recipe',
+    rows: '22',
+    spellcheck: 'false',
+    autocomplete: 'off',
+    autocapitalize: 'off',
+    wrap: 'off',
+    placeholder: example,
+    'aria-describedby': 'recipe-help',
+  });
+  const folder = element('input', {
+    id: 'base-dir',
+    autocomplete: 'off',
+    spellcheck: 'false',
+    placeholder: '/data/recipes',
+    value: sessionStorage.getItem(kFolderKey) || '',
+  });
+  const problems = element('div', { id: 'problems', role: 'alert', tabindex: '-1' });
+  const send = element('button', { type: 'submit', class: 'primary', id: 'send' }, 'Submit');
+  const file = element('input', {
+    type: 'file',
+    id: 'file',
+    accept: '.yaml,.yml',
+    onchange: async () => {
+      if (!file.files.length) return;
+      recipe.value = await file.files[0].text();
+      sent = null;
+      fill(problems);
+    },
+  });
+  let sent = null; // {text, key}: the same text is the same submission
 
   function goTo(diagnostic) {
     const from = lineStart(recipe.value, diagnostic.line);
@@ -54,37 +73,71 @@ export function submitView(root, place, setTitle) {
     recipe.scrollTop = Math.max(0, (diagnostic.line - 4) * height);
   }
   function show(error) {
-    const rows = error.diagnostics.map(diagnostic => element('li', {},
-        diagnostic.line ? element('button', {type: 'button', class: 'place', onclick: () => goTo(diagnostic)}, `Line ${diagnostic.line}, column ${diagnostic.column}`) : null,
-        element('span', {}, diagnostic.field ? element('code', {}, diagnostic.field) : null, ` ${diagnostic.message}`, diagnostic.hint ? element('small', {}, diagnostic.hint) : null)));
+    const rows = error.diagnostics.map((diagnostic) =>
+      element(
+        'li',
+        {},
+        diagnostic.line
+          ? element(
+            'button',
+            { type: 'button', class: 'place', onclick: () => goTo(diagnostic) },
+            `Line ${diagnostic.line}, column ${diagnostic.column}`,
+          )
+          : null,
+        element(
+          'span',
+          {},
+          diagnostic.field ? element('code', {}, diagnostic.field) : null,
+          ` ${diagnostic.message}`,
+          diagnostic.hint ? element('small', {}, diagnostic.hint) : null,
+        ),
+      )
+    );
     if (rows.length) recipe.setAttribute('aria-invalid', 'true');
-    fill(problems, element('div', {class: 'warning'}, rows.length ? element('p', {}, `The recipe was not taken: ${rows.length} thing${rows.length === 1 ? '' : 's'} to put right.`) :
-        element('p', {}, error.message), rows.length ? element('ul', {class: 'diagnostics'}, rows) : null));
+    fill(
+      problems,
+      element(
+        'div',
+        { class: 'warning' },
+        rows.length
+          ? element(
+            'p',
+            {},
+            `The recipe was not taken: ${rows.length} thing${rows.length === 1 ? '' : 's'} to put right.`,
+          )
+          : element('p', {}, error.message),
+        rows.length ? element('ul', { class: 'diagnostics' }, rows) : null,
+      ),
+    );
     problems.focus();
   }
   async function submit(event) {
     event.preventDefault();
     if (!recipe.value.trim()) {
-      show({diagnostics: [], message: 'Paste a recipe first.'});
+      show({ diagnostics: [], message: 'Paste a recipe first.' });
       recipe.focus();
       return;
     }
     const base = folder.value.trim();
     if (!base.startsWith('/')) {
-      show({diagnostics: [], message: 'Give the folder that the recipe’s relative paths begin at: an absolute path on the coordinator’s machine, / when it has none.'});
+      show({
+        diagnostics: [],
+        message:
+          'Give the folder that the recipe’s relative paths begin at: an absolute path on the coordinator’s machine, / when it has none.',
+      });
       folder.setAttribute('aria-invalid', 'true');
       folder.focus();
       return;
     }
     folder.removeAttribute('aria-invalid');
     const text = `${base}\n${recipe.value}`;
-    if (!sent || sent.text !== text) sent = {text, key: freshKey()};
+    if (!sent || sent.text !== text) sent = { text, key: freshKey() };
     send.disabled = true;
     recipe.removeAttribute('aria-invalid');
     fill(problems);
     try {
       if (base) sessionStorage.setItem(kFolderKey, base);
-      const made = await post('/jobs', {recipe_yaml: recipe.value, base_dir: base}, {'Idempotency-Key': sent.key});
+      const made = await post('/jobs', { recipe_yaml: recipe.value, base_dir: base }, { 'Idempotency-Key': sent.key });
       location.hash = `#${jobPath(made.id)}`;
     } catch (error) {
       if (error.status !== 401) show(error);
@@ -92,21 +145,36 @@ export function submitView(root, place, setTitle) {
     send.disabled = false;
   }
   if (session.server.role === 'viewer') {
-    fill(root, element('h1', {}, 'Submit a recipe'), note(`${session.server.name} is a viewer: submitting takes a submitter’s or an admin’s token.`));
+    fill(
+      root,
+      element('h1', {}, 'Submit a recipe'),
+      note(`${session.server.name} is a viewer: submitting takes a submitter’s or an admin’s token.`),
+    );
     return;
   }
-  fill(root, element('h1', {}, 'Submit a recipe'), element('form', {class: 'panel', onsubmit: submit},
+  fill(
+    root,
+    element('h1', {}, 'Submit a recipe'),
+    element(
+      'form',
+      { class: 'panel', onsubmit: submit },
       problems,
-      element('label', {for: 'recipe'}, 'Recipe'), recipe, element('p', {id: 'recipe-help', class: 'note'}, 'YAML, as in docs/recipes.md.'),
-      element('label', {for: 'file'}, 'Or open a file'), file,
-      element('label', {for: 'base-dir'}, 'Folder for relative paths, on the coordinator’s machine'), folder,
-      element('div', {class: 'buttons'}, send)));
+      element('label', { for: 'recipe' }, 'Recipe'),
+      recipe,
+      element('p', { id: 'recipe-help', class: 'note' }, 'YAML, as in docs/recipes.md.'),
+      element('label', { for: 'file' }, 'Or open a file'),
+      file,
+      element('label', { for: 'base-dir' }, 'Folder for relative paths, on the coordinator’s machine'),
+      folder,
+      element('div', { class: 'buttons' }, send),
+    ),
+  );
   const from = place.query.get('from');
   if (from) {
-    get(jobPath(from)).then(job => {
+    get(jobPath(from)).then((job) => {
       recipe.value = toYaml(job.recipe);
-      folder.value ||= '/';  // its paths are absolute
-    }, error => show(error));
+      folder.value ||= '/'; // its paths are absolute
+    }, (error) => show(error));
   }
   return () => {};
 }

@@ -6,7 +6,7 @@ let button = null;
 function apply(theme) {
   if (theme === 'system') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
-  button.textContent = {system: 'Theme: auto', light: 'Theme: light', dark: 'Theme: dark'}[theme];
+  button.textContent = { system: 'Theme: auto', light: 'Theme: light', dark: 'Theme: dark' }[theme];
   document.dispatchEvent(new Event('themechange'));
 }
 
