@@ -76,6 +76,7 @@ struct GangRecord {
   uint64_t start_ticks = 0;
   std::string marker;
   std::string log_dir;
+  std::string token_sha256{};  // of the gang's secret, hex
 };
 
 struct JobState {
@@ -123,6 +124,7 @@ struct JobState {
   // The checkpoint that the present stage (re)starts from; empty: the job's base model. `resume`: it is a mid-stage one
   // of the same stage.
   std::string train_from(bool* resume) const;
+  int stage_index(const std::string& name) const;  // in `plan`; -1: none
 };
 
 // --- events
@@ -197,9 +199,12 @@ struct GangChange {
   int world = 1;
   int max_restarts = 3;
 };
+// The first event after a load. No process of an earlier attempt is left, unless the gang was adopted: then it goes on, and
+// `change` is empty.
 struct CoordinatorRestarted {
-  std::optional<GangChange> change;
-};  // the first event after a load; no process of an earlier attempt is left
+  std::optional<GangChange> change{};
+  bool adopted = false;
+};
 
 using Event =
     std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished, BenchScored,
@@ -253,6 +258,9 @@ struct Transition {
   std::vector<Action> actions;
   bool changed = false;  // false: the event was stale or made no difference; nothing needs to be written
 };
+
+// Whether a coordinator that restarts may take the job's gang back: it is up, and nothing wants it ended.
+bool may_adopt(const JobState& state);
 
 // Total: every event is accepted in every state; one that does not fit changes nothing.
 Transition transition(const JobState& state, const Event& event);

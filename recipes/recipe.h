@@ -37,6 +37,7 @@ struct GangRecipe {
   int64_t max_restarts = 3;           // attempts after the first
   double collective_timeout_s = 120;  // seconds
   double heartbeat_timeout_s = 30;    // seconds
+  double reattach_s = 60;             // seconds that ranks go on without a coordinator
   bool oversubscribe = false;         // more threads than the machine has slots is meant
 };
 

@@ -113,6 +113,11 @@ void describe(V& v, GangRecipe& g) {
                 .low = 0,
                 .high = 86400,
                 .above_low = true});
+  v.field("reattach_s", g.reattach_s,
+          Field{.about = "how long ranks go on without a coordinator, and wait for it or the next one; 0: not at all",
+                .unit = "s",
+                .low = 0,
+                .high = 86400});
   v.field("oversubscribe", g.oversubscribe,
           Field{.about = "run although the ranks' threads together are more than the machine's slots"});
 }
