@@ -50,7 +50,7 @@ class ReportTest : public ::testing::Test {
       result.cases.push_back(row);
     }
     if (nine_columns)
-      for (const auto& name : column_names()) result.columns.push_back({name, right, 40});
+      for (const auto& name : column_names()) result.columns.push_back({name, right, 40, {}});
     summarize(&result);
     return result;
   }
