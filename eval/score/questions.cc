@@ -30,15 +30,9 @@ Result<QuestionSet> scienceqa_questions(const BenchSpec& spec, const data::Prepa
   TEPHRA_ASSIGN_OR_RETURN(set.data_hash, hash_of_file(files.problems));
   for (size_t i = 0; i < set.problems.size(); ++i) {
     const data::ScienceQaProblem& problem = set.problems[i];
-    Question q;
-    q.id = problem.pid;
-    if (data::has_picture_file(problem)) q.image = problem.image_path;
+    Question q = scienceqa_question(problem, static_cast<int64_t>(i));
     TEPHRA_ASSIGN_OR_RETURN(std::string prompt, data::scienceqa_prompt(problem, spec.prompt));
     q.turns = {{"human", (q.image.empty() ? "" : "<image>\n") + prompt}};
-    q.choices = problem.choices;
-    q.reference = letter(problem.answer);
-    q.category = problem.skill.empty() ? problem.topic : problem.skill;
-    q.problem = static_cast<int64_t>(i);
     set.questions.push_back(std::move(q));
   }
   return set;
@@ -210,6 +204,18 @@ void add_groups(const ScienceQaScore& score, BenchResult* result) {
       if (!name.empty()) result->groups[title].push_back(column);
 }
 }  // namespace
+
+Question scienceqa_question(const data::ScienceQaProblem& problem, int64_t place) {
+  Question q;
+  q.id = problem.pid;
+  if (data::has_picture_file(problem)) q.image = problem.image_path;
+  q.turns = {{"human", problem.question}};
+  q.choices = problem.choices;
+  q.reference = letter(problem.answer);
+  q.category = problem.skill.empty() ? problem.topic : problem.skill;
+  q.problem = place;
+  return q;
+}
 
 AskMode ask_mode(const BenchSpec& spec) {
   if (spec.kind == "loss") return AskMode::kLoss;

@@ -86,6 +86,9 @@ AskMode ask_mode(const BenchSpec& spec);
 // The question's own words, without the picture's mark.
 std::string question_text(const Question& question);
 
+// A ScienceQA problem as a question without its words to the model; `problem` is its place in QuestionSet::problems.
+Question scienceqa_question(const data::ScienceQaProblem& problem, int64_t place);
+
 // Key of an answer: the question's id, with "#swapped" behind it when it was asked with the swapped picture.
 std::string answer_key(const std::string& question_id, bool swapped);
 
