@@ -5,12 +5,12 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/rate_limit.h"
 #include "cluster/http/http_text.h"
 #include "coordinator/api_reply.h"
 #include "coordinator/audit_log.h"
 #include "coordinator/event_hub.h"
 #include "coordinator/metrics.h"
-#include "coordinator/rate_limit.h"
 
 namespace tephra::coordinator {
 namespace {
