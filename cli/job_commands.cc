@@ -92,6 +92,8 @@ std::string where(const json& job) {
   if (job.contains("progress") && job["progress"].is_object() && text.starts_with("training"))
     text += " " + std::to_string(job["progress"].value("step", 0)) + "/" +
             std::to_string(job["progress"].value("total_steps", 0));
+  if (job.value("queue_position", 0) > 0) text += " " + std::to_string(job.value("queue_position", 0));
+  if (const std::string why = job.value("waits_for", ""); !why.empty()) text += ": " + why;
   return text;
 }
 
@@ -236,14 +238,20 @@ int trace(const Options& o) {
   return trace_job(find_server(o.server), *job, {o.attempt, o.steps, o.out, o.json});
 }
 
-int cancel(const Options& o) {
+int ask(const Options& o, const std::string& what, const std::string& answer) {
   auto server = find_server(o.server);
   if (!server) return fail(no_server(o));
-  auto body = checked(http_request(*server, "POST", "/api/v1/jobs/" + o.job + "/cancel", "{}"));
+  auto body = checked(http_request(*server, "POST", "/api/v1/jobs/" + o.job + "/" + what, "{}"));
   if (!body.ok()) return fail(body.status());
-  std::printf("%s\n", o.json ? body->c_str() : ("job " + o.job + " is being cancelled").c_str());
+  std::printf("%s\n", o.json ? body->c_str() : ("job " + o.job + answer).c_str());
   return kOk;
 }
+
+int cancel(const Options& o) { return ask(o, "cancel", " is being cancelled"); }
+int pause(const Options& o) {
+  return ask(o, "pause", " commits a checkpoint, frees its slots and waits for tephra resume");
+}
+int resume(const Options& o) { return ask(o, "resume", " is queued again"); }
 
 int report(const Options& o) {
   auto job = read_job(o);
@@ -328,6 +336,12 @@ void add_jobs(Verbs& verbs) {
   verb->add_option("--attempt", o->attempt, "what this attempt has filed, in place of the running ranks'")
       ->check(CLI::PositiveNumber);
   add("cancel", "End a job; its checkpoints stay", cancel, "tephra cancel demo-1")
+      ->add_option("JOB", o->job)
+      ->required();
+  add("pause", "Commit a checkpoint, free the job's slots and keep it until resume", pause, "tephra pause demo-1")
+      ->add_option("JOB", o->job)
+      ->required();
+  add("resume", "Queue a paused job again; it goes on from its last checkpoint", resume, "tephra resume demo-1")
       ->add_option("JOB", o->job)
       ->required();
   add("report", "A job's evaluation report (Markdown; --json)", report, "tephra report demo-1 --store tephra-store")

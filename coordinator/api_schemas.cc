@@ -40,7 +40,7 @@ const std::string_view kApiSchemas = R"json({
   "restarts", "reason", "submitted_unix_ms", "started_unix_ms", "finished_unix_ms", "queue_position", "progress",
   "eta_seconds", "rank_states"], "properties": {
   "id": {"type": "string"}, "user": {"type": "string"}, "recipe_name": {"type": "string"},
-  "phase": {"type": "string", "description": "queued, preparing, training, evaluating, reporting, done, failed, cancelled"},
+  "phase": {"type": "string", "description": "queued, preparing, training, evaluating, reporting, done, failed, cancelled, paused"},
   "gang": {"type": "string"}, "stage": {"type": "string"}, "bench": {"type": "string"},
   "stages": {"type": "array", "items": {"$ref": "#/components/schemas/Stage"}},
   "attempt": {"type": "integer"}, "ranks": {"type": "integer"}, "threads_per_rank": {"type": "integer"},
@@ -48,7 +48,8 @@ const std::string_view kApiSchemas = R"json({
   "cancel_requested": {"type": "boolean"}, "submitted_unix_ms": {"type": "integer"},
   "started_unix_ms": {"type": "integer", "description": "0: not yet"},
   "finished_unix_ms": {"type": "integer", "description": "0: not yet"},
-  "queue_position": {"type": "integer", "description": "1 is next; 0: not queued"}, "answers": {"type": "integer"},
+  "queue_position": {"type": "integer", "description": "1 is next; 0: not queued, or held back by a dependency"},
+  "waits_for": {"type": "string", "description": "why a queued job does not run, for people"}, "answers": {"type": "integer"},
   "directory": {"type": "string"}, "report": {"type": "string", "description": "path of the report; empty: not written yet"},
   "eta_seconds": {"type": ["number", "null"]}, "progress": {"$ref": "#/components/schemas/Progress"},
   "rank_states": {"type": "array", "description": "of one job only; empty in lists", "items": {"$ref": "#/components/schemas/Rank"}},
@@ -67,6 +68,10 @@ const std::string_view kApiSchemas = R"json({
 "CancelRequest": {"type": "object", "properties": {"reason": {"type": "string", "maxLength": 1024}}},
 "Cancelled": {"type": "object", "required": ["id", "cancel_requested"], "properties": {
   "id": {"type": "string"}, "cancel_requested": {"type": "boolean"}}},
+"PauseRequested": {"type": "object", "required": ["id", "pause_requested"], "properties": {
+  "id": {"type": "string"}, "pause_requested": {"type": "boolean"}}},
+"ResumeRequested": {"type": "object", "required": ["id", "resume_requested"], "properties": {
+  "id": {"type": "string"}, "resume_requested": {"type": "boolean"}}},
 "HistoryEvent": {"type": "object", "required": ["number", "unix_ms", "name", "text", "attempt", "phase"], "properties": {
   "number": {"type": "integer"}, "unix_ms": {"type": "integer"}, "name": {"type": "string"}, "text": {"type": "string"},
   "attempt": {"type": "integer"}, "phase": {"type": "string", "description": "of the job after it"}}},

@@ -50,8 +50,9 @@ struct Options {
   // with this one's gang and sharding.
   std::string goes_on_with;
   const Clock* clock = &Clock::system();
-  std::chrono::milliseconds stop_grace{2000};       // between Stop and the kill
-  std::chrono::milliseconds start_timeout{120000};  // from launch to the last rank's hello
+  std::chrono::milliseconds stop_grace{2000};         // between Stop and the kill
+  std::chrono::milliseconds checkpoint_grace{60000};  // the same, of a gang that is to commit a checkpoint first
+  std::chrono::milliseconds start_timeout{120000};    // from launch to the last rank's hello
 };
 
 // Something that happened, as it happens; what subscribers and the server-sent events get.
@@ -91,7 +92,8 @@ struct RankView {
 // A job's durable state and what is known of it at this moment.
 struct JobView {
   JobState state;
-  int queue_position = 0;  // 1 is next; 0: not queued
+  int queue_position = 0;  // 1 is next; 0: not queued, or held back by a dependency
+  std::string waits_for;   // why it waits, for people; empty: not queued
   std::vector<RankView> ranks;
   std::optional<cluster::StepProgress> step;  // the last step of the present stage
   double eta_seconds = -1;                    // of the present stage's training; -1: not known
@@ -142,13 +144,18 @@ class Coordinator {
   virtual ~Coordinator() = default;  // shutdown()
 
   // `recipe_json`: recipes::to_json of a loaded recipe. Returns the job's id once it is durable. kInvalidArgument: a
-  // recipe that does not hold; kUnavailable: it wants more slots or memory than there are.
+  // recipe that does not hold, or that runs after a job that does not exist; kUnavailable: it wants more slots or memory
+  // than there are.
   // `once`: a key that an earlier job was submitted with gives that job's id again, also after a restart;
   // kAlreadyExists: that submission was another one; kBusy: it is not durable yet.
   virtual Result<std::string> submit(const std::string& recipe_json, const std::string& user,
                                      const SubmitOnce& once = {}) = 0;
   // Returns once the request is durable; the job ends a little later. Ok for a job that has ended already. kNotFound.
   virtual Status cancel(const std::string& job, const std::string& reason) = 0;
+  // A job that runs commits a checkpoint, frees its slots and waits, over restarts of the coordinator too, until it is
+  // resumed. Return once the request is durable; without effect on a job that has ended. kNotFound.
+  virtual Status pause(const std::string& job) = 0;
+  virtual Status resume(const std::string& job) = 0;
   virtual std::vector<JobView> list() const = 0;  // in order of submission
   virtual JobPage page(const JobQuery& query) const = 0;
   virtual Result<JobView> get(const std::string& job) const = 0;

@@ -37,6 +37,7 @@ struct GangRecipe {
   int64_t max_restarts = 3;           // attempts after the first
   double collective_timeout_s = 120;  // seconds
   double heartbeat_timeout_s = 30;    // seconds
+  double reattach_s = 60;             // seconds that ranks go on without a coordinator
   bool oversubscribe = false;         // more threads than the machine has slots is meant
 };
 
@@ -208,12 +209,20 @@ struct ReportRecipe {
   std::vector<std::string> baselines = {"majority"};  // majority, blind
 };
 
+// How the job stands in the coordinator's queue; nothing of it changes what is computed.
+struct QueueRecipe {
+  int64_t priority = 0;            // higher goes first
+  double time_limit_s = 0;         // seconds on the slots; 0: none
+  std::vector<std::string> after;  // ids of jobs that have to be done first
+};
+
 struct Recipe {
   std::string name;
   int64_t seed = 17;
   ModelRecipe model;
   std::optional<ForkRecipe> fork;
   GangRecipe gang;
+  QueueRecipe queue;
   std::vector<DatasetRecipe> datasets;  // in the file's order
   std::vector<StageRecipe> stages;
   std::vector<BenchRecipe> benches;  // in the file's order

@@ -63,6 +63,20 @@ void describe(V& v, ConnectorRecipe& c) {
 }
 
 template <class V>
+void describe(V& v, QueueRecipe& q) {
+  v.field("priority", q.priority,
+          Field{.about = "of the job in the queue: higher goes first, and lower ones make room for it",
+                .low = -1000,
+                .high = 1000});
+  v.field("time_limit_s", q.time_limit_s,
+          Field{.about = "longest stretch on the slots: the job then commits a checkpoint and fails; 0: none",
+                .unit = "s",
+                .low = 0,
+                .high = 31536000});
+  v.field("after", q.after, Field{.about = "ids of jobs that have to be done before this one starts"});
+}
+
+template <class V>
 void describe(V& v, ModelRecipe& m) {
   v.field("llava", m.llava,
           Field{.about = "a whole model in the llava-hf layout; instead of vision and language", .path = true});
@@ -99,6 +113,11 @@ void describe(V& v, GangRecipe& g) {
                 .low = 0,
                 .high = 86400,
                 .above_low = true});
+  v.field("reattach_s", g.reattach_s,
+          Field{.about = "how long ranks go on without a coordinator, and wait for it or the next one; 0: not at all",
+                .unit = "s",
+                .low = 0,
+                .high = 86400});
   v.field("oversubscribe", g.oversubscribe,
           Field{.about = "run although the ranks' threads together are more than the machine's slots"});
 }
@@ -410,6 +429,7 @@ void describe(V& v, Recipe& r) {
   v.group("model", r.model, "");
   v.group("fork", r.fork, "a checkpoint in place of the model's weights");
   v.group("gang", r.gang, "");
+  v.group("queue", r.queue, "");
   v.named("datasets", r.datasets, "");
   v.list("stages", r.stages, "run in this order");
   v.named("benches", r.benches, "");

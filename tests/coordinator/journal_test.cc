@@ -44,6 +44,12 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.submitted_unix_ms = 1;
   s.started_unix_ms = 2;
   s.finished_unix_ms = 3;
+  s.priority = -4;
+  s.time_limit_ms = 5;
+  s.after = {"demo-8", "demo-9"};
+  s.yield = Yield::kToPause;
+  s.queued_unix_ms = 6;
+  s.slots_unix_ms = 7;
   return job;
 }
 
@@ -89,6 +95,12 @@ void expect_equal(const JobState& a, const JobState& b) {
   EXPECT_EQ(a.submitted_unix_ms, b.submitted_unix_ms);
   EXPECT_EQ(a.started_unix_ms, b.started_unix_ms);
   EXPECT_EQ(a.finished_unix_ms, b.finished_unix_ms);
+  EXPECT_EQ(a.priority, b.priority);
+  EXPECT_EQ(a.time_limit_ms, b.time_limit_ms);
+  EXPECT_EQ(a.after, b.after);
+  EXPECT_EQ(a.yield, b.yield);
+  EXPECT_EQ(a.queued_unix_ms, b.queued_unix_ms);
+  EXPECT_EQ(a.slots_unix_ms, b.slots_unix_ms);
 }
 
 TEST(Journal, RecordsReadBackInEveryField) {
