@@ -36,6 +36,7 @@ void add_inference(Verbs& verbs);    // score generate
 void add_eval(Verbs& verbs);         // eval
 void add_data(Verbs& verbs);         // data, tokenizer
 void add_plan(Verbs& verbs);         // plan
+void add_manifest(Verbs& verbs);     // manifest
 
 int main(int argc, char** argv);
 

@@ -35,7 +35,10 @@ JobView JobRunner::view() const {
   JobView view;
   view.state = job_.state;
   view.directory = files_.directory();
-  if (gang_ != nullptr) view.ranks = gang_->ranks();
+  if (gang_ != nullptr) {
+    view.ranks = gang_->ranks();
+    if (job_.state.gang == GangPhase::kStarting) view.waits_for = gang_->waiting();
+  }
   view.step = step_;
   view.answers = answers_;
   if (step_.has_value() && job_.state.phase == Phase::kTraining && step_->total_steps > 0)
@@ -201,6 +204,7 @@ void JobRunner::act(const LaunchGang& action) {
   gang.token = random_token();
   gang.heartbeat_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.heartbeat_timeout_s * 1000));
   gang.start_timeout = options.start_timeout;
+  gang.spec.name = id;
   gang.spec.command = {
       options.worker_program,
       "rank",
@@ -227,7 +231,8 @@ void JobRunner::act(const LaunchGang& action) {
   GangSession::Callbacks callbacks;
   callbacks.on_launched = [with_self, attempt](const cluster::GangIdentity& identity) {
     with_self([&](JobRunner& self) {
-      self.handle(GangLaunched{attempt, {identity.pid, identity.start_ticks, identity.marker, identity.log_dir}});
+      self.handle(GangLaunched{
+          attempt, {identity.pid, identity.start_ticks, identity.marker, identity.log_dir, identity.launcher}});
     });
   };
   callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.handle(GangUp{attempt}); }); };
@@ -237,6 +242,12 @@ void JobRunner::act(const LaunchGang& action) {
       self.file_flights(flights);
       self.handle(GangLost{attempt, reason, retry});
     });
+  };
+  callbacks.on_withdrawn = [with_self, attempt](const std::string& reason) {
+    with_self([&](JobRunner& self) { self.handle(HostsWithdrawn{attempt, reason}); });
+  };
+  callbacks.on_waiting = [with_self](const std::string& what) {
+    with_self([&](JobRunner& self) { self.services_.publish(self.make_event(JobEvent::Kind::kLog, what)); });
   };
   callbacks.on_finished = [with_self](const std::vector<cluster::Finished>&) {
     with_self([](JobRunner& self) { self.task_done(); });
