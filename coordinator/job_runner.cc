@@ -244,7 +244,9 @@ void JobRunner::act(const LaunchGang& action) {
     });
   };
   callbacks.on_withdrawn = [with_self, attempt](const std::string& reason) {
-    with_self([&](JobRunner& self) { self.handle(HostsWithdrawn{attempt, reason}); });
+    with_self([&](JobRunner& self) {
+      if (!self.shut_) self.handle(HostsWithdrawn{attempt, reason});
+    });
   };
   callbacks.on_waiting = [with_self](const std::string& what) {
     with_self([&](JobRunner& self) { self.services_.publish(self.make_event(JobEvent::Kind::kLog, what)); });
