@@ -37,6 +37,7 @@ void add_eval(Verbs& verbs);         // eval
 void add_data(Verbs& verbs);         // data, tokenizer
 void add_plan(Verbs& verbs);         // plan
 void add_self(Verbs& verbs);         // completion man
+void add_manifest(Verbs& verbs);     // manifest
 
 int main(int argc, char** argv);
 

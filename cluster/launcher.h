@@ -87,6 +87,8 @@ class Launcher {
   virtual Result<std::unique_ptr<Gang>> launch(const GangSpec& spec) = 0;
   // A gang that an earlier process launched. kNotFound: it has ended (with what is left of it killed).
   virtual Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) = 0;
+  // Compute threads that gangs may use together; 0: not known. Asks Slurm, so it may block for seconds.
+  virtual int slots() const = 0;
 };
 
 struct SlurmOptions {
@@ -109,6 +111,8 @@ struct LauncherOptions {
   SlurmOptions slurm{};
 };
 
+// By its name: local | hosts | slurm. kInvalidArgument: another name; or as below.
+Result<std::unique_ptr<Launcher>> make_launcher(const std::string& kind, const LauncherOptions& options);
 std::unique_ptr<Launcher> make_local_launcher(const LauncherOptions& options = {});
 // Gangs over the hosts of options.hosts_file, each rank on as many of its host's slots as it has threads. Keeps account of
 // what its own gangs use; hosts that were lost come last. kInvalidArgument with file and line, kNotFound.

@@ -32,7 +32,7 @@ using std::chrono::seconds;
 constexpr seconds kKillTimeout{10};
 constexpr seconds kRemoteKillTimeout{20};  // the remote shell's own time-out for a dead host is 10 s
 
-// What a gang has of the host pool; given back with the object.
+// What a gang has of the host pool; given back once nothing of it is left, or with the object.
 struct Places {
   std::shared_ptr<HostPool> pool;
   std::vector<HostSlots> hosts;  // in ranks
@@ -42,8 +42,10 @@ struct Places {
   Places() = default;
   Places(const Places&) = delete;
   Places& operator=(const Places&) = delete;
-  ~Places() {
+  ~Places() { give_back(); }
+  void give_back() {
     if (pool) pool->give_back(hosts, threads);
+    pool = nullptr;
   }
 };
 
@@ -169,7 +171,10 @@ Status MpirunGang::kill_hard() {
   }
   TEPHRA_RETURN_IF_ERROR(wait(deadline).status());
   // Only now: mpirun's daemons on the hosts end by themselves with it, most of the time.
-  return places_ == nullptr ? Status() : kill_on_hosts(*places_, identity_.marker, Deadline::after(kRemoteKillTimeout));
+  if (places_ == nullptr) return {};
+  const Status killed = kill_on_hosts(*places_, identity_.marker, Deadline::after(kRemoteKillTimeout));
+  places_->give_back();  // also of a host that cannot be asked, which is known as lost
+  return killed;
 }
 
 // --- starting
@@ -181,6 +186,9 @@ class MpirunLauncher final : public Launcher {
       : options_(std::move(options)), pool_(std::move(pool)) {}
   Result<std::unique_ptr<Gang>> launch(const GangSpec& spec) override;
   Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) override;
+  int slots() const override {
+    return pool_ ? pool_->slots() : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }
 
  private:
   std::vector<std::string> arguments(const GangSpec& spec, const std::string& program,

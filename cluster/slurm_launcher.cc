@@ -191,12 +191,12 @@ bool SlurmGang::take_in(const Result<SlurmJob>& job) {
   }
   std::string waiting;
   const auto waited = std::chrono::duration_cast<seconds>(std::chrono::steady_clock::now() - since_);
-  if (job->waits()) waiting = describe_waiting(*job, waited);
+  if (job->waits()) waiting = describe_waiting(*job);
   if (job->state == "SUSPENDED") waiting = "Slurm has suspended job " + id();
   if (job->waits() && options_.pending_max.count() > 0 && waited >= options_.pending_max) {
     (void)run_slurm({"scancel", "--quiet", id()});
     finish(ExitInfo{-1, 0,
-                    waiting + ", longer than the " + std::to_string(options_.pending_max.count()) +
+                    waiting + ", for longer than the " + std::to_string(options_.pending_max.count()) +
                         " s that it may; it was cancelled"});
     return true;
   }
@@ -250,6 +250,10 @@ class SlurmLauncher final : public Launcher {
   explicit SlurmLauncher(LauncherOptions options) : options_(std::move(options)) {}
   Result<std::unique_ptr<Gang>> launch(const GangSpec& spec) override;
   Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) override;
+  int slots() const override {
+    const auto ran = run_slurm({"sinfo", "--noheader", "--format=%C"});
+    return ran.ok() && ran->code == 0 ? parse_cpus(ran->output) : 0;
+  }
 
  private:
   std::vector<std::string> arguments(const GangSpec& spec, const GangIdentity& identity) const;

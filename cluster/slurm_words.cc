@@ -3,9 +3,8 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <charconv>
+#include <cstdio>
 #include <cstring>
-#include <map>
 #include <sstream>
 
 namespace tephra::cluster {
@@ -148,11 +147,18 @@ Result<SlurmJob> parse_slurm_job(const std::string& line) {
   return job;
 }
 
-std::string describe_waiting(const SlurmJob& job, std::chrono::seconds waited) {
-  const std::string name = "Slurm job " + std::to_string(job.id);
-  const std::string time = std::to_string(waited.count()) + " s";
-  if (first_word(job.state) == "CONFIGURING") return name + " waits until its hosts are up, for " + time + " now";
-  return name + " has been waiting for " + time + ": " + waiting_words(job.reason) + " (" + job.reason + ")";
+std::string describe_waiting(const SlurmJob& job) {
+  const std::string name = "Slurm job " + std::to_string(job.id) + " waits";
+  if (first_word(job.state) == "CONFIGURING") return name + " until its hosts are up";
+  return name + ": " + waiting_words(job.reason) + " (" + job.reason + ")";
+}
+
+int parse_cpus(const std::string& output) {
+  int sum = 0, allocated = 0, idle = 0, other = 0, total = 0;
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);)
+    if (std::sscanf(line.c_str(), " %d/%d/%d/%d", &allocated, &idle, &other, &total) == 4) sum += total;
+  return sum;
 }
 
 ExitInfo describe_slurm_exit(const SlurmJob& job, int code, const std::string& tail, const std::string& log_path) {

@@ -1,7 +1,6 @@
 // What Slurm 22.05 and later say of a job, read and put into words for people. Pure functions.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -25,8 +24,8 @@ struct SlurmJob {
 // A line of `scontrol -o show job`. kCorruption: it is none.
 Result<SlurmJob> parse_slurm_job(const std::string& line);
 
-// "Slurm job 17 has been waiting for 63 s: its hosts are busy (Resources)", with what to do where something can be done.
-std::string describe_waiting(const SlurmJob& job, std::chrono::seconds waited);
+// "Slurm job 17 waits: its hosts are busy (Resources)", with what to do where something can be done.
+std::string describe_waiting(const SlurmJob& job);
 
 // The end of a job. `code`: srun's exit code as the batch script wrote it down, -1 when it could not; `tail`: the end of
 // the log, where srun says which rank ended first and how.
@@ -34,6 +33,9 @@ ExitInfo describe_slurm_exit(const SlurmJob& job, int code, const std::string& t
 
 // Why sbatch refused, from what it printed, and what to do. `partitions`: those of this cluster, for the words.
 Status describe_refusal(const std::string& output, const std::string& partitions);
+
+// The CPUs of the cluster, from the lines of `sinfo --format=%C` (allocated/idle/other/total); 0: not understood.
+int parse_cpus(const std::string& output);
 
 // Whether a command of Slurm's failed because its controller does not answer.
 bool controller_is_silent(const std::string& output);

@@ -49,7 +49,7 @@ const std::string_view kApiSchemas = R"json({
   "started_unix_ms": {"type": "integer", "description": "0: not yet"},
   "finished_unix_ms": {"type": "integer", "description": "0: not yet"},
   "queue_position": {"type": "integer", "description": "1 is next; 0: not queued, or held back by a dependency"},
-  "waits_for": {"type": "string", "description": "why a queued job does not run, for people"}, "answers": {"type": "integer"},
+  "waits_for": {"type": "string", "description": "why a job does not run that is queued, or whose hosts are not there yet; for people"}, "answers": {"type": "integer"},
   "directory": {"type": "string"}, "report": {"type": "string", "description": "path of the report; empty: not written yet"},
   "eta_seconds": {"type": ["number", "null"]}, "progress": {"$ref": "#/components/schemas/Progress"},
   "rank_states": {"type": "array", "description": "of one job only; empty in lists", "items": {"$ref": "#/components/schemas/Rank"}},

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/threads.h"
+#include "cluster/hosts.h"
 #include "cluster/http/http_server.h"
 #include "coordinator/admission.h"
 #include "coordinator/api.h"
@@ -55,9 +56,7 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
 class CoordinatorImpl final : public Coordinator {
  public:
   explicit CoordinatorImpl(Options options) : options_(std::move(options)), pool_(kPoolThreads), preparations_(pool_) {
-    if (options_.slots <= 0) options_.slots = machine_slots();
-    if (options_.memory_bytes <= 0) options_.memory_bytes = machine_memory_bytes();
-    queue_ = std::make_unique<JobQueue>(SchedulerOptions{.slots = options_.slots});
+    if (options_.memory_bytes <= 0 && options_.launcher == "local") options_.memory_bytes = machine_memory_bytes();
   }
   ~CoordinatorImpl() override { shutdown(); }
 
@@ -97,6 +96,7 @@ class CoordinatorImpl final : public Coordinator {
     Subscriber call;
   };
 
+  Status open_launcher();
   Status open_http();
   Result<std::shared_ptr<cluster::Gang>> take_back(const JournaledJob& job, bool changes);
   Status load_jobs();
@@ -175,9 +175,7 @@ Status CoordinatorImpl::open() {
   TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite, url));
   journal_ = std::make_unique<Journal>(*store_);
   readiness_ = std::make_unique<Readiness>(*store_, options_);
-  cluster::LauncherOptions launcher_options;
-  launcher_options.mpirun = options_.mpirun;
-  launcher_ = cluster::make_local_launcher(launcher_options);
+  TEPHRA_RETURN_IF_ERROR(open_launcher());
   cluster::RpcServer::Handlers handlers;
   handlers.on_message = [this](cluster::ConnectionId id, cluster::RankMessage message) {
     dispatcher_.post([this, id, message = std::move(message)]() mutable { rank_said(id, std::move(message)); });
@@ -204,6 +202,16 @@ Status CoordinatorImpl::open() {
   return ok_status();
 }
 
+Status CoordinatorImpl::open_launcher() {
+  TEPHRA_ASSIGN_OR_RETURN(launcher_, cluster::make_launcher(options_.launcher, options_.launching));
+  if (options_.slots <= 0) options_.slots = launcher_->slots();
+  if (options_.slots <= 0) options_.slots = machine_slots();
+  queue_ = std::make_unique<JobQueue>(SchedulerOptions{.slots = options_.slots});
+  if (options_.launching.network.empty()) return ok_status();
+  TEPHRA_ASSIGN_OR_RETURN(options_.rpc_host, cluster::address_on(options_.launching.network));
+  return ok_status();
+}
+
 Status CoordinatorImpl::open_http() {
   if (options_.http_port < 0) return ok_status();
   TEPHRA_ASSIGN_OR_RETURN(cluster::HttpHandler api,
@@ -221,12 +229,20 @@ Result<std::shared_ptr<cluster::Gang>> CoordinatorImpl::take_back(const Journale
   const GangRecord& record = job.state.gang_record;
   std::shared_ptr<cluster::Gang> none;
   if (record.pid == 0) return none;
-  Result<std::unique_ptr<cluster::Gang>> gang =
-      launcher_->adopt({record.pid, record.start_ticks, record.marker, record.log_dir, "local"});
+  // What launched it need not be the present launcher.
+  std::unique_ptr<cluster::Launcher> other;
+  if (record.launcher != options_.launcher) {
+    auto made = cluster::make_launcher(record.launcher, options_.launching);
+    if (!made.ok())
+      return made.status().with_context("ending its gang, which the launcher " + record.launcher + " started");
+    other = std::move(made).value();
+  }
+  const cluster::GangIdentity identity{record.pid, record.start_ticks, record.marker, record.log_dir, record.launcher};
+  Result<std::unique_ptr<cluster::Gang>> gang = (other ? *other : *launcher_).adopt(identity);
   if (!gang.ok() && gang.status().code() == Code::kNotFound) return none;
   if (!gang.ok()) return gang.status();
   const Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
-  if (!changes && may_adopt(job.state) && recipe.ok() && recipe->gang.reattach_s > 0)
+  if (!changes && other == nullptr && may_adopt(job.state) && recipe.ok() && recipe->gang.reattach_s > 0)
     return std::shared_ptr<cluster::Gang>(std::move(gang).value());
   log::warning("ending a gang that an earlier coordinator left", {{"job", job.state.id}, {"pid", record.pid}});
   TEPHRA_RETURN_IF_ERROR((*gang)->kill_hard());

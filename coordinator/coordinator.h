@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "cluster/launcher.h"
 #include "cluster/messages.h"
 #include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
@@ -33,7 +34,7 @@ namespace tephra::coordinator {
 struct Options {
   std::string store_dir;                // made when missing
   std::string worker_program;           // path of tephra-worker
-  std::string rpc_host = "127.0.0.1";   // numeric address that ranks connect to
+  std::string rpc_host = "127.0.0.1";   // numeric address that ranks connect to; launching.network names another
   std::string http_host = "127.0.0.1";  // numeric address
   int http_port = -1;                   // -1: no HTTP; 0: a free port
   std::string token;                    // an admin's bearer token of the HTTP interface; empty: there is none
@@ -43,9 +44,11 @@ struct Options {
   std::vector<std::string> data_roots;
   std::string tls_certificate, tls_key;  // PEM files; empty: HTTP without TLS
   WebhookOptions webhook{};
-  int slots = 0;             // compute threads that gangs may use together; 0: the machine's cores
-  int64_t memory_bytes = 0;  // that a gang may take; 0: the machine's
-  std::string mpirun = "mpirun";
+  int slots = 0;             // compute threads that gangs may use together; 0: all that the launcher knows of
+  int64_t memory_bytes = 0;  // that a gang may take; 0: the machine's, and not checked where ranks run on other hosts
+  std::string launcher = "local";  // of gangs: local | hosts | slurm (docs/launchers.md)
+  // For the launcher. With a `network` ranks connect to this machine's address there.
+  cluster::LauncherOptions launching = {};
   // A resolved recipe, as JSON; may be empty. The oldest unfinished job that continues it (recipes::continues) goes on
   // with this one's gang and sharding.
   std::string goes_on_with;
@@ -93,7 +96,7 @@ struct RankView {
 struct JobView {
   JobState state;
   int queue_position = 0;  // 1 is next; 0: not queued, or held back by a dependency
-  std::string waits_for;   // why it waits, for people; empty: not queued
+  std::string waits_for;  // why it waits, in the queue or for hosts that were asked for, for people; empty: it does not
   std::vector<RankView> ranks;
   std::optional<cluster::StepProgress> step;  // the last step of the present stage
   double eta_seconds = -1;                    // of the present stage's training; -1: not known

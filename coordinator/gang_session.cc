@@ -304,6 +304,10 @@ void GangSession::tick() {
   if (ending_) return;  // from here on the gang belongs to the pool task that ends it
   if (const std::optional<cluster::ExitInfo> exit = gang_->poll(); exit.has_value() && !exited_) {
     exited_ = true;
+    if (exit->withdrawn && !withdrawn_ && fault_weight_ == 0) {
+      withdrawn_ = true;
+      return callbacks_.on_withdrawn(exit->description);
+    }
     std::string reason = exit->description.empty() ? "the gang ended" : exit->description;
     if (!up_) {
       const std::string tail = log_tail();
@@ -314,9 +318,23 @@ void GangSession::tick() {
     // A rank's own words may be under way; after kExplainSoon the decision comes by its timer.
     if (fault_weight_ != kFaultExit || std::chrono::steady_clock::now() - fault_since_ >= kExplainSoon) decide();
   }
+  heed_notice();
   check_silence();
   auto self = shared_from_this();
   if (!ending_) dispatcher_.post_after(kTick, [self] { self->tick(); });
+}
+
+// What the cluster's own scheduler says of the gang.
+void GangSession::heed_notice() {
+  const cluster::GangNotice notice = gang_->notice();
+  if (!notice.waiting.empty()) started_ = std::chrono::steady_clock::now();  // the ranks' time to start begins later
+  if (notice.waiting != waiting_) {
+    waiting_ = notice.waiting;
+    if (!waiting_.empty()) callbacks_.on_waiting(waiting_);
+  }
+  if (notice.ending.empty() || withdrawn_) return;
+  withdrawn_ = true;
+  callbacks_.on_withdrawn(notice.ending);
 }
 
 void GangSession::check_silence() {

@@ -37,6 +37,9 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
     // At most once, and not after stop() or kill(). The reason ends with what the ranks' flights tell, unless a rank
     // said itself what went wrong.
     std::function<void(const std::string& reason, RetryClass, const GangFlight&)> on_lost;
+    std::function<void(const std::string& what)> on_waiting;  // why the ranks do not run yet, each time that it changes
+    // At most once and not after stop() or kill(): the hosts will be taken back, or were.
+    std::function<void(const std::string& reason)> on_withdrawn;
     std::function<void()> on_ended;  // once after stop() or kill(): no process is left
     std::function<void(const std::vector<cluster::Finished>&)> on_finished;  // every rank finished the task ok
   };
@@ -75,6 +78,7 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   void stop(const std::string& reason, std::chrono::milliseconds grace);
   void kill();
   bool ending() const { return ending_; }
+  const std::string& waiting() const { return waiting_; }  // why the ranks do not run yet; empty: they do
 
   const GangSessionOptions& options() const { return options_; }
   std::vector<RankView> ranks() const;
@@ -112,6 +116,7 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   void launched(std::shared_ptr<cluster::Gang> gang);
   void tick();
   void check_silence();
+  void heed_notice();
   void decide();
   void end_flight_waits(uint64_t request, bool all);
   void end(bool ask_first);
@@ -128,6 +133,8 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   std::string build_;    // of the ranks; empty: none has said hello
   int build_rank_ = -1;  // who said so first
   SteadyTime started_{};
+  std::string waiting_;
+  bool withdrawn_ = false;  // reported
   bool launching_ = false;
   bool up_ = false;
   bool exited_ = false;  // mpirun is gone

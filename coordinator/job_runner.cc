@@ -37,7 +37,10 @@ JobView JobRunner::view() const {
   JobView view;
   view.state = job_.state;
   view.directory = files_.directory();
-  if (gang_ != nullptr) view.ranks = gang_->ranks();
+  if (gang_ != nullptr) {
+    view.ranks = gang_->ranks();
+    if (job_.state.gang == GangPhase::kStarting) view.waits_for = gang_->waiting();
+  }
   view.step = step_;
   view.answers = answers_;
   if (step_.has_value() && job_.state.phase == Phase::kTraining && step_->total_steps > 0)
@@ -198,6 +201,7 @@ void JobRunner::act(const LaunchGang& action) {
   GangSessionOptions gang = session_options();
   const std::string token = random_token();
   gang.token_sha256 = sha256_hex(token);
+  gang.spec.name = job_id_;
   gang.spec.command = {options.worker_program,
                        "rank",
                        "--coordinator",
@@ -241,7 +245,8 @@ void JobRunner::make_session(GangSessionOptions gang) {
   GangSession::Callbacks callbacks;
   callbacks.on_launched = [with_self, attempt, token_sha256 = gang.token_sha256](const cluster::GangIdentity& gang) {
     with_self([&](JobRunner& self) {
-      self.handle(GangLaunched{attempt, {gang.pid, gang.start_ticks, gang.marker, gang.log_dir, token_sha256}});
+      self.handle(
+          GangLaunched{attempt, {gang.pid, gang.start_ticks, gang.marker, gang.log_dir, gang.launcher, token_sha256}});
     });
   };
   callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.gang_up(attempt); }); };
@@ -251,6 +256,14 @@ void JobRunner::make_session(GangSessionOptions gang) {
       self.file_flights(flights);
       self.handle(GangLost{attempt, reason, retry});
     });
+  };
+  callbacks.on_withdrawn = [with_self, attempt](const std::string& reason) {
+    with_self([&](JobRunner& self) {
+      if (!self.shut_) self.handle(HostsWithdrawn{attempt, reason});
+    });
+  };
+  callbacks.on_waiting = [with_self](const std::string& what) {
+    with_self([&](JobRunner& self) { self.services_.publish(self.make_event(JobEvent::Kind::kLog, what)); });
   };
   callbacks.on_finished = [with_self](const std::vector<cluster::Finished>&) {
     with_self([](JobRunner& self) { self.task_done(); });

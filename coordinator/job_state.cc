@@ -138,6 +138,12 @@ class Machine {
     yield(Yield::kToQueue, "makes room for job " + event.by);
   }
 
+  void on(const HostsWithdrawn& event) {
+    if (event.attempt != now().attempt || (now().gang != GangPhase::kStarting && now().gang != GangPhase::kUp)) return;
+    if (!holds_slots() || bound_to_end() || now().yield != Yield::kNone) return;
+    yield(Yield::kToQueue, event.reason);
+  }
+
   void on(const PauseRequested&) {
     if (is_final(now().phase) || now().phase == Phase::kPaused || now().phase == Phase::kReporting || bound_to_end())
       return;
@@ -475,6 +481,7 @@ std::string_view event_name(const Event& event) {
                         [](const GangLost&) { return "gang_lost"; },
                         [](const CancelRequested&) { return "cancel_requested"; },
                         [](const Preempted&) { return "preempted"; },
+                        [](const HostsWithdrawn&) { return "hosts_withdrawn"; },
                         [](const PauseRequested&) { return "pause_requested"; },
                         [](const ResumeRequested&) { return "resume_requested"; },
                         [](const TimeLimitReached&) { return "time_limit_reached"; },
@@ -512,6 +519,7 @@ std::string describe(const Event& event) {
           [&](const GangLost& e) { return attempt(e.attempt) + "gang lost: " + e.reason; },
           [](const CancelRequested& e) { return "cancel requested" + (e.reason.empty() ? "" : ": " + e.reason); },
           [](const Preempted& e) { return "makes room for job " + e.by; },
+          [&](const HostsWithdrawn& e) { return attempt(e.attempt) + "goes back to the queue: " + e.reason; },
           [](const PauseRequested&) { return std::string("pause requested"); },
           [](const ResumeRequested&) { return std::string("resume requested"); },
           [](const TimeLimitReached&) { return std::string("time limit reached"); },

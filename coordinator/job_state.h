@@ -3,7 +3,7 @@
 //
 //   queued -> preparing -> [ training -> evaluating ] for each stage -> reporting -> done | failed | cancelled
 //
-// A job that makes room for another (Preempted) goes back to queued, and one that is paused waits in kPaused until it is
+// A job that makes room for another (Preempted), or whose hosts are taken back (HostsWithdrawn), goes back to queued, and one that is paused waits in kPaused until it is
 // resumed, which queues it; both go on from their last checkpoint. The gang that has to yield is asked to stop and may
 // still commit: it finishes its step and writes a checkpoint.
 //
@@ -76,6 +76,7 @@ struct GangRecord {
   uint64_t start_ticks = 0;
   std::string marker;
   std::string log_dir;
+  std::string launcher = "local";
   std::string token_sha256{};  // of the gang's secret, hex
 };
 
@@ -172,6 +173,11 @@ struct CancelRequested {
 struct Preempted {
   std::string by;
 };
+// The cluster's own scheduler takes the gang's hosts back, or has. The job goes back to the queue, as one that makes room.
+struct HostsWithdrawn {
+  uint32_t attempt = 0;
+  std::string reason;
+};
 // Nothing happens to a job that ends or only has its report to write.
 struct PauseRequested {};
 struct ResumeRequested {
@@ -208,8 +214,8 @@ struct CoordinatorRestarted {
 
 using Event =
     std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished, BenchScored,
-                 GangLost, CancelRequested, Preempted, PauseRequested, ResumeRequested, TimeLimitReached,
-                 DependencyFailed, GangEnded, ReportWritten, BackoffElapsed, CoordinatorRestarted>;
+                 GangLost, CancelRequested, Preempted, HostsWithdrawn, PauseRequested, ResumeRequested,
+                 TimeLimitReached, DependencyFailed, GangEnded, ReportWritten, BackoffElapsed, CoordinatorRestarted>;
 std::string_view event_name(const Event& event);
 std::string describe(const Event& event);  // one line for people and the journal
 

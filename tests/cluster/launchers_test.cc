@@ -46,6 +46,18 @@ TEST_F(HostsLauncher, OneRankOnEachHost) {
   EXPECT_NE(log.find("orted"), std::string::npos) << log;  // the daemon's command line is among them
 }
 
+TEST_F(HostsLauncher, TheSlotsOfAGangThatWasEndedAreFreeWhileItsObjectLives) {
+  auto gang = launch_sleepers();
+  ASSERT_NE(gang, nullptr);
+  EXPECT_EQ(launcher_->slots(), 2);
+  EXPECT_EQ(launcher_->launch(spec("exit 0")).status().code(), Code::kUnavailable);
+  EXPECT_TRUE(gang->kill_hard().ok());
+  auto next = launch(spec("exit 0"));
+  ASSERT_NE(next, nullptr);
+  EXPECT_TRUE(next->wait(Deadline::after(std::chrono::seconds(60))).ok());
+  EXPECT_TRUE(next->kill_hard().ok());
+}
+
 TEST_F(HostsLauncher, AnAdoptedGangHoldsItsSlots) {
   auto gang = launch_sleepers();
   ASSERT_NE(gang, nullptr);

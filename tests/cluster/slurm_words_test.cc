@@ -40,7 +40,7 @@ TEST(SlurmWords, WaitingIsSaidWithWhatToDo) {
     const char* reason;
     const char* words;
   } cases[] = {
-      {"Resources", "Slurm job 17 has been waiting for 63 s: its hosts are busy (Resources)"},
+      {"Resources", "Slurm job 17 waits: its hosts are busy (Resources)"},
       {"PartitionDown", "its partition is down; start it"},
       {"PartitionConfig", "ask for fewer ranks"},
       {"Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved", "sinfo -R says why"},
@@ -49,9 +49,15 @@ TEST(SlurmWords, WaitingIsSaidWithWhatToDo) {
       {"SomethingNew", "a reason of its own (SomethingNew)"},
   };
   for (const auto& c : cases) {
-    const std::string words = describe_waiting({17, "PENDING", c.reason}, std::chrono::seconds(63));
+    const std::string words = describe_waiting({17, "PENDING", c.reason});
     EXPECT_NE(words.find(c.words), std::string::npos) << words;
   }
+}
+
+TEST(SlurmWords, CountsTheCpus) {
+  EXPECT_EQ(parse_cpus("2/6/0/8\n"), 8);
+  EXPECT_EQ(parse_cpus("2/6/0/8\n 0/0/4/4\n"), 12);
+  EXPECT_EQ(parse_cpus("sinfo: error\n"), 0);
 }
 
 TEST(SlurmWords, TheEndNamesTheRankThatEndedFirst) {

@@ -83,7 +83,8 @@ LauncherOptions TwoHosts::options(const std::string& directory) {
 }
 
 std::vector<std::string> TwoHosts::on_first() const {
-  return {"ip", "netns", "exec", one_, "unshare", "--uts", "sh", "-c", "hostname host1; exec \"$@\"", "sh"};
+  return {
+      find_program("ip"), "netns", "exec", one_, "unshare", "--uts", "sh", "-c", "hostname host1; exec \"$@\"", "sh"};
 }
 
 void TwoHosts::end_second() {

@@ -354,6 +354,21 @@ TEST(JobState, MakesRoomWithACheckpointAndGoesOnFromIt) {
   EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
 }
 
+TEST(JobState, HostsThatAreTakenBackCostACheckpointAndNoRestart) {
+  Driver d = training();
+  EXPECT_FALSE(transition(d.state, HostsWithdrawn{7, "another attempt's"}).changed);
+  d.apply(HostsWithdrawn{1, "Slurm takes the hosts back"});
+  EXPECT_EQ(d.state.gang, GangPhase::kEnding);
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  EXPECT_TRUE(d.action<StopGang>()->may_commit);
+  EXPECT_FALSE(transition(d.state, HostsWithdrawn{1, "told twice"}).changed);
+  d.apply(committed(1, 0, 3, false)).apply(GangEnded{1, 50});
+  EXPECT_EQ(d.state.phase, Phase::kQueued);
+  EXPECT_EQ(d.state.restarts_total, 0);
+  d.apply(Scheduled{60}).apply(Prepared{Status(), "{}"}).apply(GangUp{2});
+  EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
+}
+
 TEST(JobState, PauseFreesTheSlotsUntilResume) {
   Driver d = training();
   d.apply(PauseRequested{}).apply(GangEnded{1, 5});
@@ -512,6 +527,7 @@ class World {
     if (dice == 6 && below(2) == 0) pending_.push_back(PauseRequested{});
     if (dice == 7 && below(12) == 0) pending_.push_back(TimeLimitReached{});
     if (dice == 8) pending_.push_back(ResumeRequested{1});
+    if (dice == 9 && below(2) == 0) pending_.push_back(HostsWithdrawn{d_.state.attempt, "time limit"});
   }
 
   // Killed and started again: what was under way is forgotten. The gang is taken back, or its processes are ended first.
@@ -585,6 +601,7 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      GangLost{1, "x", RetryClass::kPermanent},
                                      CancelRequested{"x"},
                                      Preempted{"x"},
+                                     HostsWithdrawn{1, "x"},
                                      PauseRequested{},
                                      ResumeRequested{1},
                                      TimeLimitReached{},

@@ -96,11 +96,13 @@ TEST_F(SlurmLauncher, AJobThatWaitsTooLongIsCancelledAndTheEndSaysWhy) {
   ASSERT_TRUE(ended.ok()) << ended.status().to_string();
   EXPECT_EQ(ended->code, -1);
   EXPECT_NE(ended->description.find("its partition is down"), std::string::npos) << ended->description;
-  EXPECT_NE(ended->description.find("longer than the 1 s that it may; it was cancelled"), std::string::npos)
+  EXPECT_NE(ended->description.find("for longer than the 1 s that it may; it was cancelled"), std::string::npos)
       << ended->description;
   EXPECT_TRUE(gang->kill_hard().ok());
   EXPECT_EQ(say({"squeue", "--noheader"}), "");
 }
+
+TEST_F(SlurmLauncher, KnowsTheClustersCpus) { EXPECT_EQ(launcher_->slots(), 4); }
 
 TEST_F(SlurmLauncher, ARefusedJobSaysWhyAndWhatToDo) {
   use(options({"--partition=nowhere"}));
