@@ -126,7 +126,7 @@ export function compareView(root, place, setTitle) {
   }
   const lastLoss = (job) => {
     const rows = job.steps.get(stage.value) || [...job.steps.values()].at(-1);
-    return rows ? [...rows.values()].at(-1).loss : null;
+    return rows ? rows.get(Math.max(...rows.keys()))?.loss ?? null : null;
   };
   async function readOne(id) {
     const [job, found] = await Promise.all([get(jobPath(id)), get(jobPath(id, '/results'))]);
