@@ -5,13 +5,13 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/rate_limit.h"
 #include "cluster/http/http_text.h"
 #include "coordinator/api_reply.h"
 #include "coordinator/audit_log.h"
 #include "coordinator/checkpoint_verifier.h"
 #include "coordinator/event_hub.h"
 #include "coordinator/metrics.h"
-#include "coordinator/rate_limit.h"
 #include "coordinator/report_links.h"
 
 namespace tephra::coordinator {
