@@ -172,7 +172,9 @@ class JobTest(PageTest):
         expect(differences).to_contain_text("0.0005")
         canvas = page.locator("figure", has_text="Loss").locator("canvas")
         expect(canvas).to_have_attribute("aria-label", re.compile(f"{first}: 12 steps.*{second}: 12 steps"))
-        expect(page.get_by_role("table", name="Scores").get_by_role("row")).to_have_count(4)
+        expect(page.get_by_role("table", name="Scores").get_by_role("row")).to_have_count(5)
+        expect(page.get_by_role("table", name="Scores")).to_contain_text("instruct, heldout: Token F1")
+        expect(page.get_by_role("table", name="Scores")).not_to_contain_text("not to be compared")
         page.get_by_role("button", name=f"Leave out {second}").click()
         expect(differences).to_have_count(0)
 
