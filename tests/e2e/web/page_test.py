@@ -172,7 +172,9 @@ class JobTest(PageTest):
         expect(differences).to_contain_text("0.0005")
         canvas = page.locator("figure", has_text="Loss").locator("canvas")
         expect(canvas).to_have_attribute("aria-label", re.compile(f"{first}: 12 steps.*{second}: 12 steps"))
-        expect(page.get_by_role("table", name="Scores").get_by_role("row")).to_have_count(4)
+        expect(page.get_by_role("table", name="Scores").get_by_role("row")).to_have_count(5)
+        expect(page.get_by_role("table", name="Scores")).to_contain_text("instruct, heldout: Token F1")
+        expect(page.get_by_role("table", name="Scores")).not_to_contain_text("not to be compared")
         page.get_by_role("button", name=f"Leave out {second}").click()
         expect(differences).to_have_count(0)
 
@@ -186,6 +188,24 @@ class JobTest(PageTest):
         page.wait_for_url("**/#/jobs/tiny-*")
         again = self.server.ask("GET", f"/jobs/{page.url.rsplit('/', 1)[1]}")
         self.assertEqual(again["recipe"], self.server.ask("GET", f"/jobs/{job}")["recipe"])
+
+
+    def test_a_submission_whose_answer_is_lost_is_made_once(self):
+        page = self.go("/submit")
+        page.get_by_label("Recipe").fill(TINY.replace("name: tiny", "name: once"))
+        page.get_by_label("Folder for relative paths").fill(BASE_DIR)
+        self.expected = ["ERR_FAILED"]
+
+        def lose(route):
+            route.fetch()  # the coordinator has it
+            route.abort()
+
+        page.route("**/api/v1/jobs", lose, times=1)
+        page.get_by_role("button", name="Submit").click()
+        expect(page.locator("#problems")).to_contain_text("does not answer")
+        page.get_by_role("button", name="Submit").click()
+        page.wait_for_url("**/#/jobs/once-*")
+        self.assertEqual(len(self.server.ask("GET", "/jobs?recipe=once")["jobs"]), 1)
 
 
 class ListTest(PageTest):
@@ -220,6 +240,27 @@ class ListTest(PageTest):
         row = page.locator(f'tr[data-job="{job}"]')
         expect(row).to_be_visible()
         expect(row).to_contain_text("done", timeout=LIMIT_MS)
+
+
+class StreamTest(PageTest):
+    def test_a_hidden_tab_gives_its_stream_back_and_goes_on_where_it_was(self):
+        job = self.server.submit(LONG)
+        ended, begun = [], []
+        self.page.on("requestfailed", lambda request: ended.append(request.url))
+        self.page.on("request", lambda request: request.url.endswith("/events") and begun.append(request.headers.get("last-event-id")))
+        page = self.go(f"/jobs/{job}")
+        canvas = page.locator("figure", has_text="Loss").locator("canvas")
+        expect(canvas).to_have_attribute("aria-label", re.compile(r"align: \d+ steps"), timeout=LIMIT_MS)
+        hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); document.dispatchEvent(new Event('visibilitychange')); }"
+        page.evaluate(hide, True)
+        self.until(lambda: any(url.endswith("/events") for url in ended))
+        self.assertEqual(begun, [None])
+        page.evaluate(hide, False)
+        self.until(lambda: len(begun) == 2)
+        self.assertRegex(begun[1], r"^\w+-\d+$")
+        expect(page.locator("#banner")).to_be_hidden()
+        shown = RestartTest.step_shown(page)
+        self.until(lambda: RestartTest.step_shown(page) > shown)
 
 
 class RestartTest(PageTest):
