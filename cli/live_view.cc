@@ -43,8 +43,12 @@ std::string sparkline(const std::deque<double>& values, bool unicode) {
   }
   std::string out;
   for (const double value : values) {
-    const double share = high > low ? (value - low) / (high - low) : 0;
-    out += !std::isfinite(value) ? " " : (unicode ? kBlocks : kPlain)[std::min(7, static_cast<int>(share * 8))];
+    if (!std::isfinite(value)) {
+      out += ' ';
+      continue;
+    }
+    const int level = high > low ? std::min(7, static_cast<int>((value - low) / (high - low) * 8)) : 0;
+    out += unicode ? kBlocks[level] : kPlain[level];
   }
   return out;
 }

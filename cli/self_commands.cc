@@ -2,6 +2,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <string>
 
 #include "base/version.h"
 #include "cli/app.h"
@@ -27,7 +28,7 @@ void add_self(Verbs& verbs) {
   man->footer("Example:\n  tephra man | man -l -");
   man->callback([&verbs] {
     verbs.chosen = [&verbs]() -> int {
-      std::fputs(man_page(command_tree(verbs.app), kVersion).c_str(), stdout);
+      std::fputs(man_page(command_tree(verbs.app), std::string(kVersion)).c_str(), stdout);
       return kOk;
     };
   });
