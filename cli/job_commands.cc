@@ -19,6 +19,7 @@
 #include "cli/watch.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/journal.h"
+#include "eval/score/report_compare.h"
 #include "recipes/recipe.h"
 
 namespace tephra::cli {
@@ -30,7 +31,8 @@ struct Options {
   std::string job, recipe, out;
   std::vector<std::string> overrides, sweeps;
   int rank = -1, attempt = 0, steps = 3;
-  bool follow = false, json = false, ranks = false;
+  bool follow = false, json = false, ranks = false, all_stages = false;
+  std::vector<std::string> compare;
 };
 
 Status no_server(const Options& o) {
@@ -259,7 +261,40 @@ int pause(const Options& o) {
 }
 int resume(const Options& o) { return ask(o, "resume", " is queued again"); }
 
+// The report.json of a job, or below or at a path.
+Result<std::string> report_json_of(const Options& o, const std::string& named) {
+  for (const std::string& path : {named, named + "/report.json", named + "/report/report.json"})
+    if (path.ends_with(".json") && Env::posix().exists(path)) return path;
+  Options job = o;
+  job.job = named;
+  TEPHRA_ASSIGN_OR_RETURN(const json found, read_job(job));
+  const std::string html = found.value("report", "");
+  if (html.empty()) return Status(Code::kNotFound, "job " + named + " has no report yet");
+  return html.substr(0, html.rfind('/')) + "/report.json";
+}
+
+int compare(const Options& o) {
+  std::vector<eval::ReportInput> reports;
+  for (const std::string& named : o.compare) {
+    const auto path = report_json_of(o, named);
+    if (!path.ok()) return fail(path.status());
+    const auto text = read_file(Env::posix(), *path);
+    if (!text.ok()) return fail(text.status());
+    auto read = eval::read_report(*text, *path);
+    if (!read.ok()) return fail(read.status());
+    reports.push_back(std::move(*read));
+  }
+  const eval::ReportInput together = eval::compare_reports(reports, !o.all_stages);
+  if (!o.out.empty())
+    if (const Status written = eval::write_report(together, o.out); !written.ok()) return fail(written);
+  std::printf("%s", eval::render_report(together).at(o.json ? "report.json" : "report.md").c_str());
+  if (!o.out.empty() && !o.json) std::printf("\nhtml: %s/report.html\n", o.out.c_str());
+  return kOk;
+}
+
 int report(const Options& o) {
+  if (!o.compare.empty()) return compare(o);
+  if (o.job.empty()) return fail({Code::kInvalidArgument, "name a job, or several with --compare"});
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
   std::string html = job->value("report", "");
@@ -349,9 +384,13 @@ void add_jobs(Verbs& verbs) {
   add("resume", "Queue a paused job again; it goes on from its last checkpoint", resume, "tephra resume demo-1")
       ->add_option("JOB", o->job)
       ->required();
-  add("report", "A job's evaluation report (Markdown; --json)", report, "tephra report demo-1 --store tephra-store")
-      ->add_option("JOB", o->job)
-      ->required();
+  auto* report_verb =
+      add("report", "A job's evaluation report (Markdown; --json), or several beside each other", report,
+          "tephra report demo-1 --store tephra-store\n  tephra report --compare demo-1 demo-2 --out compared");
+  report_verb->add_option("JOB", o->job);
+  report_verb->add_option("--compare", o->compare, "jobs, or folders of their reports, to be set beside each other");
+  report_verb->add_flag("--all-stages", o->all_stages, "compare every stage, not only each job's last");
+  report_verb->add_option("--out", o->out, "folder for the comparison's report");
 }
 
 }  // namespace tephra::cli

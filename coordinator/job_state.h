@@ -160,6 +160,7 @@ struct TaskFinished {
 struct BenchScored {
   std::string stage, bench;
   Status status;
+  std::string gate;  // which of the stage's gates its benches did not pass, and the report's address; empty: none
 };
 struct GangLost {
   uint32_t attempt = 0;
