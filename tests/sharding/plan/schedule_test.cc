@@ -322,7 +322,9 @@ TEST(Prefetch, IsSoManyGathersAheadAndNeverPassesAUseOfTheSameUnitOrAStep) {
       }
       ASSERT_LE(ahead, c.policy.prefetch);
       // A fetch is issued with its gather, but at the fetch itself.
-      if (ops[i].kind != OpKind::kFetch) ASSERT_NE(ops[end - 1].kind, OpKind::kFetch) << "seed " << seed;
+      if (ops[i].kind != OpKind::kFetch) {
+        ASSERT_NE(ops[end - 1].kind, OpKind::kFetch) << "seed " << seed;
+      }
     }
   }
   const auto units = chain({true, true, true, true});
