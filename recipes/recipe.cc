@@ -193,6 +193,7 @@ bool continues(const Recipe& a, const Recipe& b) {
     gang.threads_per_rank = recipe.gang.threads_per_rank;
     if (any_order) gang.ranks = recipe.gang.ranks;
     recipe.gang = gang;
+    recipe.queue = {};
     for (StageRecipe& stage : recipe.stages) {
       if (!any_order) stage.sharding = {};
       stage.feature_cache.clear();
