@@ -2,7 +2,7 @@
 // 6 layers) without class token, linear connector, LLaMA of width 512 with 8 layers and a vocabulary of 32,000; 256 image and 64
 // text tokens, the last 48 supervised; random weights, AdamW, clipping at 1. Batches are made outside the timed part.
 // Run under mpirun: train_bench [--stage 2] [--batch 2] [--steps 10] [--warmup 3] [--threads 1] [--shard parameters]
-// [--dtype float32] [--save-every 4 --save-dir DIR]. Rank 0 prints one JSON line: the slowest rank's steps count.
+// [--dtype float32] [--save-every 4 --save-dir DIR] [--images 0 --feature-cache 0]. Rank 0 prints one JSON line: the slowest rank's steps count.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -24,6 +24,7 @@
 #include "bench/peer_shape.h"
 #include "cluster/mpi/mpi_communicator.h"
 #include "model/nn/batch.h"
+#include "model/nn/feature_cache.h"
 #include "model/nn/units.h"
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
@@ -38,6 +39,8 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   int stage = 2, batch = 2, steps = 10, warmup = 3, threads = 1;
   int save_every = 0;
+  int images = 0;         // different ones; 0: each is new
+  int feature_cache = 0;  // MiB a rank; 0: none
   std::string shard = "parameters", dtype = "float32", save_dir;
 };
 
@@ -151,8 +154,9 @@ class Bench {
     for (int b = 0; b < o_.batch; ++b) {
       const auto key = static_cast<uint64_t>((step * comm_->world_size() + comm_->rank()) * o_.batch + b);
       images[b].resize(3 * 224 * 224);
+      const uint64_t picture = o_.images > 0 ? key % static_cast<uint64_t>(o_.images) : key;
       for (size_t i = 0; i < images[b].size(); ++i)
-        images[b][i] = static_cast<float>(random_bits({2, key, i}) >> 40) / float{1 << 23} - 1.0f;
+        images[b][i] = static_cast<float>(random_bits({2, picture, i}) >> 40) / float{1 << 23} - 1.0f;
       model::TokenizedSample sample{{model::kImageToken}, {}, {images[b].data()}, key};
       for (uint64_t i = 0; i < kText; ++i) sample.ids.push_back(static_cast<int32_t>(random_below(32000, {3, key, i})));
       sample.labels = sample.ids;
@@ -164,9 +168,10 @@ class Bench {
 
   // Seconds of the slowest rank.
   Result<double> one_step(int step) {
-    TEPHRA_ASSIGN_OR_RETURN(const model::LlavaBatch batch, make_batch(step));
+    TEPHRA_ASSIGN_OR_RETURN(model::LlavaBatch batch, make_batch(step));
     TEPHRA_RETURN_IF_ERROR(comm_->barrier(Deadline::after(std::chrono::minutes(5))));
     const auto start = Clock::now();
+    if (o_.feature_cache > 0) features_.look_up(batch);
     TEPHRA_ASSIGN_OR_RETURN(const auto stats, executor_->train_step({&batch}, {rates_, step + 1}));
     const double seconds = seconds_since(start);
     last_loss_ = stats.loss;
@@ -240,6 +245,7 @@ class Bench {
   const model::ModelConfig config_ = bench::peer_shape();
   std::vector<double> rates_;
   std::unique_ptr<sharding::Executor> executor_;
+  model::FeatureCache features_{int64_t{o_.feature_cache} << 20, {}};
   double last_loss_ = 0;
   std::thread writer_;
   Status written_;                                      // by writer_; read after it was joined
@@ -259,6 +265,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads);
   app.add_option("--shard", options.shard);
   app.add_option("--dtype", options.dtype);
+  app.add_option("--images", options.images, "different pictures; 0: each is new");
+  app.add_option("--feature-cache", options.feature_cache, "MiB of features that a rank keeps; 0: none");
   app.add_option("--save-every", options.save_every, "steps between snapshots; 0: none");
   app.add_option("--save-dir", options.save_dir, "folder that they are written to, and removed from");
   CLI11_PARSE(app, argc, argv);

@@ -85,13 +85,15 @@ struct ShardingRecipe {
   std::string shard = "parameters";   // none | optimizer | gradients | parameters; each divides more
   bool reshard_after_forward = true;  // parameters only: free gathered blocks between forward and backward
   std::string recompute = "none";     // none | all | a number N: every N-th block's activations are recomputed
-  int64_t prefetch = 1;               // blocks that are gathered ahead of the compute
+  std::string prefetch = "1";         // auto | a number: blocks that are gathered ahead of the compute
   int64_t group_ranks = 0;            // hybrid: ranks that divide one copy of the state; 0: all
   std::string reduction = "tree";     // tree | fast: whether sums over ranks have one order at every number of ranks
-  std::string offload = "none";       // none | optimizer: what is kept in host memory, apart from the step
+  std::string offload = "none";       // none | optimizer | parameters (and moments): what is kept in host memory
 
   // `recompute` as a number: 0 for none, 1 for all; nothing when it is none of the three.
   std::optional<int> recompute_every() const;
+  // `prefetch` as a number; of auto 1, until the planner has chosen; nothing when it is neither that nor 0 to 64.
+  std::optional<int> prefetch_depth() const;
 };
 
 // What each group is gathered and computed in; masters, moments and gradient sums are float32.
@@ -146,6 +148,7 @@ struct StageRecipe {
   std::optional<LoraRecipe> lora;                  // the language model learns through adapters only
   std::string template_name = "v1";                // key `template`
   std::vector<DataUse> data;
+  std::string feature_cache;            // "512MiB": most bytes of pictures' features that a rank keeps; empty: none
   int64_t max_length = 2048;            // tokens, the picture's included
   std::string image_aspect = "square";  // square | pad
   int64_t epochs = 0;                   // passes over the data; 0: `steps` counts
@@ -161,6 +164,7 @@ struct StageRecipe {
       evaluate;  // bench names, after the stage; load_recipe fills in all benches when the key is absent
   std::vector<std::string> require;  // gates that the benches have to pass before the next stage, see recipes/gate.h
 
+  int64_t feature_cache_bytes() const;                                           // 0: none
   int64_t micro_batches_per_step() const { return global_batch / micro_batch; }  // M, independent of the world size
   // Optimizer steps over `samples` samples: `steps`, or whole global batches in `epochs` passes, at least one. 0 samples:
   // not known, and then neither are the steps of `epochs` (0).
@@ -262,7 +266,7 @@ Result<Recipe> from_json(const std::string& text);
 Hash128 hash(const Recipe& recipe);
 
 // Whether a job of `a` can go on as one of `b`: they differ only in what changes no bits of what is trained, which is
-// `gang` but for its threads_per_rank, the stages' `sharding`, and which checkpoints are kept and called the best. Where a stage has reduction: fast, ranks and sharding
+// `gang` but for its threads_per_rank, the stages' `sharding` and `feature_cache`, and which checkpoints are kept and called the best. Where a stage has reduction: fast, ranks and sharding
 // change bits and have to be equal too.
 bool continues(const Recipe& a, const Recipe& b);
 

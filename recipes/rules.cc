@@ -98,6 +98,10 @@ class Rules {
       report(path + ".sharding.recompute",
              "'" + stage.sharding.recompute + "' is not one of none, all or a number of blocks",
              "for example 2: every second block");
+    if (!stage.sharding.prefetch_depth())
+      report(path + ".sharding.prefetch",
+             "'" + stage.sharding.prefetch + "' is neither auto nor a number of blocks from 0 to 64", "for example 2");
+    check_feature_cache(stage, path);
     if ((stage.epochs > 0) == (stage.steps > 0))
       report(path + (stage.epochs > 0 ? ".steps" : ".epochs"),
              stage.epochs > 0 ? "given together with " + path + ".epochs" : "neither epochs nor steps is given",
@@ -111,6 +115,7 @@ class Rules {
              "take it away, or train the connector");
     check_optimizer(optimizer, path + ".optimizer");
     check_groups_of_ranks(stage.sharding, path + ".sharding");
+    check_offload(stage.sharding, path + ".sharding");
     check_evaluate(stage, path);
     check_require(stage, path);
     check_keep(stage.checkpoint, path + ".checkpoint");
@@ -163,6 +168,22 @@ class Rules {
                  std::to_string(std::min(std::bit_floor(static_cast<uint64_t>(size)),
                                          std::bit_floor(static_cast<uint64_t>(ranks)))) +
                  ", or 0 for all ranks");
+  }
+
+  void check_feature_cache(const StageRecipe& stage, const std::string& path) {
+    if (stage.feature_cache.empty()) return;
+    if (stage.kind != "train")
+      report(path + ".feature_cache", "means nothing with " + path + ".kind " + stage.kind,
+             "only with train, where the vision tower is frozen");
+    else if (stage.feature_cache_bytes() == 0)
+      report(path + ".feature_cache", "'" + stage.feature_cache + "' is not a size", "for example 512MiB or 4GB");
+  }
+
+  void check_offload(const ShardingRecipe& sharding, const std::string& path) {
+    if (sharding.offload == "parameters" && sharding.shard != "parameters")
+      report(path + ".offload",
+             "parameters, but with " + path + ".shard " + sharding.shard + " units stay gathered on the device",
+             "write shard: parameters, or offload: optimizer");
   }
 
   void check_stage_names(size_t index, const std::string& path) {

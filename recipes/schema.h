@@ -186,10 +186,10 @@ void describe(V& v, ShardingRecipe& s) {
                      "N-th"});
   v.field(
       "prefetch", s.prefetch,
-      Field{.about = "blocks that are gathered ahead of the compute; 0: each when it is needed (not with shard: none)",
-            .unit = "blocks",
-            .low = 0,
-            .high = 64});
+      Field{.about =
+                "blocks that are gathered ahead of the compute: a number up to 64, 0: each when it is needed; auto: "
+                "the planner chooses (not with shard: none)",
+            .unit = "blocks"});
   v.field(
       "group_ranks", s.group_ranks,
       Field{.about = "hybrid: so many neighbouring ranks divide one copy of the state, and each further group of as "
@@ -204,8 +204,8 @@ void describe(V& v, ShardingRecipe& s) {
   v.field(
       "offload", s.offload,
       Field{.about = "optimizer: its moments are in host memory (on a CPU, in a file in TMPDIR) and fetched unit by "
-                     "unit in the update",
-            .allowed = {"none", "optimizer"}});
+                     "unit in the update; parameters: these too, and fetched before each gather (shard: parameters)",
+            .allowed = {"none", "optimizer", "parameters"}});
 }
 
 template <class V>
@@ -304,6 +304,10 @@ void describe(V& v, StageRecipe& s) {
   v.group("lora", s.lora, "adapters in place of the language model's own weights");
   v.field("template", s.template_name, Field{.about = "how a conversation becomes text", .allowed = template_names()});
   v.list("data", s.data, "what it trains on, shuffled together");
+  v.field("feature_cache", s.feature_cache,
+          Field{.about = "most memory of a rank for features of pictures, which the frozen vision tower then computes "
+                         "once: 512MiB, 4GB (kind train)",
+                .absent = "none are kept"});
   v.field("max_length", s.max_length,
           Field{.about = "longest sample, the picture's tokens included", .unit = "tokens", .low = 8, .high = 1048576});
   v.field("image_aspect", s.image_aspect,
