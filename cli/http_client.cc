@@ -40,8 +40,8 @@ Result<int> http_stream(const Server& server, const std::string& target,
                         const std::function<bool(const std::string&)>& on_bytes) {
   cluster::HttpCall call;
   call.target = target;
-  Result<int> status = cluster::http_call_stream(server, call, on_bytes);
-  return status.ok() ? std::move(status) : with_remedy(status.status());
+  const Result<HttpReply> head = cluster::http_call_stream(server, call, on_bytes);
+  return head.ok() ? Result<int>(head->status) : with_remedy(head.status());
 }
 
 Result<std::string> checked(const Result<HttpReply>& reply) {

@@ -37,6 +37,7 @@ Result<std::string> find_or_submit(Coordinator& coordinator, const recipes::Reci
     if (theirs.ok() && recipes::continues(*theirs, recipe)) {
       out.line("job " + view.state.id + " goes on where it was interrupted, on " + std::to_string(recipe.gang.ranks) +
                (recipe.gang.ranks == 1 ? " rank" : " ranks"));
+      if (view.state.phase == coordinator::Phase::kPaused) TEPHRA_RETURN_IF_ERROR(coordinator.resume(view.state.id));
       return view.state.id;
     }
     out.line("note: unfinished job " + view.state.id + " of this store goes on too");

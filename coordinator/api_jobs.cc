@@ -37,6 +37,7 @@ HttpResponse list(Coordinator& coordinator, const ApiRequest& request) {
   query.phases = std::move(phases).value();
   query.user = request.text("user");
   query.recipe = request.text("recipe");
+  query.text = request.text("text");
   query.newest_first = request.text("order") == "newest";
   query.limit = static_cast<size_t>(request.number("limit", kPageDefault));
   const Result<uint64_t> after = parse_number_cursor(request.text("cursor"));
@@ -186,6 +187,7 @@ std::vector<ApiRoute> job_routes(const ApiContext& context) {
        .about = "Jobs in order of submission, a page at a time",
        .parameters = {text_parameter("phase", "only jobs in these phases, separated by commas"),
                       text_parameter("user", "only this user's"), text_parameter("recipe", "only of this recipe name"),
+                      text_parameter("text", "only with this in the job's id, user or recipe name"),
                       choice_parameter("order", "which come first (default oldest)", {"oldest", "newest"}),
                       number_parameter("limit", "jobs in a page (default 100)", 1, kPageMax),
                       text_parameter("cursor", "`next` of the page before")},

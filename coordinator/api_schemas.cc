@@ -84,7 +84,21 @@ const std::string_view kApiSchemas = R"json({
   "attempt": {"type": "integer"}, "parent": {"type": "string"}, "created_unix_ms": {"type": "integer"},
   "stage_complete": {"type": "boolean"}, "content_hash": {"type": "string"}, "logical_bytes": {"type": "integer"},
   "new_bytes": {"type": "integer"}, "metrics": {"type": "object"}, "handover": {"type": "object"},
-  "tags": {"type": "array", "items": {"type": "string"}}, "pinned": {"type": "boolean"}}},
+  "tags": {"type": "array", "items": {"type": "string"}}, "pinned": {"type": "boolean"},
+  "verified": {"type": ["object", "null"], "description": "null: not since the coordinator's start",
+    "required": ["state", "unix_ms", "bytes_read", "problems"], "properties": {
+    "state": {"enum": ["waiting", "reading", "whole", "damaged", "failed"]}, "unix_ms": {"type": "integer"},
+    "bytes_read": {"type": "integer"}, "problems": {"type": "array", "items": {"type": "string"}}}}}},
+"VerifyRequest": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}},
+"VerifyRequested": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+"Results": {"type": "object", "required": ["results"], "properties": {"results": {"type": "array", "items": {
+  "type": "object", "required": ["stage", "bench", "kind", "metrics", "counts", "columns"], "properties": {
+  "stage": {"type": "string"}, "bench": {"type": "string"}, "kind": {"type": "string"},
+  "metrics": {"type": "object", "description": "shares in 0..1"}, "counts": {"type": "object"},
+  "columns": {"type": "array", "items": {"type": "object", "properties": {
+    "name": {"type": "string"}, "correct": {"type": "integer"}, "count": {"type": "integer"}}}}}}}}},
+"ReportLink": {"type": "object", "required": ["path", "until_unix_ms"], "properties": {
+  "path": {"type": "string"}, "until_unix_ms": {"type": "integer"}}},
 "TagRequest": {"type": "object", "required": ["name", "tag"], "properties": {
   "name": {"type": "string", "minLength": 1, "description": "a checkpoint: JOB/STAGE@STEP, JOB/STAGE@latest, or a tag"},
   "tag": {"type": "string", "minLength": 1}, "force": {"type": "boolean"}}},

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -21,9 +22,11 @@
 #include "coordinator/job_queue.h"
 #include "coordinator/job_runner.h"
 #include "coordinator/readiness.h"
+#include "coordinator/rpc_address.h"
 #include "coordinator/tokens.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
+#include "storage/pack.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -95,7 +98,7 @@ class CoordinatorImpl final : public Coordinator {
 
   Status open_launcher();
   Status open_http();
-  Status end_leftovers(const JournaledJob& job);
+  Result<std::shared_ptr<cluster::Gang>> take_back(const JournaledJob& job, bool changes);
   Status load_jobs();
   Result<std::map<std::string, GangChange>> gang_changes(const std::vector<JournaledJob>& jobs) const;
   Status check_slots(const recipes::Recipe& recipe) const;
@@ -220,24 +223,32 @@ Status CoordinatorImpl::open_http() {
   return ok_status();
 }
 
-// Processes of an attempt that a killed coordinator left: ranks end by themselves when their connection closes; this
-// makes it sure.
-Status CoordinatorImpl::end_leftovers(const JournaledJob& job) {
+// The gang that a killed coordinator left of the job, if it still runs and goes on; nullptr: it does not, and no process of
+// it is left.
+Result<std::shared_ptr<cluster::Gang>> CoordinatorImpl::take_back(const JournaledJob& job, bool changes) {
   const GangRecord& record = job.state.gang_record;
-  if (record.pid == 0) return ok_status();
-  // What launched it need not be the present launcher.
+  std::shared_ptr<cluster::Gang> none;
+  if (record.pid == 0) return none;
+  // What launched it need not be the present launcher; then it is ended.
   std::unique_ptr<cluster::Launcher> other;
   if (record.launcher != options_.launcher) {
-    auto made = cluster::make_launcher(record.launcher, options_.launching);
+    cluster::LauncherOptions launching = options_.launching;
+    if (launching.hosts_file.empty()) launching.hosts_file = record.log_dir + "/hosts";  // the gang's own places
+    auto made = cluster::make_launcher(record.launcher, launching);
     if (!made.ok())
       return made.status().with_context("ending its gang, which the launcher " + record.launcher + " started");
     other = std::move(made).value();
   }
   const cluster::GangIdentity identity{record.pid, record.start_ticks, record.marker, record.log_dir, record.launcher};
   Result<std::unique_ptr<cluster::Gang>> gang = (other ? *other : *launcher_).adopt(identity);
-  if (!gang.ok()) return gang.status().code() == Code::kNotFound ? ok_status() : gang.status();
+  if (!gang.ok() && gang.status().code() == Code::kNotFound) return none;
+  if (!gang.ok()) return gang.status();
+  const Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
+  if (!changes && !other && may_adopt(job.state) && recipe.ok() && recipe->gang.reattach_s > 0)
+    return std::shared_ptr<cluster::Gang>(std::move(gang).value());
   log::warning("ending a gang that an earlier coordinator left", {{"job", job.state.id}, {"pid", record.pid}});
-  return (*gang)->kill_hard();
+  TEPHRA_RETURN_IF_ERROR((*gang)->kill_hard());
+  return none;
 }
 
 // By job id; at most one.
@@ -260,10 +271,19 @@ Result<std::map<std::string, GangChange>> CoordinatorImpl::gang_changes(const st
 
 Status CoordinatorImpl::load_jobs() {
   TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledJob> jobs, journal_->load());
-  for (const JournaledJob& job : jobs) TEPHRA_RETURN_IF_ERROR(end_leftovers(job).with_context("job " + job.state.id));
   TEPHRA_ASSIGN_OR_RETURN(const auto changes, gang_changes(jobs));
+  std::map<std::string, std::shared_ptr<cluster::Gang>> adopted;
+  std::set<std::string> leased;
+  for (const JournaledJob& job : jobs) {
+    auto gang = take_back(job, changes.contains(job.state.id));
+    if (!gang.ok()) return gang.status().with_context("job " + job.state.id);
+    if (*gang == nullptr) continue;
+    adopted[job.state.id] = std::move(gang).value();
+    leased.insert(storage::pack_prefix(job.state.id, job.state.attempt));
+  }
   TEPHRA_ASSIGN_OR_RETURN(const std::vector<storage::Lease> leases, store_->leases());
-  for (const storage::Lease& lease : leases) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
+  for (const storage::Lease& lease : leases)
+    if (!leased.contains(lease.pack_prefix)) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
   dispatcher_.call([&] {
     for (const JournaledJob& job : jobs) {
       order_ = std::max(order_, job.order);
@@ -293,11 +313,17 @@ Status CoordinatorImpl::load_jobs() {
     for (const auto& runner : runners_)
       if (!is_final(runner->state().phase)) {
         const auto change = changes.find(runner->state().id);
-        runner->handle(change == changes.end() ? CoordinatorRestarted{} : CoordinatorRestarted{change->second});
+        const auto gang = adopted.find(runner->state().id);
+        if (gang != adopted.end()) runner->adopt(gang->second);
+        CoordinatorRestarted restarted{.adopted = gang != adopted.end()};
+        if (change != changes.end()) restarted.change = change->second;
+        runner->handle(std::move(restarted));
       }
     schedule_soon();
   });
-  return ok_status();
+  // Now: who comes back is known.
+  return write_file_atomic(Env::posix(), rpc_address_path(options_.store_dir),
+                           rpc_address(options_.rpc_host, rpc_->port()) + "\n");
 }
 
 Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {

@@ -110,6 +110,7 @@ std::string to_json(const JobView& view, bool with_recipe);
 struct JobQuery {
   std::vector<Phase> phases;  // empty: any
   std::string user, recipe;   // empty: any
+  std::string text;           // part of id, user or recipe's name, letters of either case; empty: any
   bool newest_first = false;
   uint64_t after = 0;  // goes on behind the job of this number; 0: from the start
   size_t limit = 100;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cluster/http/http_server.h"
+#include "coordinator/crypto.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -67,6 +68,13 @@ void GangSession::launch() {
   if (!taken) launching_ = false;
 }
 
+void GangSession::adopt(std::shared_ptr<cluster::Gang> gang) {
+  started_ = std::chrono::steady_clock::now();
+  gang_ = std::move(gang);
+  auto self = shared_from_this();
+  dispatcher_.post_after(kTick, [self] { self->tick(); });
+}
+
 void GangSession::launched(std::shared_ptr<cluster::Gang> gang) {
   gang_ = std::move(gang);
   if (ending_) return end(ask_first_);
@@ -80,7 +88,7 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   if (hello.attempt != options_.attempt)
     return {Code::kMismatch, "attempt " + std::to_string(hello.attempt) + " is over; attempt " +
                                  std::to_string(options_.attempt) + " runs"};
-  if (!cluster::equal_constant_time(hello.token, options_.token))
+  if (!cluster::equal_constant_time(sha256_hex(hello.token), options_.token_sha256))
     return {Code::kPermission, "the gang's token is wrong"};
   if (ending_) return {Code::kCancelled, "the gang is being ended"};
   if (hello.world_size != options_.world || hello.rank < 0 || hello.rank >= options_.world)
@@ -101,6 +109,7 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   rank.said_hello = true;
   rank.pid = hello.pid;
   rank.host = hello.host;
+  rank.task = hello.task;
   hear(rank);
   if (!up_ && std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& r) { return r.said_hello; })) {
     up_ = true;
@@ -267,18 +276,28 @@ GangFlight GangSession::flights() const {
 }
 
 void GangSession::send_all(const cluster::CoordinatorMessage& message) {
-  const bool task = std::holds_alternative<cluster::Task>(message);
+  const auto* task = std::get_if<cluster::Task>(&message);
   for (int i = 0; i < options_.world; ++i) {
-    if (task) {
+    if (task != nullptr) {
+      if (ranks_[i].task == task->name) continue;
+      ranks_[i].task = task->name;
       ranks_[i].finished = false;
       ranks_[i].flight.reset();  // of the task before
     }
-    if (ranks_[i].connection == 0) continue;  // its closing is a fault already
-    const Status sent = rpc_.send(ranks_[i].connection, message);
-    if (!sent.ok() && !std::holds_alternative<cluster::Stop>(message))
-      fault(kFaultClosed, "rank " + std::to_string(i) + " cannot be reached: " + sent.message(),
-            RetryClass::kNewAttempt);
+    send(i, message);
   }
+}
+
+bool GangSession::all_have(const std::string& task) const {
+  return std::all_of(ranks_.begin(), ranks_.end(), [&](const Rank& rank) { return rank.task == task; });
+}
+
+void GangSession::send(int rank, const cluster::CoordinatorMessage& message) {
+  if (ranks_[rank].connection == 0) return;  // its closing is a fault already
+  const Status sent = rpc_.send(ranks_[rank].connection, message);
+  if (!sent.ok() && !std::holds_alternative<cluster::Stop>(message))
+    fault(kFaultClosed, "rank " + std::to_string(rank) + " cannot be reached: " + sent.message(),
+          RetryClass::kNewAttempt);
 }
 
 void GangSession::tick() {

@@ -23,8 +23,8 @@ struct GangSessionOptions {
   std::string job;
   uint32_t attempt = 0;
   int world = 1;
-  std::string token;       // of the gang, random
-  cluster::GangSpec spec;  // what to launch
+  std::string token_sha256;  // of the gang's random secret, hex
+  cluster::GangSpec spec;    // what to launch
   std::chrono::milliseconds heartbeat_timeout{30000};
   std::chrono::milliseconds start_timeout{120000};
 };
@@ -48,6 +48,8 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
               cluster::Launcher& launcher, cluster::RpcServer& rpc);
 
   void launch();
+  // In place of launch(): a gang of an earlier coordinator, whose ranks come back by themselves.
+  void adopt(std::shared_ptr<cluster::Gang> gang);
 
   // Takes a rank's connection in, or says why not.
   Status hello(cluster::ConnectionId connection, const cluster::Hello& hello);
@@ -66,8 +68,11 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   // result are the session's; the stage and the time are the caller's to fill in.
   GangFlight flights() const;
 
-  // To every rank; what cannot be sent is a fault. Forgets the ranks' Finished of the task before when it is a Task.
+  // To every rank; what cannot be sent is a fault. A Task goes to those that do not have it yet, and their Finished of the
+  // task before is forgotten.
   void send_all(const cluster::CoordinatorMessage& message);
+  bool all_have(const std::string& task) const;  // the Task of this name
+  void send(int rank, const cluster::CoordinatorMessage& message);
 
   // Stop to the ranks, a grace, then kill.
   void stop(const std::string& reason, std::chrono::milliseconds grace);
@@ -83,6 +88,7 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   struct Rank {
     cluster::ConnectionId connection = 0;  // 0: none
     bool said_hello = false;
+    std::string task;  // name of the last that it was given
     int64_t pid = 0;
     cluster::Heartbeat heartbeat;
     SteadyTime heard{};

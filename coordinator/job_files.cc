@@ -134,6 +134,17 @@ Status JobFiles::append_step(uint32_t attempt, int64_t unix_ms, const cluster::S
                          {step.stage + "/tokens_per_second", step.tokens_per_second}});
 }
 
+int64_t JobFiles::last_step(const std::string& stage) const {
+  int64_t last = 0;
+  std::ifstream in(metrics_path());
+  for (std::string line; std::getline(in, line);) {
+    const json row = json::parse(line, nullptr, false);
+    // The last line counts: a later attempt begins at an earlier step.
+    if (row.is_object() && row.value("stage", "") == stage) last = row.value("step", int64_t{0});
+  }
+  return last;
+}
+
 Status JobFiles::append_checkpoint_line(int64_t unix_ms, const std::string& line) const {
   return append_lines(checkpoints_log_path(), iso_time(unix_ms) + " " + line + "\n");
 }

@@ -50,6 +50,7 @@ class JobFiles {
 
   Status create(const std::string& recipe_json) const;
   Status append_step(uint32_t attempt, int64_t unix_ms, const cluster::StepProgress& step) const;
+  int64_t last_step(const std::string& stage) const;  // that append_step has written; 0: none
   Status append_answers(const std::string& stage, const std::string& bench,
                         const std::vector<cluster::Answer>& answers) const;
   // What was done to the job's checkpoints after they were committed: "2026-01-31T12:00:00Z checkpoint ... removed: ...".

@@ -1,14 +1,24 @@
 #include "coordinator/job_query.h"
 
 #include <algorithm>
+#include <cctype>
 
 #include "coordinator/job_runner.h"
 
 namespace tephra::coordinator {
 namespace {
 
+bool contains_folded(const std::string& text, const std::string& part) {
+  const auto lower = [](unsigned char c) { return std::tolower(c); };
+  return std::search(text.begin(), text.end(), part.begin(), part.end(),
+                     [&](char a, char b) { return lower(a) == lower(b); }) != text.end();
+}
+
 bool matches(const JobState& state, const JobQuery& query) {
   if (!query.phases.empty() && std::find(query.phases.begin(), query.phases.end(), state.phase) == query.phases.end())
+    return false;
+  if (!query.text.empty() && !contains_folded(state.id, query.text) && !contains_folded(state.user, query.text) &&
+      !contains_folded(state.recipe_name, query.text))
     return false;
   return (query.user.empty() || query.user == state.user) &&
          (query.recipe.empty() || query.recipe == state.recipe_name);

@@ -94,7 +94,7 @@ class Machine {
 
   void on(const BenchScored& event) {
     if (is_final(now().phase)) return;
-    const int stage = stage_index(event.stage);
+    const int stage = now().stage_index(event.stage);
     if (stage < 0 || !now().stages[stage].bench_done.contains(event.bench) ||
         now().stages[stage].bench_done.at(event.bench))
       return;
@@ -208,6 +208,12 @@ class Machine {
 
   void on(const CoordinatorRestarted& event) {
     if (is_final(now().phase)) return;
+    if (event.adopted && may_adopt(now())) {
+      out_.changed = true;
+      if (now().work == Work::kScoring)
+        act(ScoreBench{now().stage, now().work_bench, now().stages[now().stage].checkpoint});
+      return;
+    }
     if (event.change.has_value()) {
       change().recipe_json = event.change->recipe_json;
       change().world = event.change->world;
@@ -284,12 +290,6 @@ class Machine {
     s.work = Work::kNone;
     s.work_bench.clear();
     s.queued_unix_ms = unix_ms;
-  }
-
-  int stage_index(const std::string& name) const {
-    for (size_t i = 0; i < now().plan.size(); ++i)
-      if (now().plan[i].name == name) return static_cast<int>(i);
-    return -1;
   }
 
   void fail(const std::string& reason, RetryClass retry) {
@@ -424,6 +424,11 @@ Result<Phase> parse_phase(const std::string& name) {
 
 bool is_final(Phase phase) { return phase == Phase::kDone || phase == Phase::kFailed || phase == Phase::kCancelled; }
 
+bool may_adopt(const JobState& state) {
+  return state.gang == GangPhase::kUp && state.gang_record.pid != 0 && !state.cancel_requested && !state.failing &&
+         state.yield == Yield::kNone;
+}
+
 bool holds_slots(Phase phase) { return phase != Phase::kQueued && phase != Phase::kPaused && !is_final(phase); }
 
 std::string_view gang_phase_name(GangPhase phase) {
@@ -455,6 +460,12 @@ std::string JobState::train_from(bool* resume) const {
   for (size_t i = 0; i < plan.size(); ++i)
     if (plan[i].name == plan[stage].init) return stages[i].checkpoint;
   return "";
+}
+
+int JobState::stage_index(const std::string& name) const {
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (plan[i].name == name) return static_cast<int>(i);
+  return -1;
 }
 
 std::string_view event_name(const Event& event) {

@@ -3,9 +3,9 @@
 //
 //   queued -> preparing -> [ training -> evaluating ] for each stage -> reporting -> done | failed | cancelled
 //
-// A job that makes room for another (Preempted), or whose hosts are taken back (HostsWithdrawn), goes back to queued, and one that is paused waits in kPaused until it is
-// resumed, which queues it; both go on from their last checkpoint. The gang that has to yield is asked to stop and may
-// still commit: it finishes its step and writes a checkpoint.
+// A job that makes room for another (Preempted), or whose hosts are taken back (HostsWithdrawn), goes back to queued, and
+// one that is paused waits in kPaused until it is resumed, which queues it; both go on from their last checkpoint. The
+// gang that has to yield is asked to stop and may still commit: it finishes its step and writes a checkpoint.
 //
 // A job that fails or is cancelled goes to reporting from wherever it is once it has a checkpoint, and ends at once
 // before that.
@@ -76,6 +76,7 @@ struct GangRecord {
   uint64_t start_ticks = 0;
   std::string marker;
   std::string log_dir;
+  std::string token_sha256{};  // of the gang's secret, hex
   std::string launcher = "local";
 };
 
@@ -124,6 +125,7 @@ struct JobState {
   // The checkpoint that the present stage (re)starts from; empty: the job's base model. `resume`: it is a mid-stage one
   // of the same stage.
   std::string train_from(bool* resume) const;
+  int stage_index(const std::string& name) const;  // in `plan`; -1: none
 };
 
 // --- events
@@ -203,9 +205,12 @@ struct GangChange {
   int world = 1;
   int max_restarts = 3;
 };
+// The first event after a load. No process of an earlier attempt is left, unless the gang was adopted: then it goes on, and
+// `change` is empty.
 struct CoordinatorRestarted {
-  std::optional<GangChange> change;
-};  // the first event after a load; no process of an earlier attempt is left
+  std::optional<GangChange> change{};
+  bool adopted = false;
+};
 
 using Event =
     std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished, BenchScored,
@@ -259,6 +264,9 @@ struct Transition {
   std::vector<Action> actions;
   bool changed = false;  // false: the event was stale or made no difference; nothing needs to be written
 };
+
+// Whether a coordinator that restarts may take the job's gang back: it is up, and nothing wants it ended.
+bool may_adopt(const JobState& state);
 
 // Total: every event is accepted in every state; one that does not fit changes nothing.
 Transition transition(const JobState& state, const Event& event);

@@ -126,6 +126,7 @@ std::string encode(const JournaledJob& job) {
     record.mutable_gang_record()->set_marker(s.gang_record.marker);
     record.mutable_gang_record()->set_log_dir(s.gang_record.log_dir);
     record.mutable_gang_record()->set_launcher(s.gang_record.launcher);
+    record.mutable_gang_record()->set_token_sha256(s.gang_record.token_sha256);
   }
   record.set_cancel_requested(s.cancel_requested);
   record.set_failing(s.failing);
@@ -175,8 +176,11 @@ Result<JournaledJob> decode_job(std::string_view bytes) {
   s.restarts_used = record.restarts_used();
   s.restarts_total = record.restarts_total();
   if (record.has_gang_record())
-    s.gang_record = {record.gang_record().pid(), record.gang_record().start_ticks(), record.gang_record().marker(),
+    s.gang_record = {record.gang_record().pid(),
+                     record.gang_record().start_ticks(),
+                     record.gang_record().marker(),
                      record.gang_record().log_dir(),
+                     record.gang_record().token_sha256(),
                      record.gang_record().launcher().empty() ? "local" : record.gang_record().launcher()};
   s.cancel_requested = record.cancel_requested();
   s.failing = record.failing();

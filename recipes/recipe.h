@@ -37,6 +37,7 @@ struct GangRecipe {
   int64_t max_restarts = 3;           // attempts after the first
   double collective_timeout_s = 120;  // seconds
   double heartbeat_timeout_s = 30;    // seconds
+  double reattach_s = 60;             // seconds that ranks go on without a coordinator
   bool oversubscribe = false;         // more threads than the machine has slots is meant
 };
 
@@ -158,6 +159,7 @@ struct StageRecipe {
   CheckpointRecipe checkpoint;
   std::vector<std::string>
       evaluate;  // bench names, after the stage; load_recipe fills in all benches when the key is absent
+  std::vector<std::string> require;  // gates that the benches have to pass before the next stage, see recipes/gate.h
 
   int64_t micro_batches_per_step() const { return global_batch / micro_batch; }  // M, independent of the world size
   // Optimizer steps over `samples` samples: `steps`, or whole global batches in `epochs` passes, at least one. 0 samples:
@@ -165,19 +167,35 @@ struct StageRecipe {
   int64_t total_steps(int64_t samples) const;
 };
 
+// Who compares a model's answers with the reference's (llava_bench).
+struct JudgeRecipe {
+  std::string endpoint;  // base address of an OpenAI-compatible service, or "local": overlap of words, a smoke check
+  std::string model;     // name there
+  std::string prompts;   // file, see recipes/judge
+  std::string key_env;   // environment variable of the coordinator that holds the key; empty: none is sent
+  std::string orders = "both";      // both | reference_first
+  int64_t concurrency = 4;          // requests at a time
+  int64_t requests_per_minute = 0;  // at most; 0: no limit
+  double max_cost = 0;              // USD over the bench, by prices; 0: no limit
+  double price_in = 0;              // USD a million prompt tokens
+  double price_out = 0;             // USD a million reply tokens
+};
+
 struct BenchRecipe {
   std::string name;
-  std::string kind;  // scienceqa | instruct | vqa
+  std::string kind;  // scienceqa | instruct | vqa | loss | pope | mme | vqav2 | textvqa | captions | llava_bench
   std::string dataset;
   std::string split;                      // scienceqa, vqa: "test" by default
-  std::string part;                       // instruct: "heldout" by default
+  std::string part;                       // instruct, loss: "heldout" by default
   std::string prompt = "CQM-A";           // scienceqa: order of question, context, choices
-  std::string answer_rule = "scienceqa";  // scienceqa: scienceqa | llava | letter, see eval/score/scienceqa.h
+  std::string answer_rule = "scienceqa";  // scienceqa: scienceqa | llava | letter | loglik, see eval/score/scienceqa.h
   std::string score = "exact";            // instruct: exact | token_f1
-  int64_t max_new_tokens = 64;            // tokens
-  int64_t limit = 0;                      // questions, evenly spread; 0: all
-  bool swap_images = false;               // also ask every question with another question's picture
-  int64_t batch = 8;                      // questions decoded together on one rank
+  std::string instruction;  // pope, mme, vqav2, textvqa, captions: words of the question; empty: the kind's own
+  std::optional<JudgeRecipe> judge;  // llava_bench
+  int64_t max_new_tokens = 64;       // tokens
+  int64_t limit = 0;                 // questions, evenly spread; 0: all
+  bool swap_images = false;          // also ask every question with another question's picture
+  int64_t batch = 8;                 // questions decoded together on one rank
 };
 
 // A checkpoint of the same store that stages with `init: base` start from, in place of the model's own weights.

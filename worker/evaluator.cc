@@ -1,5 +1,6 @@
 #include "worker/evaluator.h"
 
+#include <algorithm>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -44,9 +45,15 @@ Status evaluate_bench(const TaskContext& context) {
     TEPHRA_ASSIGN_OR_RETURN(merged, model::merged_lora(*context.checkpoint, *lora));
   }
   TEPHRA_ASSIGN_OR_RETURN(auto generator, model::Generator::create(config, merged ? *merged : *context.checkpoint));
-  TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(eval::bench_spec(*bench), dataset->second));
+  const eval::BenchSpec spec = eval::bench_spec(*bench);
+  TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(spec, dataset->second));
 
   eval::RunOptions options;
+  options.mode = eval::ask_mode(spec);
+  options.prompt = bench->prompt;
+  options.max_length = config.text.max_position_embeddings;
+  if (options.mode == eval::AskMode::kLoss)
+    options.max_length = std::min(options.max_length, context.stage().max_length);
   options.rank = context.communicator->rank();
   options.world_size = context.communicator->world_size();
   options.batch = bench->batch;

@@ -68,6 +68,8 @@ int main(int argc, char** argv) {
   tephra::worker::RankOptions rank;
   auto* rank_verb = app.add_subcommand("rank", "one rank of a gang (started by mpirun or srun)");
   rank_verb->add_option("--coordinator", rank.coordinator, "HOST:PORT")->required();
+  rank_verb->add_option("--coordinator-file", rank.coordinator_file, "file with the address of the next coordinator");
+  rank_verb->add_option("--reattach-ms", rank.reattach_ms, "how long to go on without one");
   rank_verb->add_option("--job", rank.job)->required();
   rank_verb->add_option("--attempt", rank.attempt)->required();
 

@@ -9,9 +9,11 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <boost/beast/ssl.hpp>
+#include <limits>
 #include <optional>
 
 #include "base/version.h"
+#include "cluster/http/http_text.h"
 #include "cluster/http/tls.h"
 
 namespace tephra::cluster {
@@ -27,12 +29,36 @@ using OnBytes = std::function<bool(const std::string&)>;
 
 constexpr uint64_t kAnswerBytes = uint64_t{1} << 30;
 
+// Runs what was begun until `done`, or until it is cancelled, which `close` brings about.
+void run_until(asio::io_context& io, const bool& done, const std::function<bool()>& cancelled,
+               const std::function<void()>& close) {
+  io.restart();
+  if (!cancelled) {
+    io.run();
+    return;
+  }
+  while (!done) {
+    io.run_for(std::chrono::milliseconds(100));
+    if (done || !cancelled()) continue;
+    close();
+    io.run();
+    return;
+  }
+}
+
+template <class Message>
+HttpAnswer head_of(const Message& message) {
+  HttpAnswer answer{static_cast<int>(message.result_int())};
+  for (const auto& field : message)
+    answer.headers[lower_case(std::string(field.name_string()))] = std::string(field.value());
+  return answer;
+}
+
 // One request over a connected stream. Operations are asynchronous ones that are waited for: only those have time-outs.
 template <class Layer>
 class Exchange {
  public:
-  Exchange(asio::io_context& io, Layer& stream, std::chrono::milliseconds timeout)
-      : io_(io), stream_(stream), timeout_(timeout) {}
+  Exchange(asio::io_context& io, Layer& stream, const HttpCall& call) : io_(io), stream_(stream), call_(call) {}
 
   error_code handshake() {
     return wait([&](auto done) { stream_.async_handshake(asio::ssl::stream_base::client, done); });
@@ -44,15 +70,18 @@ class Exchange {
     http::response_parser<http::string_body> parser;
     parser.body_limit(kAnswerBytes);
     const error_code error = wait([&](auto done) { http::async_read(stream_, buffer_, parser, ignore_size(done)); });
-    if (!error) *answer = {static_cast<int>(parser.get().result_int()), std::move(parser.get().body())};
+    if (error) return error;
+    *answer = head_of(parser.get());
+    answer->body = std::move(parser.get().body());
     return error;
   }
-  error_code receive(int* status, const OnBytes& on_bytes) {
+  error_code receive(HttpAnswer* head, const OnBytes& on_bytes) {
     http::response_parser<http::buffer_body> parser;
-    parser.body_limit(boost::none);
+    parser.body_limit(
+        std::numeric_limits<uint64_t>::max());  // with none, Boost 1.74 takes any Content-Length for too large
     error_code error = wait([&](auto done) { http::async_read_header(stream_, buffer_, parser, ignore_size(done)); });
     if (error) return error;
-    *status = static_cast<int>(parser.get().result_int());
+    *head = head_of(parser.get());
     char chunk[16384];
     while (!parser.is_done()) {
       parser.get().body().data = chunk;
@@ -72,20 +101,24 @@ class Exchange {
   }
   template <class Start>
   error_code wait(Start start) {
-    if (timeout_.count() > 0)
-      beast::get_lowest_layer(stream_).expires_after(timeout_);
+    auto& socket = beast::get_lowest_layer(stream_);
+    if (call_.timeout.count() > 0)
+      socket.expires_after(call_.timeout);
     else
-      beast::get_lowest_layer(stream_).expires_never();
+      socket.expires_never();
     error_code result;
-    start([&result](error_code error) { result = error; });
-    io_.restart();
-    io_.run();
+    bool done = false;
+    start([&](error_code error) {
+      result = error;
+      done = true;
+    });
+    run_until(io_, done, call_.cancelled, [&socket] { socket.cancel(); });
     return result;
   }
 
   asio::io_context& io_;
   Layer& stream_;
-  const std::chrono::milliseconds timeout_;
+  const HttpCall& call_;
   beast::flat_buffer buffer_;
 };
 
@@ -104,6 +137,8 @@ http::request<http::string_body> make_request(const HttpEndpoint& endpoint, cons
   return request;
 }
 
+Status cancelled_status(const HttpEndpoint& endpoint) { return {Code::kCancelled, endpoint.url + ": given up"}; }
+
 // What `work` makes of a connection to the endpoint on which the request was sent.
 template <class Work>
 Status with_connection(const HttpEndpoint& endpoint, const HttpCall& call, Work work) {
@@ -119,28 +154,35 @@ Status with_connection(const HttpEndpoint& endpoint, const HttpCall& call, Work 
   const auto found = resolver.resolve(url.host, url.port, error);
   if (!error) {
     if (call.timeout.count() > 0) tcp_stream.expires_after(call.timeout);
-    tcp_stream.async_connect(found, [&error](error_code result, const tcp::endpoint&) { error = result; });
-    io.restart();
-    io.run();
+    bool done = false;
+    tcp_stream.async_connect(found, [&](error_code result, const tcp::endpoint&) {
+      error = result;
+      done = true;
+    });
+    run_until(io, done, call.cancelled, [&tcp_stream] { tcp_stream.cancel(); });
   }
+  if (error == asio::error::operation_aborted) return cancelled_status(endpoint);
   if (error) return {Code::kUnavailable, "nobody answers at " + endpoint.url + " (" + error.message() + ")"};
   http::request<http::string_body> request = make_request(endpoint, url, call);
   const auto run = [&](auto exchange) -> Status {
     error = exchange.send(request);
     if (!error) error = work(exchange);
+    if (error == asio::error::operation_aborted) return cancelled_status(endpoint);
+    if (error == beast::error::timeout) return {Code::kTimeout, endpoint.url + ": nothing came in time"};
     return error ? Status(Code::kPeerLost, endpoint.url + ": " + error.message()) : ok_status();
   };
-  if (!url.tls) return run(Exchange<beast::tcp_stream>(io, tcp_stream, call.timeout));
+  if (!url.tls) return run(Exchange<beast::tcp_stream>(io, tcp_stream, call));
   Tls stream(std::move(tcp_stream), *tls);
   SSL_set_tlsext_host_name(stream.native_handle(), url.host.c_str());
   stream.set_verify_callback(asio::ssl::host_name_verification(url.host));
-  error = Exchange<Tls>(io, stream, call.timeout).handshake();
+  error = Exchange<Tls>(io, stream, call).handshake();
+  if (error == asio::error::operation_aborted) return cancelled_status(endpoint);
   if (error)
     return {Code::kPermission,
             endpoint.url + ": no trusted connection (" + error.message() +
                 "); name the file of its certificate or of its issuer's with --tls-ca, and the host as "
                 "the certificate does"};
-  return run(Exchange<Tls>(io, stream, call.timeout));
+  return run(Exchange<Tls>(io, stream, call));
 }
 
 }  // namespace
@@ -176,11 +218,11 @@ Result<HttpAnswer> http_call(const HttpEndpoint& endpoint, const HttpCall& call)
   return answer;
 }
 
-Result<int> http_call_stream(const HttpEndpoint& endpoint, const HttpCall& call, const OnBytes& on_bytes) {
-  int status = 0;
+Result<HttpAnswer> http_call_stream(const HttpEndpoint& endpoint, const HttpCall& call, const OnBytes& on_bytes) {
+  HttpAnswer head;
   TEPHRA_RETURN_IF_ERROR(
-      with_connection(endpoint, call, [&](auto& exchange) { return exchange.receive(&status, on_bytes); }));
-  return status;
+      with_connection(endpoint, call, [&](auto& exchange) { return exchange.receive(&head, on_bytes); }));
+  return head;
 }
 
 }  // namespace tephra::cluster

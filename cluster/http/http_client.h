@@ -18,7 +18,8 @@ struct HttpEndpoint {
 
 struct HttpAnswer {
   int status = 0;
-  std::string body;
+  std::string body{};
+  std::map<std::string, std::string> headers{};  // names in lower case; the last of several of one name
 };
 
 struct HttpCall {
@@ -28,15 +29,17 @@ struct HttpCall {
   std::map<std::string, std::string> headers{};
   // For connecting, and between any two pieces of what comes; 0: any time.
   std::chrono::milliseconds timeout{0};
+  // Asked ten times a second while the call waits for the other side (not for a name's address): true ends it.
+  std::function<bool()> cancelled{};
 };
 
 // kUnavailable: nobody answers there; kInvalidArgument: not such a url, or a file of certificates that is none; kPermission:
-// the server's certificate is not vouched for, or of another name; kPeerLost: the connection ended. An HTTP error is an
-// answer, not a failure.
+// the server's certificate is not vouched for, or of another name; kPeerLost: the connection ended; kTimeout: call.timeout
+// passed; kCancelled: as call.cancelled said. An HTTP error is an answer, not a failure.
 Result<HttpAnswer> http_call(const HttpEndpoint& endpoint, const HttpCall& call);
-// Calls `on_bytes` with the body as it comes, until it ends or on_bytes returns false. The status.
-Result<int> http_call_stream(const HttpEndpoint& endpoint, const HttpCall& call,
-                             const std::function<bool(const std::string&)>& on_bytes);
+// Calls `on_bytes` with the body as it comes, until it ends or on_bytes returns false. The answer without its body.
+Result<HttpAnswer> http_call_stream(const HttpEndpoint& endpoint, const HttpCall& call,
+                                    const std::function<bool(const std::string&)>& on_bytes);
 
 struct HttpUrl {
   bool tls = false;

@@ -176,8 +176,9 @@ class Store {
   // Forgets the checkpoint; its bytes go with the next gc. kBusy when a tag, a pin or a lease holds it. Its children
   // keep their chunks.
   Status remove(const std::string& name);
-  // Re-reads and re-hashes everything that the checkpoint names. Fails only if `name` does not resolve.
-  Result<VerifyReport> verify(const std::string& name) const;
+  // Re-reads and re-hashes everything that the checkpoint names. Fails only if `name` does not resolve, or, kCancelled,
+  // once `cancelled` (asked at each tensor; may be empty) holds.
+  Result<VerifyReport> verify(const std::string& name, const std::function<bool()>& cancelled = {}) const;
 
   // Deletes packs that no checkpoint reaches, and rewrites those of whose chunks less than `rewrite_below` (of 1) is
   // reached, by bytes: the live chunks move to a new pack. Commits go on meanwhile. Not rewritten are packs under a lease

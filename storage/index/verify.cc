@@ -11,14 +11,17 @@ class Verifier {
   Verifier(const Store::Impl& store, VerifyReport* report)
       : packs_(store.env, store.packs_dir()), store_(store), report_(report) {}
 
-  Status run(const Manifest& manifest) {
+  Status run(const Manifest& manifest, const std::function<bool()>& cancelled) {
     std::vector<ChunkRef> chunks = chunks_of(manifest.tensors);
     TEPHRA_ASSIGN_OR_RETURN(auto places, store_.locations(chunks));
     for (size_t i = 0; i < chunks.size(); ++i)
       if (places[i]) places_.emplace(chunks[i], std::move(*places[i]));
     report_->chunk_count = static_cast<int64_t>(chunks.size());
     report_->tensor_count = static_cast<int64_t>(manifest.tensors.size());
-    for (const ManifestTensor& tensor : manifest.tensors) verify_tensor(tensor);
+    for (const ManifestTensor& tensor : manifest.tensors) {
+      if (cancelled && cancelled()) return {Code::kCancelled, "verifying " + manifest.name() + " was ended"};
+      verify_tensor(tensor);
+    }
     if (content_hash_of(manifest.tensors) != manifest.content_hash)
       report_->problems.push_back({.message = "the tensor table does not hash to the checkpoint's content_hash"});
     return ok_status();
@@ -101,11 +104,11 @@ Status find_sharers(const Store::Impl& store, VerifyReport* report) {
 
 }  // namespace
 
-Result<VerifyReport> Store::verify(const std::string& name) const {
+Result<VerifyReport> Store::verify(const std::string& name, const std::function<bool()>& cancelled) const {
   TEPHRA_ASSIGN_OR_RETURN(Manifest manifest, get(name));
   VerifyReport report;
   report.name = manifest.name();
-  TEPHRA_RETURN_IF_ERROR(Verifier(*impl_, &report).run(manifest));
+  TEPHRA_RETURN_IF_ERROR(Verifier(*impl_, &report).run(manifest, cancelled));
   TEPHRA_RETURN_IF_ERROR(find_sharers(*impl_, &report));
   return report;
 }

@@ -475,6 +475,7 @@ class World {
         return false;
       }
       live_ = launch->attempt;
+      pending_.push_back(GangLaunched{live_, {1, 1, "", ""}});
       pending_.push_back(below(10) == 0 ? Event(GangLost{live_, "did not start", RetryClass::kNewAttempt})
                                         : Event(GangUp{live_}));
     }
@@ -529,9 +530,18 @@ class World {
     if (dice == 9 && below(2) == 0) pending_.push_back(HostsWithdrawn{d_.state.attempt, "time limit"});
   }
 
-  // Killed and started again: what was under way is forgotten, its processes are ended first.
+  // Killed and started again: what was under way is forgotten. The gang is taken back, or its processes are ended first.
   void restart() {
     pending_.clear();
+    if (live_ != 0 && !dying_ && may_adopt(d_.state) && below(2) == 0) {
+      // The ranks say again what was not heard, and may say again what was.
+      pending_.push_back(CoordinatorRestarted{.adopted = true});
+      if (script_.empty() && d_.state.work == Work::kTrain)
+        script_.push_back(TaskFinished{live_, "train", d_.state.plan[d_.state.stage].name, ""});
+      if (script_.empty() && d_.state.work == Work::kEvaluate)
+        script_.push_back(TaskFinished{live_, "evaluate", d_.state.plan[d_.state.stage].name, d_.state.work_bench});
+      return;
+    }
     script_.clear();
     live_ = 0;
     dying_ = false;
@@ -547,6 +557,26 @@ class World {
   bool dying_ = false;
   int steps_ = 0;
 };
+
+TEST(JobState, AnAdoptedGangGoesOnAndAnyOtherStartsAnew) {
+  Driver d = training();
+  EXPECT_FALSE(may_adopt(d.state)) << "where its processes are is not known";
+  d.apply(GangLaunched{1, {7, 1, "m", "log"}}).apply(committed(1, 0, 5, false));
+  ASSERT_TRUE(may_adopt(d.state));
+  Driver other = d;
+  other.apply(CoordinatorRestarted{});
+  EXPECT_EQ(other.state.attempt, 2u);
+  d.apply(CoordinatorRestarted{.adopted = true});
+  EXPECT_TRUE(d.actions.empty());
+  EXPECT_EQ(d.state.attempt, 1u);
+  EXPECT_EQ(d.state.gang, GangPhase::kUp);
+  EXPECT_EQ(d.state.work, Work::kTrain);
+  // One that is told to end is not taken back.
+  for (const Event& event : {Event(CancelRequested{"x"}), Event(PauseRequested{}), Event(Preempted{"y"})}) {
+    Driver ending = d;
+    EXPECT_FALSE(may_adopt(ending.apply(event).state)) << describe(event);
+  }
+}
 
 TEST(JobState, RandomHistoriesKeepTheInvariants) {
   for (uint64_t seed = 1; seed <= 3000; ++seed) {
@@ -580,7 +610,8 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      ReportWritten{Status()},
                                      ReportWritten{Status(Code::kIo, "x")},
                                      BackoffElapsed{1},
-                                     CoordinatorRestarted{}};
+                                     CoordinatorRestarted{},
+                                     CoordinatorRestarted{.adopted = true}};
   // All states that five events reach; each event must leave a state in which phase and gang fit together.
   std::vector<JobState> frontier = {new_job(1, 1, 1)};
   int seen = 0;

@@ -6,7 +6,7 @@
 #include <mutex>
 #include <string>
 
-namespace tephra::coordinator {
+namespace tephra {
 
 class RateLimit {
  public:
@@ -32,4 +32,4 @@ class RateLimit {
   std::map<std::string, Bucket> buckets_;
 };
 
-}  // namespace tephra::coordinator
+}  // namespace tephra

@@ -1,8 +1,8 @@
-#include "coordinator/rate_limit.h"
+#include "base/rate_limit.h"
 
 #include <gtest/gtest.h>
 
-namespace tephra::coordinator {
+namespace tephra {
 namespace {
 
 TEST(RateLimit, AllowsABurstThenItsRate) {
@@ -33,4 +33,4 @@ TEST(RateLimit, ForgetsTheLongestQuiet) {
 }
 
 }  // namespace
-}  // namespace tephra::coordinator
+}  // namespace tephra

@@ -1,8 +1,8 @@
-#include "coordinator/rate_limit.h"
+#include "base/rate_limit.h"
 
 #include <algorithm>
 
-namespace tephra::coordinator {
+namespace tephra {
 
 RateLimit::Bucket& RateLimit::bucket(const std::string& client, double now_seconds) {
   auto found = buckets_.find(client);
@@ -32,4 +32,4 @@ void RateLimit::charge(const std::string& client, double now_seconds, double cos
   it.tokens = std::max(-burst_, it.tokens - cost);
 }
 
-}  // namespace tephra::coordinator
+}  // namespace tephra
