@@ -3,10 +3,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python3 bench/startup.py build/bin/tephra
-cmake --build build --target cluster_bench reduction_bench flight_bench load_bench scheduler_bench ckpt_bench store_scale
+cmake --build build --target cluster_bench reduction_bench flight_bench load_bench scheduler_bench ckpt_bench store_scale image_check_bench
 build/bin/flight_bench
 build/bin/load_bench
 build/bin/scheduler_bench
+build/bin/image_check_bench
 build/bin/ckpt_bench
 build/bin/store_scale --most 1000
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

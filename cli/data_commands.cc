@@ -1,9 +1,13 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <thread>
 
+#include "base/env.h"
 #include "cli/app.h"
+#include "cli/convert_command.h"
+#include "cli/generate_data_command.h"
 #include "data/tokenizer.h"
 #include "data/validate.h"
 
@@ -12,23 +16,48 @@ namespace {
 
 struct CheckOptions {
   data::ValidateOptions validate;
-  std::string tokenizer;
-  bool json = false;
+  std::string tokenizer, fix, cache;
+  bool no_cache = false, json = false;
 };
+
+// Of the user: pictures are the same in every project.
+std::string default_cache() {
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache == '/')
+    return std::string(cache) + "/tephra/image-checks";
+  const char* home = std::getenv("HOME");
+  return home == nullptr || *home != '/' ? "" : std::string(home) + "/.cache/tephra/image-checks";
+}
+
+int write_clean(const CheckOptions& o, const data::ValidationReport& report) {
+  const Status written = data::write_clean_copy(o.validate, report, o.fix);
+  if (!written.ok()) return fail(written);
+  std::fprintf(stderr, "%s: %llu samples without the %zu offenders\n", o.fix.c_str(),
+               static_cast<unsigned long long>(report.samples - report.offenders.size()), report.offenders.size());
+  return kOk;
+}
 
 int data_check(CheckOptions& o) {
   auto tokenizer = data::Tokenizer::load(o.tokenizer);
   if (!tokenizer.ok()) return fail(tokenizer.status());
-  o.validate.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  if (o.validate.threads < 1) o.validate.threads = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  std::unique_ptr<data::ImageCheckCache> cache;
+  const std::string cache_path = o.no_cache ? "" : o.cache.empty() ? default_cache() : o.cache;
+  if (!cache_path.empty()) cache = data::ImageCheckCache::open(Env::posix(), cache_path);
+  o.validate.image_cache = cache.get();
   auto report = data::validate_dataset(o.validate, **tokenizer);
   if (!report.ok()) return fail(report.status());
   std::printf("%s\n", (o.json ? data::to_json(*report) : data::to_text(*report)).c_str());
+  // A cache that cannot be kept costs time, not correctness.
+  if (const Status saved = cache ? cache->save() : ok_status(); !saved.ok())
+    std::fprintf(stderr, "tephra: what was found is not remembered: %s\n", saved.message().c_str());
+  if (!o.fix.empty()) return write_clean(o, *report);
   return report->ok() ? kOk : kFailed;
 }
 
 void add_data_check(Verbs& verbs, CLI::App* data) {
   auto o = std::make_shared<CheckOptions>();
   o->validate.template_name = "v1";
+  o->validate.threads = 0;
   auto* verb = data->add_subcommand("check", "Check conversations and pictures before training on them");
   verb->add_option("FILE", o->validate.conversations_path, "conversations, JSON or JSON lines")->required();
   verb->add_option("--images", o->validate.image_root, "root of the samples' pictures");
@@ -38,6 +67,13 @@ void add_data_check(Verbs& verbs, CLI::App* data) {
   verb->add_option("--image-tokens", o->validate.image_tokens,
                    "tokens a picture becomes in the model (576 in LLaVA 1.5)")
       ->capture_default_str();
+  verb->add_option("--fix", o->fix, "write a copy without the samples that have errors; the original stays as it is");
+  verb->add_option("--cache", o->cache,
+                   "file that remembers which pictures decode, by content; ~/.cache/tephra/image-checks when left out");
+  verb->add_flag("--no-cache", o->no_cache, "decode every picture");
+  verb->add_option("--threads", o->validate.threads, "0: one for each core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1024));
   verb->add_flag("--json", o->json, "one JSON document");
   verb->footer("Example:\n  tephra data check train.json --images pictures/ --tokenizer llama-7b/");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return data_check(*o); }; });
@@ -93,6 +129,8 @@ void add_data(Verbs& verbs) {
   auto* data = verbs.app.add_subcommand("data", "Training data");
   data->require_subcommand(1);
   add_data_check(verbs, data);
+  add_data_generate(verbs, data);
+  add_data_convert(verbs, data);
   add_tokenizer(verbs);
 }
 

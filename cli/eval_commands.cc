@@ -7,6 +7,9 @@
 #include "base/env.h"
 #include "cli/app.h"
 #include "cli/eval_bench.h"
+#include "cli/eval_judged.h"
+#include "cli/eval_model.h"
+#include "cli/judge_options.h"
 #include "cli/text.h"
 #include "eval/score/bench_metrics.h"
 #include "eval/score/json_lines.h"
@@ -16,9 +19,13 @@
 namespace tephra::cli {
 namespace {
 
+const Status kNothingNamed(Code::kInvalidArgument,
+                           "name answers with --predictions, or a model with --model or --checkpoint");
+
 struct ScienceQaOptions {
-  std::string predictions, problems, splits, images, split = "test", rule = "llava", out;
+  std::string predictions, problems, splits, images, split = "test", rule = "llava", prompt = "CQM-A", out;
   bool json = false;
+  ModelEval model;
 };
 
 nlohmann::json to_json(const eval::PredictionScore& scored, const ScienceQaOptions& o) {
@@ -54,12 +61,24 @@ eval::BenchResult result_of(const std::vector<data::ScienceQaProblem>& problems,
   spec.answer_rule = o.rule;
   spec.split = o.split;
   auto result = eval::score_bench(spec, set, outputs);
-  if (!result.ok()) return {};  // the rule was known before
+  if (!result.ok()) return {};            // the rule was known before
+  result->counts.erase("images_absent");  // of files that are not at hand here; what the model was shown is not known
   result->pinned = {{"answer_rule", o.rule}, {"split", o.split}, {"answers", o.predictions}};
   return std::move(*result);
 }
 
 int eval_scienceqa(const ScienceQaOptions& o) {
+  if (o.predictions.empty()) {
+    if (!o.model.named()) return fail(kNothingNamed);
+    ModelEval model = o.model;
+    model.spec.name = model.spec.kind = "scienceqa";
+    model.spec.split = o.split;
+    model.spec.prompt = o.prompt;
+    model.spec.answer_rule = o.rule;
+    model.dataset = {"scienceqa", "", {{"problems", o.problems}, {"splits", o.splits}, {"images", o.images}}};
+    model.output = {o.out, o.json};
+    return eval_model(model);
+  }
   auto rule = eval::parse_answer_rule(o.rule);
   if (!rule.ok()) return fail(rule.status());
   auto problems = data::load_scienceqa(o.problems, o.splits, o.split, o.images);
@@ -90,8 +109,31 @@ struct BenchOptions {
   std::string kind, predictions;
   eval::BenchFiles files;
   std::vector<std::string> ignore;
+  std::string data;  // loss of a model: conversations
+  ModelEval model;
   EvalOutput output;
 };
+
+// With a model the bench is asked; without, its predictions are scored.
+int ask_or_score(const BenchOptions& o, int (*score)(const BenchOptions&)) {
+  if (!o.predictions.empty()) return score(o);
+  if (!o.model.named()) return fail(kNothingNamed);
+  ModelEval model = o.model;
+  model.spec.name = model.spec.kind = o.kind;
+  model.output = o.output;
+  if (o.kind == "loss") {
+    if (o.data.empty())
+      return fail({Code::kInvalidArgument, "--data is missing: the conversations whose loss is taken"});
+    model.spec.part = "";
+    model.dataset = {"llava", "", {{"conversations", o.data}, {"images", o.files.images}}};
+  } else {
+    model.dataset = {
+        "benchmark",
+        "",
+        {{"questions", o.files.questions}, {"annotations", o.files.annotations}, {"images", o.files.images}}};
+  }
+  return eval_model(model);
+}
 
 int eval_files(const BenchOptions& o) {
   eval::BenchFiles files = o.files;
@@ -177,11 +219,12 @@ void add_bench(CLI::App& group, Verbs& verbs, const std::string& kind, const std
   auto o = std::make_shared<BenchOptions>();
   o->kind = kind;
   auto* verb = group.add_subcommand(kind, about);
-  verb->add_option("--predictions", o->predictions, predictions)->required();
+  verb->add_option("--predictions", o->predictions, predictions);
+  add_model_options(*verb, o->model);
   verb->add_option("--out", o->output.out, "folder for the result and a report");
   verb->add_flag("--json", o->output.json, "one JSON document");
   verb->footer("Example:\n  tephra eval " + kind + " " + example);
-  verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });
+  verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return ask_or_score(*o, run); }; });
   if (run == eval_files) {
     auto* questions = verb->add_option(
         "--questions", o->files.questions,
@@ -189,10 +232,59 @@ void add_bench(CLI::App& group, Verbs& verbs, const std::string& kind, const std
     if (kind != "mme") questions->required();
     if (kind == "vqav2")
       verb->add_option("--annotations", o->files.annotations, "people's answers, as published")->required();
-    verb->add_option("--images", o->files.images, "folder of the pictures, to be shown in the report");
-  } else if (run == eval_reviews) {
-    verb->add_option("--ignore", o->ignore, "ids of questions that are left out");
+    verb->add_option("--images", o->files.images, "folder of the pictures: asked about, and shown in the report");
+  } else {
+    verb->add_option("--data", o->data, "of a model: the conversations, JSON");
+    verb->add_option("--images", o->files.images, "of a model: root of their pictures");
+    verb->add_option("--max-length", o->model.max_length, "tokens a conversation is cut to")->capture_default_str();
   }
+}
+
+void add_llava_bench(CLI::App& group, Verbs& verbs) {
+  auto reviews = std::make_shared<BenchOptions>();
+  auto judged = std::make_shared<JudgedBench>();
+  auto* verb =
+      group.add_subcommand("llava_bench", "LLaVA-Bench: relative scores, from published reviews or by asking a judge");
+  verb->add_option(
+      "--predictions", reviews->predictions,
+      "JSON lines: reviews {\"question_id\", \"tuple\" or \"score\", \"category\", \"content\"}, or answers {\"question_id\", \"text\"}");
+  add_model_options(*verb, reviews->model);
+  verb->add_option("--ignore", reviews->ignore, "ids of questions whose reviews are left out");
+  verb->add_option("--questions", judged->files.questions, "of answers: the bench's questions");
+  verb->add_option("--reference", judged->files.reference, "of answers: the reference's (GPT-4's) answers");
+  verb->add_option("--context", judged->files.context, "of answers: what the pictures show, in words");
+  verb->add_option("--images", judged->files.images, "folder of the pictures, to be shown in the report");
+  add_judge_options(*verb, judged->judge);
+  verb->add_option("--out", reviews->output.out, "folder for the judge's replies, the result and a report");
+  verb->add_flag("--json", reviews->output.json, "one JSON document");
+  verb->footer(
+      "Called again with the same --out it asks only for judgments that are missing.\n"
+      "Examples:\n  tephra eval llava_bench --predictions review.jsonl\n"
+      "  tephra eval llava_bench --predictions answers.jsonl --questions qa90_questions.jsonl --reference qa90_gpt4_answer.jsonl "
+      "--context caps_boxes_coco2014_val_80.jsonl --judge https://HOST/v1 --judge-model gpt-4 --judge-prompts "
+      "recipes/judge/llava_bench.json --judge-key-env JUDGE_KEY --out llava-bench");
+  verb->callback([&verbs, reviews, judged] {
+    verbs.chosen = [reviews, judged] {
+      if (!reviews->predictions.empty() && judged->files.questions.empty() && judged->judge.endpoint.empty())
+        return eval_reviews(*reviews);
+      if (reviews->predictions.empty()) {
+        ModelEval model = reviews->model;
+        if (!model.named()) return fail(kNothingNamed);
+        model.spec.name = model.spec.kind = "llava_bench";
+        model.judge = judged->judge;
+        const eval::BenchFiles& f = judged->files;
+        model.dataset = {
+            "benchmark",
+            "",
+            {{"questions", f.questions}, {"images", f.images}, {"reference", f.reference}, {"context", f.context}}};
+        model.output = reviews->output;
+        return eval_model(model);
+      }
+      judged->predictions = reviews->predictions;
+      judged->output = reviews->output;
+      return eval_llava_bench(*judged);
+    };
+  });
 }
 
 void add_benches(CLI::App& group, Verbs& verbs) {
@@ -209,9 +301,7 @@ void add_benches(CLI::App& group, Verbs& verbs) {
             "--questions TextVQA_0.5.1_val.json --predictions results.json", eval_files);
   add_bench(group, verbs, "captions", "BLEU and CIDEr of captions", "JSON [{\"image_id\", \"caption\"}]",
             "--questions captions_val2014.json --predictions results.json", eval_files);
-  add_bench(group, verbs, "llava_bench", "LLaVA-Bench: relative scores from a judge's reviews",
-            "JSON lines {\"question_id\", \"tuple\" or \"score\", \"category\", \"content\"}",
-            "--predictions review.jsonl", eval_reviews);
+  add_llava_bench(group, verbs);
   add_bench(group, verbs, "loss", "Loss and perplexity over all tokens", "what tephra score printed",
             "--predictions losses.json", eval_loss);
 }
@@ -220,20 +310,39 @@ void add_benches(CLI::App& group, Verbs& verbs) {
 
 void add_eval(Verbs& verbs) {
   auto* group = verbs.app.add_subcommand("eval", "Score published predictions of a bench");
-  group->require_subcommand(1);
+  group->require_subcommand(0, 1);
+  struct Resume {
+    std::string job, store = "tephra-store";
+  };
+  auto resume = std::make_shared<Resume>();
+  group->add_option("--resume", resume->job,
+                    "a job whose benches a judge left incomplete: ask for what is missing, write its report anew");
+  group->add_option("--store", resume->store, "the job's store (--resume)")->capture_default_str();
+  group->footer("Examples:\n  tephra eval scienceqa --help\n  tephra eval --resume demo-1 --store tephra-store");
+  group->callback([&verbs, group, resume] {
+    if (!group->get_subcommands().empty()) return;
+    if (resume->job.empty()) throw CLI::RequiredError("a bench, or --resume JOB");
+    verbs.chosen = [resume] { return resume_job_benches(resume->job, resume->store); };
+  });
   auto o = std::make_shared<ScienceQaOptions>();
   auto* verb = group->add_subcommand("scienceqa", "ScienceQA's nine columns from a predictions file");
-  verb->add_option("--predictions", o->predictions, "JSON with {\"outputs\": {question id: text}}")->required();
+  verb->add_option("--predictions", o->predictions, "JSON with {\"outputs\": {question id: text}}");
+  verb->add_option("--images", o->images, "folder of <split>/<pid>/image.png");
+  verb->add_option("--prompt", o->prompt, "how a model is asked")
+      ->check(CLI::IsMember({"CQM-A", "QCM-LEA"}))
+      ->capture_default_str();
+  add_model_options(*verb, o->model);
   verb->add_option("--problems", o->problems, "ScienceQA's problems.json")->required();
   verb->add_option("--splits", o->splits, "ScienceQA's pid_splits.json")->required();
   verb->add_option("--split", o->split)->capture_default_str();
   verb->add_option("--answer-rule", o->rule, "scienceqa, llava, letter or loglik")->capture_default_str();
-  verb->add_option("--out", o->out, "folder for scienceqa.json");
+  verb->add_option("--out", o->out, "folder for scienceqa.json and a report; of a model its answers, too");
   verb->add_flag("--json", o->json, "one JSON document");
   verb->footer(
       "Example:\n  tephra eval scienceqa --predictions answers.json --problems problems.json --splits pid_splits.json");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return eval_scienceqa(*o); }; });
   add_benches(*group, verbs);
+  add_ensemble(*group, verbs);
 }
 
 }  // namespace tephra::cli

@@ -14,7 +14,7 @@ struct RunOptions {
   std::vector<std::string> overrides;
   int ranks = 0;  // 0: the recipe's
   bool json = false;
-  LauncherChoice launcher;  // run_recipe() only
+  LauncherChoice launcher{};  // run_recipe() only
 };
 
 // The whole job with a coordinator of its own; an unfinished one of the same recipe goes on. Exit code.

@@ -40,7 +40,8 @@ endfunction()
 
 # tephra_web(TARGET FOLDER): compiles the folder's files, and Debian's Chart.js, into TARGET (cmake/embed.cmake).
 function(tephra_web TARGET FOLDER)
-  file(GLOB FILES CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${FOLDER}/*)
+  set(PARTS ${PROJECT_SOURCE_DIR}/${FOLDER})
+  file(GLOB FILES CONFIGURE_DEPENDS ${PARTS}/*.html ${PARTS}/*.css ${PARTS}/*.js ${PARTS}/*.svg ${PARTS}/*.txt)
   find_file(TEPHRA_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js /usr/share/nodejs/chart.js/dist NO_DEFAULT_PATH)
   if(NOT TEPHRA_CHART_JS)
     message(FATAL_ERROR "Chart.js is not there; install Debian's libjs-chart.js (scripts/setup.sh does)")

@@ -229,7 +229,7 @@ Result<std::shared_ptr<cluster::Gang>> CoordinatorImpl::take_back(const Journale
   const GangRecord& record = job.state.gang_record;
   std::shared_ptr<cluster::Gang> none;
   if (record.pid == 0) return none;
-  // What launched it need not be the present launcher; then it is ended.
+  // What launched it need not be the present launcher.
   std::unique_ptr<cluster::Launcher> other;
   if (record.launcher != options_.launcher) {
     cluster::LauncherOptions launching = options_.launching;
@@ -244,7 +244,7 @@ Result<std::shared_ptr<cluster::Gang>> CoordinatorImpl::take_back(const Journale
   if (!gang.ok() && gang.status().code() == Code::kNotFound) return none;
   if (!gang.ok()) return gang.status();
   const Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
-  if (!changes && !other && may_adopt(job.state) && recipe.ok() && recipe->gang.reattach_s > 0)
+  if (!changes && other == nullptr && may_adopt(job.state) && recipe.ok() && recipe->gang.reattach_s > 0)
     return std::shared_ptr<cluster::Gang>(std::move(gang).value());
   log::warning("ending a gang that an earlier coordinator left", {{"job", job.state.id}, {"pid", record.pid}});
   TEPHRA_RETURN_IF_ERROR((*gang)->kill_hard());

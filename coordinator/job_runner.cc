@@ -246,7 +246,7 @@ void JobRunner::make_session(GangSessionOptions gang) {
   callbacks.on_launched = [with_self, attempt, token_sha256 = gang.token_sha256](const cluster::GangIdentity& gang) {
     with_self([&](JobRunner& self) {
       self.handle(
-          GangLaunched{attempt, {gang.pid, gang.start_ticks, gang.marker, gang.log_dir, token_sha256, gang.launcher}});
+          GangLaunched{attempt, {gang.pid, gang.start_ticks, gang.marker, gang.log_dir, gang.launcher, token_sha256}});
     });
   };
   callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.gang_up(attempt); }); };
@@ -368,32 +368,6 @@ void JobRunner::act(const StopGang& action) {
 
 void JobRunner::act(const KillGang&) {
   if (gang_ != nullptr) gang_->kill();
-}
-
-void JobRunner::act(const ScoreBench& action) {
-  auto self = shared_from_this();
-  const std::string stage = job_.state.plan[action.stage].name;
-  lane_.post([self, stage, bench = action.bench, checkpoint = action.checkpoint, prepared = prepared_] {
-    const Result<eval::BenchResult> result = self->files_.score(self->recipe_, prepared, stage, bench);
-    std::string text;
-    if (result.ok()) {
-      nlohmann::json document = {
-          {"bench", bench}, {"stage", stage}, {"metrics", result->metrics}, {"counts", result->counts}};
-      text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    }
-    self->services_.dispatcher->post([self, stage, bench, checkpoint, text, status = result.status()] {
-      if (status.ok()) {
-        JobEvent event =
-            self->make_event(JobEvent::Kind::kBenchResult, "bench " + bench + " on " + checkpoint + " scored");
-        event.stage = stage;
-        event.bench = bench;
-        event.checkpoint = checkpoint;
-        event.result_json = text;
-        self->services_.publish(std::move(event));
-      }
-      self->handle(BenchScored{stage, bench, status});
-    });
-  });
 }
 
 void JobRunner::act(const WriteReport& action) {

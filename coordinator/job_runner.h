@@ -94,6 +94,9 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void act(const StopGang&);
   void act(const KillGang&);
   void act(const ScoreBench&);
+  void publish_judging(const std::string& stage, const std::string& bench, const JudgeProgress& judged);
+  std::string pass_gates(const JobState& state, const std::string& stage, const std::string& bench,
+                         const std::string& checkpoint) const;
   void act(const WriteReport&);
   void act(const StartBackoff&);
   void act(const NotifyDone&);

@@ -108,6 +108,13 @@ class Machine {
     }
     change().stages[stage].bench_done[event.bench] = true;
     change().restarts_used = 0;
+    if (!event.gate.empty() && !now().failing && !now().cancel_requested) {
+      if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
+        return stop_and_fail(event.gate, RetryClass::kPermanent);
+      fail(event.gate, RetryClass::kPermanent);
+      if (now().gang == GangPhase::kEnding) return;
+      return end_early();
+    }
     if (now().gang == GangPhase::kUp && now().work == Work::kScoring && now().work_bench == event.bench) give_work();
   }
 

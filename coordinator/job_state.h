@@ -76,8 +76,8 @@ struct GangRecord {
   uint64_t start_ticks = 0;
   std::string marker;
   std::string log_dir;
-  std::string token_sha256{};  // of the gang's secret, hex
   std::string launcher = "local";
+  std::string token_sha256{};  // of the gang's secret, hex
 };
 
 struct JobState {
@@ -160,6 +160,7 @@ struct TaskFinished {
 struct BenchScored {
   std::string stage, bench;
   Status status;
+  std::string gate;  // which of the stage's gates its benches did not pass, and the report's address; empty: none
 };
 struct GangLost {
   uint32_t attempt = 0;

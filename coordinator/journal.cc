@@ -125,8 +125,8 @@ std::string encode(const JournaledJob& job) {
     record.mutable_gang_record()->set_start_ticks(s.gang_record.start_ticks);
     record.mutable_gang_record()->set_marker(s.gang_record.marker);
     record.mutable_gang_record()->set_log_dir(s.gang_record.log_dir);
-    record.mutable_gang_record()->set_launcher(s.gang_record.launcher);
     record.mutable_gang_record()->set_token_sha256(s.gang_record.token_sha256);
+    record.mutable_gang_record()->set_launcher(s.gang_record.launcher);
   }
   record.set_cancel_requested(s.cancel_requested);
   record.set_failing(s.failing);
@@ -180,8 +180,8 @@ Result<JournaledJob> decode_job(std::string_view bytes) {
                      record.gang_record().start_ticks(),
                      record.gang_record().marker(),
                      record.gang_record().log_dir(),
-                     record.gang_record().token_sha256(),
-                     record.gang_record().launcher().empty() ? "local" : record.gang_record().launcher()};
+                     record.gang_record().launcher().empty() ? "local" : record.gang_record().launcher(),
+                     record.gang_record().token_sha256()};
   s.cancel_requested = record.cancel_requested();
   s.failing = record.failing();
   s.retrying = record.retrying();

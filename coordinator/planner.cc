@@ -7,7 +7,7 @@
 
 #include "base/env.h"
 #include "base/text.h"
-#include "data/conversation.h"
+#include "data/conversation_source.h"
 #include "model/spec/units.h"
 #include "recipes/quantity.h"
 #include "sharding/policy/stage_policy.h"
@@ -36,8 +36,8 @@ DataFacts facts_of(const Recipe& recipe, const StageRecipe& stage, const PlanSet
     } else if (const recipes::DatasetRecipe* dataset = recipe.find_dataset(use.dataset);
                dataset != nullptr && dataset->kind == "llava" &&
                Env::posix().exists(dataset->option("conversations"))) {
-      const auto samples = data::load_conversations(dataset->option("conversations"));
-      if (samples.ok()) facts.samples = static_cast<int64_t>(samples->size());
+      const auto samples = data::open_conversations(dataset->option("conversations"));
+      if (samples.ok()) facts.samples = static_cast<int64_t>((*samples)->size());
     }
     const int64_t longest = std::min(stage.max_length, facts.longest > 0 ? facts.longest : stage.max_length);
     const double mean =

@@ -52,6 +52,16 @@ std::string fingerprint(const std::string& path) {
          std::to_string(info.st_mtim.tv_nsec) + ";";
 }
 
+// The files of conversations: one, or the shards of a folder.
+std::vector<std::string> data_files(const std::string& path) {
+  const Result<std::vector<std::string>> names = Env::posix().list(path);
+  if (!names.ok()) return {path};
+  std::vector<std::string> files;
+  for (const std::string& name : *names)
+    if (name.ends_with(".tar")) files.push_back(path + "/" + name);
+  return files;
+}
+
 bool is_weights(const std::string& name) {
   return name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json");
 }
@@ -218,7 +228,8 @@ class Preparation {
         Result<data::DatasetPart> part = found->second.part(use.part);
         if (!part.ok()) return part.status().with_context("stage " + stage.name + ", dataset " + use.dataset);
         TEPHRA_RETURN_IF_ERROR(check_part(stage, *part));
-        TEPHRA_RETURN_IF_ERROR(hash_file(part->text.empty() ? part->conversations : part->text, &hasher));
+        for (const std::string& file : data_files(part->text.empty() ? part->conversations : part->text))
+          TEPHRA_RETURN_IF_ERROR(hash_file(file, &hasher));
       }
       out_.data_hashes[stage.name] = hasher.digest().hex();
     }
@@ -241,9 +252,10 @@ class Preparation {
     options.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 8u));
     // What was checked before with the same file and the same questions is not checked again: a large dataset takes
     // minutes.
-    const std::string key = fingerprint(part.conversations) + part.images + ";" + stage.template_name + ";" +
-                            std::to_string(stage.max_length) + ";" + std::to_string(image_tokens_) + ";" +
-                            tokenizer_->hash().hex();
+    std::string prints;
+    for (const std::string& file : data_files(part.conversations)) prints += fingerprint(file);
+    const std::string key = prints + part.images + ";" + stage.template_name + ";" + std::to_string(stage.max_length) +
+                            ";" + std::to_string(image_tokens_) + ";" + tokenizer_->hash().hex();
     const std::string marker = context_.store_dir + "/data/checked/" + hash_text(key).hex();
     Env& env = Env::posix();
     if (env.exists(marker)) {

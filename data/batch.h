@@ -26,7 +26,7 @@ struct EncodedSample {
 };
 
 struct DatasetOptions {
-  std::string conversations_path;
+  std::string conversations_path;  // as open_conversations takes it (data/conversation_source.h)
   std::string image_root;
   std::string template_name;
   int max_length = 2048;
@@ -37,13 +37,13 @@ struct DatasetOptions {
 // Immutable but for its cache; get() may be called from several threads at once.
 class Dataset {
  public:
-  // Reads the conversations; images are read by get(). `tokenizer` must outlive the dataset. kInvalidArgument: an
+  // Opens the conversations; those of .jsonl files and shards, and all images, are read by get(). `tokenizer` must outlive the dataset. kInvalidArgument: an
   // unknown template, an empty file, or what load_conversations says.
   static Result<std::unique_ptr<Dataset>> open(const DatasetOptions& options, const Tokenizer* tokenizer);
   ~Dataset();
 
   uint64_t size() const;
-  const Sample& sample(uint64_t index) const;
+  Result<Sample> sample(uint64_t index) const;  // index < size()
   // Encodes, decodes and preprocesses one sample; index < size(). A picture whose tag is cut off is not read. Errors name
   // the sample's id.
   Result<EncodedSample> get(uint64_t index) const;
@@ -51,6 +51,8 @@ class Dataset {
   Result<EncodedSample> get_text(uint64_t index) const;
 
  private:
+  Result<EncodedSample> encode(const Sample& sample, uint64_t index) const;
+
   struct State;
   explicit Dataset(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

@@ -214,16 +214,25 @@ class SampleReader {
 
 }  // namespace
 
+Status scan_conversations(std::string_view text, const std::string& name,
+                          const std::function<Status(SampleText&&)>& visit) {
+  SampleScanner scanner(text, name);
+  for (size_t index = 0;; ++index) {
+    TEPHRA_ASSIGN_OR_RETURN(std::string_view json, scanner.next());
+    if (json.empty()) return ok_status();
+    SampleReader reader(name, index, scanner.sample_line());
+    TEPHRA_RETURN_IF_ERROR(visit({index, scanner.sample_line(), json, reader.read(json)}));
+  }
+}
+
 Result<std::vector<Sample>> parse_conversations(std::string_view text, const std::string& name) {
   std::vector<Sample> samples;
-  SampleScanner scanner(text, name);
-  for (;;) {
-    TEPHRA_ASSIGN_OR_RETURN(std::string_view json, scanner.next());
-    if (json.empty()) return samples;
-    SampleReader reader(name, samples.size(), scanner.sample_line());
-    TEPHRA_ASSIGN_OR_RETURN(Sample sample, reader.read(json));
-    samples.push_back(std::move(sample));
-  }
+  TEPHRA_RETURN_IF_ERROR(scan_conversations(text, name, [&](SampleText&& found) -> Status {
+    TEPHRA_RETURN_IF_ERROR(found.sample.status());
+    samples.push_back(std::move(found.sample).value());
+    return ok_status();
+  }));
+  return samples;
 }
 
 Result<std::vector<Sample>> load_conversations(const std::string& path) {

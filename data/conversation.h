@@ -8,6 +8,7 @@
 // whose input may be absent or empty and else stands behind the instruction, after a line break.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,19 @@ Result<std::vector<Sample>> load_conversations(const std::string& path);
 
 // The same from text in memory; `name` stands for the path in messages.
 Result<std::vector<Sample>> parse_conversations(std::string_view text, const std::string& name);
+
+// A sample as it stands in a file.
+struct SampleText {
+  size_t index = 0;
+  int line = 0;
+  std::string_view json;  // of the text that was given; unknown keys are in it
+  Result<Sample> sample;  // or what is wrong with it, and with nothing else
+};
+
+// Calls `visit` for each sample in order, also for those that are not of the layout, until it fails. kInvalidArgument besides: the
+// file as a whole is broken (cut off, no array and no lines).
+Status scan_conversations(std::string_view text, const std::string& name,
+                          const std::function<Status(SampleText&&)>& visit);
 
 // How often kImageTag stands in a sample's turns.
 int count_image_tags(const Sample& sample);

@@ -2,11 +2,13 @@
 import { events, get, jobPath, metrics, stepOf } from './api.js';
 import { TrainingCharts } from './charts.js';
 import { element, fill, note, table } from './dom.js';
-import { ended, number, percent, progressText } from './format.js';
+import { ended, number, progressText } from './format.js';
 import { badge, jobLink } from './jobs_view.js';
+import { ownMeasuresOf, sameSettings } from './measures.js';
 import { flatten } from './recipe.js';
 
 const kJobs = 6; // colours that are told apart
+const kMeasures = 2; // of a bench; its report has all
 
 // Rows of what differs: [path, value of each job].
 export function differences(recipes) {
@@ -17,18 +19,19 @@ export function differences(recipes) {
   );
 }
 
-function scores(jobs) {
-  const rows = new Map();
-  jobs.forEach((job, i) =>
-    job.results.forEach((result) => {
-      const metric = ['accuracy', 'token_f1', 'rouge_l'].find((name) => name in result.metrics);
-      if (!metric) return;
-      const key = `${result.stage}, ${result.bench}, ${metric.replaceAll('_', ' ')}`;
-      if (!rows.has(key)) rows.set(key, jobs.map(() => null));
-      rows.get(key)[i] = percent(result.metrics[metric]);
-    })
-  );
-  return [...rows].map(([key, values]) => [key, ...values]);
+// Rows of what was measured: [stage, bench and measure, value of each job].
+export function scores(jobs) {
+  const keys = jobs.flatMap((job) => job.results.map((result) => JSON.stringify([result.stage, result.bench])));
+  return [...new Set(keys)].flatMap((key) => {
+    const [stage, bench] = JSON.parse(key);
+    const found = jobs.map((job) => job.results.find((result) => result.stage === stage && result.bench === bench));
+    const there = found.filter((result) => result);
+    const warning = sameSettings(there) ? '' : ' (asked in different ways: not to be compared)';
+    return ownMeasuresOf(there).slice(0, kMeasures).map(([name, measure]) => [
+      `${stage}, ${bench}: ${measure.label}${warning}`,
+      ...found.map((result) => result && name in result.metrics ? measure.show(result.metrics[name]) : null),
+    ]);
+  });
 }
 
 export function compareView(root, place, setTitle) {
@@ -113,7 +116,7 @@ export function compareView(root, place, setTitle) {
       measured.length
         ? table(
           'Scores',
-          [{ title: 'After stage, bench' }, ...names.map((name) => ({ ...name, number: true }))],
+          [{ title: 'After stage, bench: measure' }, ...names.map((name) => ({ ...name, number: true }))],
           measured,
         )
         : note('Nothing yet.'),
@@ -126,7 +129,7 @@ export function compareView(root, place, setTitle) {
   }
   const lastLoss = (job) => {
     const rows = job.steps.get(stage.value) || [...job.steps.values()].at(-1);
-    return rows ? [...rows.values()].at(-1).loss : null;
+    return rows ? rows.get(Math.max(...rows.keys()))?.loss ?? null : null;
   };
   async function readOne(id) {
     const [job, found] = await Promise.all([get(jobPath(id)), get(jobPath(id, '/results'))]);

@@ -2,27 +2,15 @@
 import { get, jobPath, post } from './api.js';
 import { element, fill, note, table } from './dom.js';
 import { ended, number, percent } from './format.js';
+import { measuresOf } from './measures.js';
 
 const kRenewMs = 4 * 60 * 1000; // the report's address is good for longer than that
-const shares = {
-  accuracy: 'Accuracy',
-  token_f1: 'Token F1',
-  rouge_l: 'ROUGE-L',
-  guess_level: 'Guessing',
-  majority: 'Most frequent answer',
-  blind: 'Without pictures',
-  accuracy_swapped: 'Swapped pictures',
-};
-
-const nameOf = (metric) => shares[metric] || metric.replaceAll('_', ' ');
-const valueOf = (metric, value) => metric in shares ? percent(value) : number(value);
-
 // Results of a bench as a table: a row a stage, a column a measure.
 export function resultTables(results) {
   const benches = [...new Set(results.map((result) => result.bench))];
   return benches.map((bench) => {
     const rows = results.filter((result) => result.bench === bench);
-    const metrics = Object.keys(shares).filter((metric) => rows.some((row) => metric in row.metrics));
+    const measures = measuresOf(rows);
     const columns = rows[0].columns.filter((column) => column.count > 0).map((column) => column.name);
     return element(
       'div',
@@ -30,13 +18,13 @@ export function resultTables(results) {
       element('h3', {}, bench),
       table(
         `Results of ${bench}`,
-        [{ title: 'After stage' }, ...metrics.map((metric) => ({ title: nameOf(metric), number: true })), {
+        [{ title: 'After stage' }, ...measures.map(([, measure]) => ({ title: measure.label, number: true })), {
           title: 'Questions',
           number: true,
         }],
         rows.map((row) => [
           row.stage,
-          ...metrics.map((metric) => metric in row.metrics ? valueOf(metric, row.metrics[metric]) : null),
+          ...measures.map(([name, measure]) => name in row.metrics ? measure.show(row.metrics[name]) : null),
           number(row.counts.total),
         ]),
       ),

@@ -193,7 +193,7 @@ export function jobView(root, place, setTitle) {
   }
   begin();
   const every = setInterval(() => {
-    if (!document.hidden && watched.job && running(watched.job)) watched.soon(0);
+    if (!document.hidden && watched.job && !ended(watched.job)) watched.soon(0);
   }, kRefreshMs);
   return () => {
     watched.stopped = true;

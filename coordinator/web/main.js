@@ -15,7 +15,7 @@ let leave = () => {}; // ends the present view
 let shown = ''; // its place, without what filters it
 
 // '#/jobs/demo-1/logs?rank=1' -> {parts: ['jobs', 'demo-1', 'logs'], query}
-export function parsePlace(hash) {
+function parsePlace(hash) {
   const [path, query = ''] = hash.replace(/^#\/?/, '').split('?');
   return { parts: path.split('/').filter((part) => part).map(decodeURIComponent), query: new URLSearchParams(query) };
 }

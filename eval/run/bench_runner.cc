@@ -52,7 +52,6 @@ Result<std::vector<Ask>> all_asks(const QuestionSet& set, const data::Tokenizer&
     if (!q.swapped_image.empty()) asks.push_back({&q, true, ids, words + config.tokens_per_image() - 1});
     asks.push_back({&q, false, std::move(ids), words + (q.image.empty() ? 0 : config.tokens_per_image() - 1)});
   }
-  std::erase_if(asks, [&](const Ask& a) { return options.answered.contains(a.key()); });
   std::stable_sort(asks.begin(), asks.end(), [](const Ask& a, const Ask& b) { return a.tokens < b.tokens; });
   return asks;
 }
@@ -167,14 +166,18 @@ Status run_bench(model::Generator& generator, const data::Tokenizer& tokenizer,
   };
   const auto unread = std::stable_partition(asks.begin(), asks.end(), fits);
   for (auto ask = unread; ask != asks.end() && options.rank == 0; ++ask)
-    TEPHRA_RETURN_IF_ERROR(on_answer(ask->key(), ""));
+    if (!options.answered.contains(ask->key())) TEPHRA_RETURN_IF_ERROR(on_answer(ask->key(), ""));
   asks.erase(unread, asks.end());
   Answerer answerer(generator, tokenizer, options);
   const size_t batch = static_cast<size_t>(std::max<int64_t>(1, options.batch));
   for (size_t begin = 0, number = 0; begin < asks.size(); begin += batch, ++number) {
     if (static_cast<int>(number % static_cast<size_t>(options.world_size)) != options.rank) continue;
     if (options.stop && options.stop()) return {Code::kCancelled, "stopped while asking questions"};
-    std::span<const Ask> chunk(asks.data() + begin, std::min(batch, asks.size() - begin));
+    // Cut over all questions, so that ranks agree on whose each is whatever has been answered.
+    std::vector<Ask> chunk(asks.begin() + static_cast<ptrdiff_t>(begin),
+                           asks.begin() + static_cast<ptrdiff_t>(std::min(begin + batch, asks.size())));
+    std::erase_if(chunk, [&](const Ask& a) { return options.answered.contains(a.key()); });
+    if (chunk.empty()) continue;
     Pixels pixels;
     for (const Ask& ask : chunk) TEPHRA_RETURN_IF_ERROR(load_pixels(ask, preprocess, pixels));
     TEPHRA_ASSIGN_OR_RETURN(const auto texts, answerer.answer(chunk, pixels));

@@ -39,7 +39,7 @@ td small { display: block; color: var(--dim); font-size: 11.5px; line-height: 1.
 .wrap td { white-space: normal; overflow-wrap: anywhere; }
 .wrap td:first-child { color: var(--dim); white-space: nowrap; min-width: 0; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 18px 36px; }
-figure { margin: 0; min-width: 0; }
+figure { margin: 0; min-width: 0; max-width: 560px; }
 figure > b { display: block; font-size: 14px; margin-bottom: 2px; }
 .sparks { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; margin-top: 4px; }
 svg { display: block; width: 100%; height: auto; font: 11.5px system-ui, sans-serif;
@@ -78,7 +78,10 @@ pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px
   font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
   overflow: auto; max-height: 480px; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 560px) { main { padding: 24px 16px 48px; } h1 { font-size: 23px; }
+  td.lead, td.words { white-space: normal; min-width: 7em; }
+  .scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; background: var(--paper); }
   .example { flex-direction: column; } .sparks { grid-template-columns: 1fr 1fr; } }
+@page { margin: 14mm; }
 @media print { :root { --ink: #000; --dim: #444; --line: #ccc; --paper: #fff; --wash: #fff; --accent: #234f91;
   --raw: #bbb; --good: #135c36; --bad: #932a1e;
   --good-wash: #fff; --bad-wash: #fff; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
@@ -93,7 +96,7 @@ std::string element(const char* name, const char* css, const std::string& words)
 }
 
 std::string table_html(const ReportTable& table, const char* css = "") {
-  std::string out = std::string("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"") +
+  std::string out = std::string("<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"") +
                     html_escape(table.title.empty() ? table.id : table.title) + "\"><table id=\"" +
                     html_escape(table.id) + "\"" + (*css ? std::string(" class=\"") + css + "\"" : "") + "><thead><tr>";
   for (size_t i = 0; i < table.header.size(); ++i)
@@ -185,7 +188,7 @@ std::string bench_html(const ReportBench& bench) {
     out += "</ul>\n";
   }
   for (const auto& group : bench.groups)
-    out += "<details><summary>" + html_escape(group.title) + "</summary>" + table_html(group) + "</details>\n";
+    out += "<details open><summary>" + html_escape(group.title) + "</summary>" + table_html(group) + "</details>\n";
   out += examples_html(
       "The most telling failures",
       "Wrong after the last stage, and why each is shown; of equals, drawn by a hash of the question's id.",
@@ -201,7 +204,7 @@ std::string bench_html(const ReportBench& bench) {
 
 std::string pairs_html(const char* title, const KeyValues& pairs) {
   if (pairs.empty()) return "";
-  std::string out = element("h3", "", title) + "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"" +
+  std::string out = element("h3", "", title) + "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"" +
                     title + "\"><table class=\"wrap\"><tbody>";
   for (const auto& [key, value] : pairs)
     out += "<tr><td>" + html_escape(key) + "</td><td>" + html_escape(value) + "</td></tr>\n";

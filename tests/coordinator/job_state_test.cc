@@ -77,7 +77,7 @@ TEST(JobState, GoesThroughStagesBenchesAndReport) {
   EXPECT_EQ(d.action<SendEvaluate>()->checkpoint, "demo-1/s0@10");
   d.apply(TaskFinished{1, "evaluate", "s0", "b0"});
   ASSERT_NE(d.action<ScoreBench>(), nullptr);
-  d.apply(BenchScored{"s0", "b0", Status()});
+  d.apply(BenchScored{"s0", "b0", Status(), ""});
   EXPECT_EQ(d.state.phase, Phase::kTraining);
   EXPECT_EQ(d.state.stage, 1);
   ASSERT_NE(d.action<WriteReport>(), nullptr);
@@ -88,7 +88,7 @@ TEST(JobState, GoesThroughStagesBenchesAndReport) {
   d.apply(committed(1, 1, 10, true))
       .apply(TaskFinished{1, "train", "s1", ""})
       .apply(TaskFinished{1, "evaluate", "s1", "b0"});
-  d.apply(BenchScored{"s1", "b0", Status()});
+  d.apply(BenchScored{"s1", "b0", Status(), ""});
   EXPECT_EQ(d.state.phase, Phase::kReporting);
   ASSERT_NE(d.action<StopGang>(), nullptr);
   EXPECT_EQ(d.action<WriteReport>(), nullptr) << "the final report waits for the gang's end";
@@ -197,7 +197,7 @@ TEST(JobState, KeepsScoresOfALostGang) {
       .apply(TaskFinished{1, "train", "s0", ""})
       .apply(TaskFinished{1, "evaluate", "s0", "b0"});
   d.apply(GangLost{1, "x", RetryClass::kNewAttempt})
-      .apply(BenchScored{"s0", "b0", Status()})
+      .apply(BenchScored{"s0", "b0", Status(), ""})
       .apply(GangEnded{1})
       .apply(BackoffElapsed{1});
   d.apply(GangUp{2});
@@ -210,7 +210,7 @@ TEST(JobState, NeedsNoGangForTheReportAlone) {
   d.apply(committed(1, 0, 3, true))
       .apply(TaskFinished{1, "train", "s0", ""})
       .apply(TaskFinished{1, "evaluate", "s0", "b0"});
-  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(BenchScored{"s0", "b0", Status()}).apply(GangEnded{1});
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(BenchScored{"s0", "b0", Status(), ""}).apply(GangEnded{1});
   EXPECT_EQ(d.state.phase, Phase::kReporting);
   ASSERT_NE(d.action<WriteReport>(), nullptr);
   EXPECT_TRUE(d.action<WriteReport>()->final);
@@ -221,11 +221,40 @@ TEST(JobState, FailsWhenABenchCannotBeScored) {
   d.apply(committed(1, 0, 3, true))
       .apply(TaskFinished{1, "train", "s0", ""})
       .apply(TaskFinished{1, "evaluate", "s0", "b0"});
-  d.apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "no references")})
+  d.apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "no references"), ""})
       .apply(GangEnded{1})
       .apply(ReportWritten{Status()});
   EXPECT_EQ(d.state.phase, Phase::kFailed);
   EXPECT_EQ(d.state.reason, "bench b0 after stage s0: no references");
+}
+
+TEST(JobState, AGateThatIsNotPassedStopsBeforeTheNextStage) {
+  Driver d = training(2, 1);
+  d.apply(committed(1, 0, 3, true))
+      .apply(TaskFinished{1, "train", "s0", ""})
+      .apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  d.apply(BenchScored{"s0", "b0", Status(), "stage s0 did not pass its gate"});
+  EXPECT_EQ(d.action<SendTrain>(), nullptr);
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  d.apply(GangEnded{1});
+  ASSERT_NE(d.action<WriteReport>(), nullptr);
+  EXPECT_TRUE(d.action<WriteReport>()->final);
+  EXPECT_TRUE(d.state.stages[0].bench_done.at("b0")) << "what was measured is reported";
+  d.apply(ReportWritten{Status()});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+  EXPECT_EQ(d.state.reason, "stage s0 did not pass its gate");
+}
+
+TEST(JobState, AGateThatIsNotPassedBetweenAttemptsEndsTheJob) {
+  Driver d = training(2, 1);
+  d.apply(committed(1, 0, 3, true))
+      .apply(TaskFinished{1, "train", "s0", ""})
+      .apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(GangEnded{1});
+  d.apply(BenchScored{"s0", "b0", Status(), "no"});
+  ASSERT_NE(d.action<WriteReport>(), nullptr);
+  d.apply(BackoffElapsed{1}).apply(ReportWritten{Status()});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
 }
 
 TEST(JobState, CancelEndsInEveryPhase) {
@@ -491,7 +520,7 @@ class World {
       script_.push_back(TaskFinished{live_, "evaluate", d_.state.plan[evaluate->stage].name, evaluate->bench});
     if (const auto* score = std::get_if<ScoreBench>(&action))
       pending_.push_back(BenchScored{d_.state.plan[score->stage].name, score->bench,
-                                     below(30) == 0 ? Status(Code::kCorruption, "bad") : Status()});
+                                     below(30) == 0 ? Status(Code::kCorruption, "bad") : Status(), ""});
     if (std::holds_alternative<StopGang>(action) || std::holds_alternative<KillGang>(action)) {
       // Its last checkpoint, before or after its end is heard.
       const auto* stop = std::get_if<StopGang>(&action);
@@ -595,8 +624,8 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      committed(1, 0, 2, true),
                                      TaskFinished{1, "train", "s0", ""},
                                      TaskFinished{1, "evaluate", "s0", "b0"},
-                                     BenchScored{"s0", "b0", Status()},
-                                     BenchScored{"s0", "b0", Status(Code::kIo, "x")},
+                                     BenchScored{"s0", "b0", Status(), ""},
+                                     BenchScored{"s0", "b0", Status(Code::kIo, "x"), ""},
                                      GangLost{1, "x", RetryClass::kNewAttempt},
                                      GangLost{1, "x", RetryClass::kPermanent},
                                      CancelRequested{"x"},

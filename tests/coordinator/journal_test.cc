@@ -34,7 +34,7 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.attempt = 3;
   s.restarts_used = 1;
   s.restarts_total = 2;
-  s.gang_record = {123, 456, "marker", "/logs", "ab12", "hosts"};
+  s.gang_record = {123, 456, "marker", "/logs", "hosts", "ab12"};
   s.cancel_requested = true;
   s.failing = true;
   s.retrying = true;

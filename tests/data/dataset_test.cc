@@ -96,7 +96,7 @@ TEST_F(DatasetTest, LoaderKeepsTheOrderWhateverTheThreads) {
       ASSERT_EQ(all.size(), positions.size());
       for (size_t i = 0; i < all.size(); ++i) {
         EXPECT_EQ(all[i].position, positions[i]);
-        EXPECT_EQ(all[i].id, plain->sample(order.index_at(positions[i])).id);
+        EXPECT_EQ(all[i].id, plain->sample(order.index_at(positions[i]))->id);
       }
       if (first.empty()) {
         first = std::move(all);
@@ -280,7 +280,7 @@ TEST_F(SeveralImages, CountsThatDifferAndBadPicturesNameTheSample) {
   for (uint64_t i = 0; i < 4; ++i) {
     const Status status = dataset->get(i).status();
     EXPECT_FALSE(status.ok());
-    EXPECT_NE(status.message().find("sample '" + dataset->sample(i).id + "'"), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find("sample '" + dataset->sample(i)->id + "'"), std::string::npos) << status.message();
   }
 }
 

@@ -172,7 +172,9 @@ class JobTest(PageTest):
         expect(differences).to_contain_text("0.0005")
         canvas = page.locator("figure", has_text="Loss").locator("canvas")
         expect(canvas).to_have_attribute("aria-label", re.compile(f"{first}: 12 steps.*{second}: 12 steps"))
-        expect(page.get_by_role("table", name="Scores").get_by_role("row")).to_have_count(4)
+        expect(page.get_by_role("table", name="Scores").get_by_role("row")).to_have_count(5)
+        expect(page.get_by_role("table", name="Scores")).to_contain_text("instruct, heldout: Token F1")
+        expect(page.get_by_role("table", name="Scores")).not_to_contain_text("not to be compared")
         page.get_by_role("button", name=f"Leave out {second}").click()
         expect(differences).to_have_count(0)
 
@@ -186,6 +188,70 @@ class JobTest(PageTest):
         page.wait_for_url("**/#/jobs/tiny-*")
         again = self.server.ask("GET", f"/jobs/{page.url.rsplit('/', 1)[1]}")
         self.assertEqual(again["recipe"], self.server.ask("GET", f"/jobs/{job}")["recipe"])
+
+
+    def test_a_submission_whose_answer_is_lost_is_made_once(self):
+        page = self.go("/submit")
+        page.get_by_label("Recipe").fill(TINY.replace("name: tiny", "name: once"))
+        page.get_by_label("Folder for relative paths").fill(BASE_DIR)
+        self.expected = ["ERR_FAILED"]
+
+        def lose(route):
+            route.fetch()  # the coordinator has it
+            route.abort()
+
+        page.route("**/api/v1/jobs", lose, times=1)
+        page.get_by_role("button", name="Submit").click()
+        expect(page.locator("#problems")).to_contain_text("does not answer")
+        page.get_by_role("button", name="Submit").click()
+        page.wait_for_url("**/#/jobs/once-*")
+        self.assertEqual(len(self.server.ask("GET", "/jobs?recipe=once")["jobs"]), 1)
+
+
+class PartsTest(PageTest):
+    """Functions of the scripts that need no job, called in the page."""
+
+    def call(self, module, function, *arguments):
+        return self.page.evaluate("async ([module, name, given]) => (await import(module))[name](...given)", [f"/web/{module}", function, list(arguments)])
+
+    def setUp(self):
+        super().setUp()
+        self.go("/jobs")
+
+    def test_recipes_are_written_and_told_apart(self):
+        recipe = {"stages": [{"train": ["llm"], "name": "a", "optimizer": {"lr": 0.001}}], "name": "x: y", "note": "true", "empty": {}, "none": None}
+        self.assertEqual(self.call("recipe.js", "toYaml", recipe),
+                         'name: "x: y"\nstages:\n  - name: a\n    train: [llm]\n    optimizer:\n      lr: 0.001\nnote: "true"\nempty: {}\nnone: null\n')
+        other = {**recipe, "stages": [{**recipe["stages"][0], "optimizer": {"lr": 0.01, "kind": "adamw"}}]}
+        self.assertEqual(self.call("compare_view.js", "differences", [recipe, other]),
+                         [["stages[a].optimizer.lr", "0.001", "0.01"], ["stages[a].optimizer.kind", None, '"adamw"']])
+        self.assertEqual(self.call("compare_view.js", "differences", [recipe, recipe]), [])
+
+    def test_lines_are_found(self):
+        self.assertEqual([self.call("submit_view.js", "lineStart", "ab\nc\n\nd", line) for line in range(1, 6)], [0, 3, 5, 6, 7])
+
+    def test_curves_are_smoothed_and_told_in_words(self):
+        points = [{"x": 1, "y": 1}, {"x": 2, "y": 2}, {"x": 3, "y": 0}]
+        self.assertEqual(self.call("charts.js", "smoothed", points, 0.5), [{"x": 1, "y": 1}, {"x": 2, "y": 1.5}, {"x": 3, "y": 0.75}])
+        self.assertEqual(self.call("charts.js", "describe", {"label": "a", "points": points}),
+                         "a: 3 steps, 1 at step 1 to 0 at step 3; lowest 0 at step 3, highest 2 at step 2")
+        self.assertEqual(self.call("charts.js", "describe", {"label": "a", "points": []}), "a: nothing yet")
+
+    def test_descent_ends_where_parents_do(self):
+        rows = [{"name": "j/b@2", "parent": "j/a@1"}, {"name": "j/a@1", "parent": "base/x@0"}, {"name": "j/c@1", "parent": "j/c@1"}]
+        self.assertEqual(self.call("checkpoints.js", "lineage", rows, "j/b@2"), ["base/x@0", "j/a@1", "j/b@2"])
+        self.assertEqual(self.call("checkpoints.js", "lineage", rows, "j/c@1"), ["j/c@1"])
+
+    def test_results_of_other_questions_are_not_compared(self):
+        def job(prompt, accuracy):
+            return {"results": [{"stage": "s", "bench": "b", "metrics": {"accuracy": accuracy, "guess_level": 0.25}, "pinned": {"prompt": prompt}}]}
+        self.assertEqual(self.call("compare_view.js", "scores", [job("A", 0.5), job("A", 0.25), {"results": []}]), [["s, b: Accuracy", "50.0 %", "25.0 %", None]])
+        self.assertEqual(self.call("compare_view.js", "scores", [job("A", 0.5), job("B", 0.25)])[0][0], "s, b: Accuracy (asked in different ways: not to be compared)")
+
+    def test_numbers_are_written_as_people_read_them(self):
+        self.assertEqual([self.call("format.js", "number", value) for value in (None, 0.5, 12345, 0.0005, 1.23456)], ["–", "0.5", "12,345", "5e-4", "1.235"])
+        self.assertEqual([self.call("format.js", "duration", value) for value in (-1, 4.25, 59.6, 75, 3700)], ["–", "4.3 s", "1 min 0 s", "1 min 15 s", "1 h 1 min"])
+        self.assertEqual([self.call("format.js", "bytes", value) for value in (None, 12, 1500, 250e6)], ["–", "12 B", "1.5 kB", "250 MB"])
 
 
 class ListTest(PageTest):
@@ -220,6 +286,27 @@ class ListTest(PageTest):
         row = page.locator(f'tr[data-job="{job}"]')
         expect(row).to_be_visible()
         expect(row).to_contain_text("done", timeout=LIMIT_MS)
+
+
+class StreamTest(PageTest):
+    def test_a_hidden_tab_gives_its_stream_back_and_goes_on_where_it_was(self):
+        job = self.server.submit(LONG)
+        ended, begun = [], []
+        self.page.on("requestfailed", lambda request: ended.append(request.url))
+        self.page.on("request", lambda request: request.url.endswith("/events") and begun.append(request.headers.get("last-event-id")))
+        page = self.go(f"/jobs/{job}")
+        canvas = page.locator("figure", has_text="Loss").locator("canvas")
+        expect(canvas).to_have_attribute("aria-label", re.compile(r"align: \d+ steps"), timeout=LIMIT_MS)
+        hide = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); document.dispatchEvent(new Event('visibilitychange')); }"
+        page.evaluate(hide, True)
+        self.until(lambda: any(url.endswith("/events") for url in ended))
+        self.assertEqual(begun, [None])
+        page.evaluate(hide, False)
+        self.until(lambda: len(begun) == 2)
+        self.assertRegex(begun[1], r"^\w+-\d+$")
+        expect(page.locator("#banner")).to_be_hidden()
+        shown = RestartTest.step_shown(page)
+        self.until(lambda: RestartTest.step_shown(page) > shown)
 
 
 class RestartTest(PageTest):
