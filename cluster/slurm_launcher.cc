@@ -53,9 +53,10 @@ Result<SlurmJob> ask(int64_t id) {
 
 class SlurmGang final : public Gang {
  public:
-  SlurmGang(GangIdentity identity, SlurmOptions options, int64_t log_offset)
+  // `waiting`: what notice() says until Slurm was asked.
+  SlurmGang(GangIdentity identity, SlurmOptions options, int64_t log_offset, std::string waiting)
       : identity_(std::move(identity)), options_(std::move(options)), log_offset_(log_offset) {
-    notice_.waiting = "Slurm job " + std::to_string(identity_.pid) + " was just handed in";
+    notice_.waiting = std::move(waiting);
     watch_ = std::thread([this] { watch(); });
   }
   ~SlurmGang() override {
@@ -337,7 +338,9 @@ Result<std::unique_ptr<Gang>> SlurmLauncher::launch(const GangSpec& spec) {
   answer.erase(0, answer.rfind('\n') + 1);
   identity.pid = std::strtoll(answer.c_str(), nullptr, 10);
   if (identity.pid <= 0) return Status(Code::kInternal, "sbatch's answer is not understood: " + ran->output);
-  return std::unique_ptr<Gang>(std::make_unique<SlurmGang>(std::move(identity), options_.slurm, log_offset));
+  std::string waiting = "Slurm job " + std::to_string(identity.pid) + " was just handed in";
+  return std::unique_ptr<Gang>(
+      std::make_unique<SlurmGang>(std::move(identity), options_.slurm, log_offset, std::move(waiting)));
 }
 
 Result<std::unique_ptr<Gang>> SlurmLauncher::adopt(const GangIdentity& identity) {
@@ -345,7 +348,8 @@ Result<std::unique_ptr<Gang>> SlurmLauncher::adopt(const GangIdentity& identity)
   const Result<SlurmJob> job = ask(identity.pid);
   if (!job.ok() && job.status().code() != Code::kNotFound) return job.status();
   if (job.ok() && job->comment == identity.marker && !job->ended())
-    return std::unique_ptr<Gang>(std::make_unique<SlurmGang>(identity, options_.slurm, 0));
+    return std::unique_ptr<Gang>(
+        std::make_unique<SlurmGang>(identity, options_.slurm, 0, job->waits() ? describe_waiting(*job) : ""));
   for (const ProcessInfo& left : find_processes(marker_entry(identity.marker), 0)) kill_process(left);
   return Status(Code::kNotFound, "Slurm job " + std::to_string(identity.pid) + " has ended");
 }

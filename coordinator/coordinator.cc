@@ -232,7 +232,9 @@ Result<std::shared_ptr<cluster::Gang>> CoordinatorImpl::take_back(const Journale
   // What launched it need not be the present launcher.
   std::unique_ptr<cluster::Launcher> other;
   if (record.launcher != options_.launcher) {
-    auto made = cluster::make_launcher(record.launcher, options_.launching);
+    cluster::LauncherOptions launching = options_.launching;
+    if (launching.hosts_file.empty()) launching.hosts_file = record.log_dir + "/hosts";  // the gang's own places
+    auto made = cluster::make_launcher(record.launcher, launching);
     if (!made.ok())
       return made.status().with_context("ending its gang, which the launcher " + record.launcher + " started");
     other = std::move(made).value();

@@ -3,9 +3,9 @@
 //
 //   queued -> preparing -> [ training -> evaluating ] for each stage -> reporting -> done | failed | cancelled
 //
-// A job that makes room for another (Preempted), or whose hosts are taken back (HostsWithdrawn), goes back to queued, and one that is paused waits in kPaused until it is
-// resumed, which queues it; both go on from their last checkpoint. The gang that has to yield is asked to stop and may
-// still commit: it finishes its step and writes a checkpoint.
+// A job that makes room for another (Preempted), or whose hosts are taken back (HostsWithdrawn), goes back to queued, and
+// one that is paused waits in kPaused until it is resumed, which queues it; both go on from their last checkpoint. The
+// gang that has to yield is asked to stop and may still commit: it finishes its step and writes a checkpoint.
 //
 // A job that fails or is cancelled goes to reporting from wherever it is once it has a checkpoint, and ends at once
 // before that.

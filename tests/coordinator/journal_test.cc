@@ -34,7 +34,7 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.attempt = 3;
   s.restarts_used = 1;
   s.restarts_total = 2;
-  s.gang_record = {123, 456, "marker", "/logs", "hosts"};
+  s.gang_record = {123, 456, "marker", "/logs", "hosts", "ab12"};
   s.cancel_requested = true;
   s.failing = true;
   s.retrying = true;
@@ -86,6 +86,7 @@ void expect_equal(const JobState& a, const JobState& b) {
   EXPECT_EQ(a.gang_record.start_ticks, b.gang_record.start_ticks);
   EXPECT_EQ(a.gang_record.marker, b.gang_record.marker);
   EXPECT_EQ(a.gang_record.log_dir, b.gang_record.log_dir);
+  EXPECT_EQ(a.gang_record.token_sha256, b.gang_record.token_sha256);
   EXPECT_EQ(a.gang_record.launcher, b.gang_record.launcher);
   EXPECT_EQ(a.cancel_requested, b.cancel_requested);
   EXPECT_EQ(a.failing, b.failing);

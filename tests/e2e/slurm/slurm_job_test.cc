@@ -54,21 +54,40 @@ class SlurmJob : public ::testing::Test {
   std::unique_ptr<cluster::OneMachineSlurm> slurm_;
 };
 
-TEST_F(SlurmJob, ACoordinatorThatWasKilledEndsItsSlurmJobAndTheBitsAreThoseOfMpirun) {
+TEST_F(SlurmJob, GoesOnWhenTheCoordinatorIsKilledAndStartedAgainWithTheBitsOfMpirun) {
+  std::string slurm_job;
   {
     Process run(run_command(store_, under_slurm()), scratch_.path(""));
     ASSERT_TRUE(run.wait_until([&] { return run.output().find("\"step\":5,") != std::string::npos; }, 120s))
         << run.wait(1s).err << read_text(store_ + "/jobs/tiny-1/logs/attempt-1/gang.log");
-    EXPECT_NE(queue().find(" tephra-tiny-1 RUNNING"), std::string::npos) << queue();
+    slurm_job = queue();
+    EXPECT_NE(slurm_job.find(" tephra-tiny-1 RUNNING"), std::string::npos) << slurm_job;
     run.signal(SIGKILL);
     EXPECT_EQ(run.wait(10s).code, 128 + SIGKILL);
   }
   Process again(run_command(store_, under_slurm()), scratch_.path(""));
-  ASSERT_TRUE(again.wait_until([&] { return again.output().find("\"attempt\":2") != std::string::npos; }, 60s));
-  EXPECT_LE(lines(queue()), 1) << "the first attempt's job: " << queue();
+  ASSERT_TRUE(again.wait_until([&] { return again.output().find("\"kind\":\"step\"") != std::string::npos; }, 60s));
+  EXPECT_EQ(queue(), slurm_job);
   const Finished finished = again.wait();
   ASSERT_EQ(finished.code, 0) << finished.err;
+  const json job = show();
+  EXPECT_EQ(job.value("attempt", 0), 1) << job.dump();
+  EXPECT_EQ(job.value("restarts", -1), 0) << job.dump();
   EXPECT_EQ(content_hashes(scratch_, store_), hashes_on_this_machine());
+  EXPECT_EQ(queue(), "");
+  EXPECT_TRUE(none_left(store_));
+}
+
+TEST_F(SlurmJob, ACoordinatorWithAnotherLauncherEndsTheSlurmJobThatItsPredecessorLeft) {
+  {
+    Process run(run_command(store_, under_slurm()), scratch_.path(""));
+    ASSERT_TRUE(run.wait_until([&] { return run.output().find("\"step\":5,") != std::string::npos; }, 120s));
+    run.signal(SIGKILL);
+    EXPECT_EQ(run.wait(10s).code, 128 + SIGKILL);
+  }
+  const Finished finished = Process(run_command(store_, {}), scratch_.path("")).wait();
+  ASSERT_EQ(finished.code, 0) << finished.err;
+  EXPECT_EQ(show().value("attempt", 0), 2);
   EXPECT_EQ(queue(), "");
   EXPECT_TRUE(none_left(store_));
 }
