@@ -32,6 +32,10 @@ void add_endpoint_options(CLI::App* verb, EndpointOptions* o) {
       ->capture_default_str()
       ->check(CLI::Range(1, 100))
       ->group(group);
+  verb->add_option("--retry-wait", o->retry_wait_s, "seconds before the second try, doubled after each, up to a minute")
+      ->capture_default_str()
+      ->check(CLI::Range(0.001, 60.0))
+      ->group(group);
   verb->add_option("--timeout", o->timeout_s, "seconds without a piece of the reply before another try")
       ->capture_default_str()
       ->check(CLI::Range(0.1, 3600.0))
@@ -59,6 +63,7 @@ Result<std::unique_ptr<cluster::ChatClient>> make_chat_client(const EndpointOpti
   if (const char* key = std::getenv(options.key_variable.c_str()); key != nullptr) client.key = key;
   client.stream = !options.whole;
   client.timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.timeout_s));
+  client.first_wait = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.retry_wait_s));
   client.whole_timeout = std::max(client.whole_timeout, 2 * client.timeout);
   client.cancelled = [] { return interrupted(); };
   return cluster::ChatClient::create(std::move(client));

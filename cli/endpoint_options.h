@@ -18,7 +18,7 @@ struct EndpointOptions {
   std::string key_variable =
       "OPENAI_API_KEY";  // of the environment: a key on a command line is read by everybody on the machine
   int concurrency = 8;
-  double timeout_s = 120;
+  double timeout_s = 120, retry_wait_s = 1;
   bool whole = false;  // not streamed
 };
 

@@ -40,7 +40,7 @@ std::string facts() {
 // Well formed for each kind, and a function of what is asked.
 std::string good_reply(const json& body) {
   const std::string system = body["messages"][0]["content"], asked = body["messages"].back()["content"];
-  const std::string mark = hash_text(asked).hex();
+  const std::string mark = hash_text(system + asked).hex();
   if (system.starts_with("You describe"))
     return "Something that may be called " + mark + " stands on a long brown shelf here.";
   return "Question: What is " + mark + "?\nAnswer: A thing on a shelf.\n";
@@ -90,15 +90,25 @@ class GenerateDataTest : public testing::Test {
  protected:
   std::vector<std::string> command(const Endpoint& endpoint, const std::string& out,
                                    std::vector<std::string> more = {}) {
-    std::vector<std::string> all{"data",           "generate",
-                                 "--captions",     facts_,
-                                 "--out",          scratch_.path(out),
-                                 "--url",          endpoint.server.url(),
-                                 "--model",        "m",
-                                 "--concurrency",  "6",
-                                 "--price-prompt", "1",
-                                 "--price-reply",  "1",
-                                 "--json"};
+    std::vector<std::string> all{"data",
+                                 "generate",
+                                 "--captions",
+                                 facts_,
+                                 "--out",
+                                 scratch_.path(out),
+                                 "--url",
+                                 endpoint.server.url(),
+                                 "--model",
+                                 "m",
+                                 "--concurrency",
+                                 "6",
+                                 "--price-prompt",
+                                 "1",
+                                 "--price-reply",
+                                 "1",
+                                 "--json",
+                                 "--retry-wait",
+                                 "0.01"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
@@ -164,7 +174,7 @@ TEST_F(GenerateDataTest, AfterKillsNothingIsPaidTwice) {
 TEST_F(GenerateDataTest, MoneyStopsItAndMoreGoesOn) {
   Endpoint endpoint;
   // A sample costs 15e-6 and may cost some 3e-3, for its whole prompt and the longest reply.
-  const Finished stopped = run(command(endpoint, "o.json", {"--max-cost", "0.007"}));
+  const Finished stopped = run(command(endpoint, "o.json", {"--max-cost", "0.005"}));
   EXPECT_EQ(stopped.code, 3) << stopped.err;
   EXPECT_NE(stopped.err.find("the spending limit is reached"), std::string::npos) << stopped.err;
   EXPECT_NE(stopped.err.find("the same command goes on"), std::string::npos) << stopped.err;
