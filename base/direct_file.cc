@@ -31,9 +31,12 @@ struct Block {
   off_t offset = 0;  // in the file
 };
 
+bool refuses_direct(int error) { return error == EINVAL || error == EOPNOTSUPP; }
+
 class DirectFile final : public WritableFile {
  public:
-  DirectFile(int fd, std::string path) : fd_(fd), path_(std::move(path)), thread_([this] { run(); }) {}
+  DirectFile(int fd, std::string path, PositionalWrite write)
+      : fd_(fd), path_(std::move(path)), write_(write), thread_([this] { run(); }) {}
   ~DirectFile() override {
     stop();
     if (fd_ >= 0) ::close(fd_);
@@ -132,14 +135,21 @@ class DirectFile final : public WritableFile {
 
   Status write(const Block& block, size_t bytes) const {
     for (size_t done = 0; done < bytes;) {
-      const ssize_t n = ::pwrite(fd_, block.memory.get() + done, bytes - done, block.offset + static_cast<off_t>(done));
+      const ssize_t n = write_(fd_, block.memory.get() + done, bytes - done, block.offset + static_cast<off_t>(done));
       if (n < 0 && errno == EINTR) continue;
+      if (n < 0 && refuses_direct(errno) && stop_direct()) continue;
       if (n < 0) return errno_status(errno, "write " + path_);
       if (n % static_cast<ssize_t>(kAlignment) != 0 && static_cast<size_t>(n) + done < bytes)
         return {Code::kNoSpace, "write " + path_ + ": the disk took a part of a block; it is full"};
       done += static_cast<size_t>(n);
     }
     return ok_status();
+  }
+
+  // From now on through the page cache. False: it was so already.
+  bool stop_direct() const {
+    const int flags = ::fcntl(fd_, F_GETFL);
+    return flags >= 0 && (flags & O_DIRECT) != 0 && ::fcntl(fd_, F_SETFL, flags & ~O_DIRECT) == 0;
   }
 
   void run() {
@@ -163,6 +173,7 @@ class DirectFile final : public WritableFile {
 
   int fd_;
   const std::string path_;
+  const PositionalWrite write_;
   off_t size_ = 0;  // appended so far
   Block filling_{nullptr};
   std::mutex mutex_;
@@ -178,12 +189,12 @@ class DirectFile final : public WritableFile {
 
 }  // namespace
 
-Result<std::unique_ptr<WritableFile>> create_direct_file(const std::string& path) {
+Result<std::unique_ptr<WritableFile>> create_direct_file(const std::string& path, PositionalWrite write) {
   for (;;) {
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_DIRECT, 0644);
-    if (fd >= 0) return std::unique_ptr<WritableFile>(std::make_unique<DirectFile>(fd, path));
+    if (fd >= 0) return std::unique_ptr<WritableFile>(std::make_unique<DirectFile>(fd, path, write));
     if (errno == EINTR) continue;
-    if (errno != EINVAL) return errno_status(errno, "create " + path);
+    if (!refuses_direct(errno)) return errno_status(errno, "create " + path);
     // Refused for O_DIRECT, after the file was made on some kernels.
     (void)::unlink(path.c_str());
     return Env::posix().create(path);

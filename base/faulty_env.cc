@@ -129,13 +129,23 @@ Status FaultyEnv::before_append(const std::string& path, size_t wanted, size_t* 
   return *allowed == wanted ? ok_status() : errno_status(ENOSPC, "write " + path);
 }
 
-Result<std::unique_ptr<WritableFile>> FaultyEnv::create(const std::string& path) {
-  TEPHRA_RETURN_IF_ERROR(before_operation(false));
-  TEPHRA_ASSIGN_OR_RETURN(auto file, target_.create(path));
+std::unique_ptr<WritableFile> FaultyEnv::created(const std::string& path, std::unique_ptr<WritableFile> file) {
   std::lock_guard lock(mutex_);
   written_[path] = synced_[path] = 0;
   undo_.push_back({Undo::Kind::kCreate, path, "", {}});
-  return std::unique_ptr<WritableFile>(std::make_unique<FaultyWritableFile>(*this, path, std::move(file), generation_));
+  return std::make_unique<FaultyWritableFile>(*this, path, std::move(file), generation_);
+}
+
+Result<std::unique_ptr<WritableFile>> FaultyEnv::create(const std::string& path) {
+  TEPHRA_RETURN_IF_ERROR(before_operation(false));
+  TEPHRA_ASSIGN_OR_RETURN(auto file, target_.create(path));
+  return created(path, std::move(file));
+}
+
+Result<std::unique_ptr<WritableFile>> FaultyEnv::create_large(const std::string& path) {
+  TEPHRA_RETURN_IF_ERROR(before_operation(false));
+  TEPHRA_ASSIGN_OR_RETURN(auto file, target_.create_large(path));
+  return created(path, std::move(file));
 }
 
 Result<std::unique_ptr<ReadableFile>> FaultyEnv::open(const std::string& path) {

@@ -45,6 +45,7 @@ class FaultyEnv : public Env {
 
   // --- Env ---
   Result<std::unique_ptr<WritableFile>> create(const std::string& path) override;
+  Result<std::unique_ptr<WritableFile>> create_large(const std::string& path) override;
   Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override;
   Status make_directories(const std::string& path) override;
   Status sync_directory(const std::string& path) override;
@@ -65,6 +66,7 @@ class FaultyEnv : public Env {
   };
 
   Status before_operation(bool is_read);
+  std::unique_ptr<WritableFile> created(const std::string& path, std::unique_ptr<WritableFile> file);
   bool tears();
   Status before_append(const std::string& path, size_t wanted, size_t* allowed);
   Status rewrite(const std::string& path, std::string_view bytes);

@@ -1,5 +1,8 @@
 #include "base/threads.h"
 
+#include <algorithm>
+#include <atomic>
+
 namespace tephra {
 
 Dispatcher::Dispatcher() : thread_([this] { loop(); }) {}
@@ -141,6 +144,27 @@ void BlockingPool::loop() {
     work = nullptr;
     lock.lock();
   }
+}
+
+Status parallel_for(size_t count, int threads, const std::function<Status(size_t)>& work) {
+  std::atomic<size_t> next{0};
+  std::mutex mutex;
+  size_t failed = count;  // the lowest index that did
+  Status failure;
+  const auto run = [&] {
+    for (size_t i; (i = next++) < count;) {
+      Status status = work(i);
+      if (status.ok()) continue;
+      next = count;
+      std::lock_guard lock(mutex);
+      if (i < failed) failed = i, failure = std::move(status);
+    }
+  };
+  std::vector<std::thread> others;
+  for (size_t t = 1; t < std::min(count, static_cast<size_t>(std::max(1, threads))); ++t) others.emplace_back(run);
+  run();
+  for (std::thread& thread : others) thread.join();
+  return failure;
 }
 
 void Lane::post(std::function<void()> work) {

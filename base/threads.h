@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -13,6 +14,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/status.h"
 
 namespace tephra {
 
@@ -67,6 +70,10 @@ class BlockingPool {
   bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
+
+// Runs work(0) to work(count - 1) on up to `threads` threads, the caller's among them, and returns when all have ended. After
+// a failure no more begin; the status is that of the lowest index that failed.
+Status parallel_for(size_t count, int threads, const std::function<Status(size_t)>& work);
 
 // Work that runs on a pool one after another, in order. Copies share the lane. Any thread.
 class Lane {

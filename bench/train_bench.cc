@@ -2,13 +2,15 @@
 // 6 layers) without class token, linear connector, LLaMA of width 512 with 8 layers and a vocabulary of 32,000; 256 image and 64
 // text tokens, the last 48 supervised; random weights, AdamW, clipping at 1. Batches are made outside the timed part.
 // Run under mpirun: train_bench [--stage 2] [--batch 2] [--steps 10] [--warmup 3] [--threads 1] [--shard parameters]
-// [--dtype float32] [--save-every 4 --save-dir DIR]. Rank 0 prints one JSON line: the slowest rank's steps count.
+// [--dtype float32] [--save-every 4 --save-dir DIR [--spread 10]] [--images 0 --feature-cache 0]. Rank 0 prints one JSON line:
+// the slowest rank's steps count.
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <fstream>
@@ -20,10 +22,12 @@
 #include <vector>
 
 #include "base/memory.h"
+#include "base/pace.h"
 #include "base/random.h"
 #include "bench/peer_shape.h"
 #include "cluster/mpi/mpi_communicator.h"
 #include "model/nn/batch.h"
+#include "model/nn/feature_cache.h"
 #include "model/nn/units.h"
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
@@ -38,6 +42,9 @@ using Clock = std::chrono::steady_clock;
 struct Options {
   int stage = 2, batch = 2, steps = 10, warmup = 3, threads = 1;
   int save_every = 0;
+  int images = 0;         // different ones; 0: each is new
+  int feature_cache = 0;  // MiB a rank; 0: none
+  double spread = 0;  // steps that the writing of a snapshot is spread over
   std::string shard = "parameters", dtype = "float32", save_dir;
 };
 
@@ -112,10 +119,10 @@ class Bench {
       if (step == 0) first_step = seconds_since_mpirun();
       if (step >= o_.warmup) slowest.push_back(seconds);
       // The steps that run while a snapshot is written, and the others. The first save makes the second set of buffers.
-      if (step >= o_.warmup && o_.save_every > 0)
-        (step % o_.save_every == 0 ? beside_save_ : without_).push_back(seconds);
+      if (step >= o_.warmup && o_.save_every > 0) (beside_a_save(step) ? beside_save_ : without_).push_back(seconds);
       if (o_.save_every > 0 && (step + 1) % o_.save_every == 0) TEPHRA_RETURN_IF_ERROR(save(step + 1));
     }
+    pace_.hurry();
     if (writer_.joinable()) writer_.join();
     TEPHRA_RETURN_IF_ERROR(written_);
     TEPHRA_ASSIGN_OR_RETURN(const std::vector<double> peaks, from_all(product_peak(o_.dtype)));
@@ -127,6 +134,8 @@ class Bench {
   }
 
  private:
+  bool beside_a_save(int step) const { return step % o_.save_every < std::max(1.0, std::ceil(o_.spread)); }
+
   Status make_executor() {
     const std::set<std::string> trained =
         o_.stage == 2 ? std::set<std::string>{"connector", "llm"} : std::set<std::string>{"connector"};
@@ -151,8 +160,9 @@ class Bench {
     for (int b = 0; b < o_.batch; ++b) {
       const auto key = static_cast<uint64_t>((step * comm_->world_size() + comm_->rank()) * o_.batch + b);
       images[b].resize(3 * 224 * 224);
+      const uint64_t picture = o_.images > 0 ? key % static_cast<uint64_t>(o_.images) : key;
       for (size_t i = 0; i < images[b].size(); ++i)
-        images[b][i] = static_cast<float>(random_bits({2, key, i}) >> 40) / float{1 << 23} - 1.0f;
+        images[b][i] = static_cast<float>(random_bits({2, picture, i}) >> 40) / float{1 << 23} - 1.0f;
       model::TokenizedSample sample{{model::kImageToken}, {}, {images[b].data()}, key};
       for (uint64_t i = 0; i < kText; ++i) sample.ids.push_back(static_cast<int32_t>(random_below(32000, {3, key, i})));
       sample.labels = sample.ids;
@@ -164,11 +174,13 @@ class Bench {
 
   // Seconds of the slowest rank.
   Result<double> one_step(int step) {
-    TEPHRA_ASSIGN_OR_RETURN(const model::LlavaBatch batch, make_batch(step));
+    TEPHRA_ASSIGN_OR_RETURN(model::LlavaBatch batch, make_batch(step));
     TEPHRA_RETURN_IF_ERROR(comm_->barrier(Deadline::after(std::chrono::minutes(5))));
     const auto start = Clock::now();
+    if (o_.feature_cache > 0) features_.look_up(batch);
     TEPHRA_ASSIGN_OR_RETURN(const auto stats, executor_->train_step({&batch}, {rates_, step + 1}));
     const double seconds = seconds_since(start);
+    fastest_ = std::min(fastest_, seconds);
     last_loss_ = stats.loss;
     TEPHRA_ASSIGN_OR_RETURN(const std::vector<double> all, from_all(seconds));
     return *std::max_element(all.begin(), all.end());
@@ -176,10 +188,14 @@ class Bench {
 
   // What the training thread does at a checkpoint: takes the snapshot and hands it to a thread, as worker/checkpoint_writer does.
   Status save(int step) {
+    pace_.hurry();
     if (writer_.joinable()) writer_.join();  // the bench leaves it time enough
     TEPHRA_RETURN_IF_ERROR(written_);
     const auto start = Clock::now();
     sharding::Snapshot snapshot = executor_->snapshot();
+    uint64_t bytes = 0;
+    for (const sharding::StatePiece& piece : snapshot.pieces) bytes += 4 * piece.values.size();
+    pace_.start(bytes, std::chrono::nanoseconds(static_cast<int64_t>(1e9 * fastest_ * o_.spread)));
     writer_ = std::thread([this, step, snapshot = std::move(snapshot)]() mutable {
       const auto begun = Clock::now();
       written_ = write(step, snapshot);
@@ -191,9 +207,10 @@ class Bench {
     return ok_status();
   }
 
-  Status write(int step, const sharding::Snapshot& snapshot) const {
+  Status write(int step, const sharding::Snapshot& snapshot) {
     const std::string pack = storage::pack_name("bench", 1, "s", step, comm_->rank());
-    TEPHRA_ASSIGN_OR_RETURN(auto writer, storage::TensorWriter::create(Env::posix(), o_.save_dir, pack));
+    TEPHRA_ASSIGN_OR_RETURN(auto writer, storage::TensorWriter::create(Env::posix(), o_.save_dir, pack,
+                                                                       [&](uint64_t bytes) { pace_.wait(bytes); }));
     for (const sharding::StatePiece& piece : snapshot.pieces)
       TEPHRA_RETURN_IF_ERROR(
           writer->add(piece.tensor, static_cast<storage::StateKind>(static_cast<int>(piece.kind) + 1), DType::kFloat32,
@@ -240,7 +257,10 @@ class Bench {
   const model::ModelConfig config_ = bench::peer_shape();
   std::vector<double> rates_;
   std::unique_ptr<sharding::Executor> executor_;
+  model::FeatureCache features_{int64_t{o_.feature_cache} << 20, {}};
   double last_loss_ = 0;
+  double fastest_ = 60;  // step, in seconds
+  Pace pace_;
   std::thread writer_;
   Status written_;                                      // by writer_; read after it was joined
   std::vector<double> write_seconds_;                   // likewise
@@ -259,7 +279,10 @@ int main(int argc, char** argv) {
   app.add_option("--threads", options.threads);
   app.add_option("--shard", options.shard);
   app.add_option("--dtype", options.dtype);
+  app.add_option("--images", options.images, "different pictures; 0: each is new");
+  app.add_option("--feature-cache", options.feature_cache, "MiB of features that a rank keeps; 0: none");
   app.add_option("--save-every", options.save_every, "steps between snapshots; 0: none");
+  app.add_option("--spread", options.spread, "steps that the writing of one is spread over; 0: as fast as it goes");
   app.add_option("--save-dir", options.save_dir, "folder that they are written to, and removed from");
   CLI11_PARSE(app, argc, argv);
   keep_freed_memory();  // as tephra-worker does

@@ -50,6 +50,8 @@ int main(int argc, char** argv) {
   add_eval(verbs);
   add_data(verbs);
   add_plan(verbs);
+  add_self(verbs);
+  add_manifest(verbs);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -29,13 +29,15 @@ void add_run(Verbs& verbs);          // run
 void add_fork(Verbs& verbs);         // fork
 void add_serve(Verbs& verbs);        // serve
 void add_token(Verbs& verbs);        // token ...
-void add_jobs(Verbs& verbs);         // submit ps show watch logs trace cancel report
+void add_jobs(Verbs& verbs);         // submit ps show watch logs trace cancel pause resume report
 void add_checkpoints(Verbs& verbs);  // ckpt ...
 void add_store(Verbs& verbs);        // store ...
 void add_inference(Verbs& verbs);    // score generate
 void add_eval(Verbs& verbs);         // eval
 void add_data(Verbs& verbs);         // data, tokenizer
 void add_plan(Verbs& verbs);         // plan
+void add_self(Verbs& verbs);         // completion man
+void add_manifest(Verbs& verbs);     // manifest
 
 int main(int argc, char** argv);
 

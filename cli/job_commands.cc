@@ -12,12 +12,14 @@
 #include "cli/flight_commands.h"
 #include "cli/http_client.h"
 #include "cli/interrupt.h"
-#include "cli/render.h"
 #include "cli/run_command.h"
 #include "cli/server_files.h"
+#include "cli/sweep.h"
 #include "cli/text.h"
+#include "cli/watch.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/journal.h"
+#include "eval/score/report_compare.h"
 #include "recipes/recipe.h"
 
 namespace tephra::cli {
@@ -27,15 +29,25 @@ using nlohmann::json;
 struct Options {
   ServerOptions server;
   std::string job, recipe, out;
-  std::vector<std::string> overrides;
+  std::vector<std::string> overrides, sweeps;
   int rank = -1, attempt = 0, steps = 3;
-  bool follow = false, json = false, ranks = false;
+  bool follow = false, json = false, ranks = false, all_stages = false;
+  std::vector<std::string> compare;
 };
 
 Status no_server(const Options& o) {
   return {Code::kUnavailable, "no coordinator is running on store " + o.server.store +
                                   "; start one with tephra serve --store " + o.server.store +
                                   ", or name one with --server URL"};
+}
+
+// The new job's id.
+Result<std::string> submit_recipe_json(const Server& server, const std::string& recipe_json) {
+  const char* user = std::getenv("USER");
+  const json request = {{"recipe_json", recipe_json}, {"user", user == nullptr ? "" : user}};
+  TEPHRA_ASSIGN_OR_RETURN(const std::string body, checked(http_post_once(server, "/api/v1/jobs", request.dump())));
+  const json reply = json::parse(body, nullptr, false);
+  return reply.is_object() ? reply.value("id", "") : "";
 }
 
 // Jobs as JSON documents (coordinator::to_json of a JobView), live or as the store has them.
@@ -79,9 +91,48 @@ Result<json> read_job(const Options& o) {
                 "store " + o.server.store + " has no job '" + o.job + "'; see tephra ps --store " + o.server.store);
 }
 
+// Nothing is submitted unless every combination is a recipe.
+int submit_sweep(const Options& o, const Server& server) {
+  const auto combinations = expand_sweeps(o.sweeps);
+  if (!combinations.ok()) return fail(combinations.status());
+  std::vector<std::string> recipes;
+  for (const std::vector<std::string>& combination : *combinations) {
+    std::vector<std::string> overrides = o.overrides;
+    overrides.insert(overrides.end(), combination.begin(), combination.end());
+    const recipes::LoadResult loaded = recipes::load_recipe(o.recipe, overrides);
+    if (!loaded.ok()) {
+      std::fprintf(stderr, "%s\n", to_string(loaded.diagnostics).c_str());
+      return kBadInput;
+    }
+    recipes.push_back(recipes::to_json(loaded.recipe));
+  }
+  json all = json::array();
+  std::vector<std::vector<std::string>> rows;
+  Status failed;
+  for (size_t i = 0; i < recipes.size() && failed.ok(); ++i) {
+    const Result<std::string> id = submit_recipe_json(server, recipes[i]);
+    failed = id.status();
+    if (!id.ok()) break;
+    all.push_back({{"id", *id}, {"set", (*combinations)[i]}});
+    rows.push_back({*id});
+    for (const std::string& set : (*combinations)[i]) rows.back().push_back(set.substr(set.find('=') + 1));
+  }
+  if (o.json) {
+    std::printf("%s\n", json{{"jobs", all}}.dump().c_str());
+  } else if (!rows.empty()) {
+    std::vector<std::string> header{"job"};
+    for (const std::string& sweep : o.sweeps) header.push_back(sweep.substr(0, sweep.find('=')));
+    std::printf("%s", table(header, rows).c_str());
+  }
+  if (failed.ok()) return kOk;
+  return fail(failed.with_context(std::to_string(rows.size()) + " of " + std::to_string(recipes.size()) +
+                                  " jobs were submitted before this"));
+}
+
 int submit(const Options& o) {
   const auto server = find_server(o.server);
   if (!server) return fail(no_server(o));
+  if (!o.sweeps.empty()) return submit_sweep(o, *server);
   return submit_recipe(
       *server, {.recipe = o.recipe, .store = o.server.store, .overrides = o.overrides, .ranks = 0, .json = o.json});
 }
@@ -92,6 +143,8 @@ std::string where(const json& job) {
   if (job.contains("progress") && job["progress"].is_object() && text.starts_with("training"))
     text += " " + std::to_string(job["progress"].value("step", 0)) + "/" +
             std::to_string(job["progress"].value("total_steps", 0));
+  if (job.value("queue_position", 0) > 0) text += " " + std::to_string(job.value("queue_position", 0));
+  if (const std::string why = job.value("waits_for", ""); !why.empty()) text += ": " + why;
   return text;
 }
 
@@ -152,56 +205,13 @@ int show(const Options& o) {
   return kOk;
 }
 
-bool is_final_phase(const std::string& phase) { return phase == "done" || phase == "failed" || phase == "cancelled"; }
-
-// Server-sent events: fields of an event come line by line, an empty line ends it; only `data` is of interest here.
-class EventStream {
- public:
-  explicit EventStream(std::function<void(const std::string& data)> on_data) : on_data_(std::move(on_data)) {}
-  void feed(const std::string& bytes) {
-    buffer_ += bytes;
-    for (size_t end; (end = buffer_.find('\n')) != std::string::npos; buffer_.erase(0, end + 1))
-      if (buffer_.starts_with("data: ")) on_data_(buffer_.substr(6, end - 6));
-  }
-
- private:
-  std::function<void(const std::string&)> on_data_;
-  std::string buffer_;
-};
-
-int phase_code(const std::string& phase) { return phase == "done" ? kOk : phase.empty() ? kEnvironment : kFailed; }
-
 int watch(const Options& o) {
-  auto server = find_server(o.server);
-  if (!server) {  // nothing runs: say how the job stands
-    int code = show(o);
-    if (code != kOk) return code;
-    auto job = read_job(o);
-    return job.ok() && is_final_phase(job->value("phase", "")) ? phase_code(job->value("phase", "")) : kOk;
-  }
-  catch_interrupts();
-  EventRenderer out(output_mode(o.json));
-  std::string phase;
-  EventStream events([&](const std::string& data) {
-    json e = json::parse(data, nullptr, false);
-    if (!e.is_object()) return;
-    phase = e.value("phase", phase);
-    out.event(data);
-  });
-  auto status = http_stream(*server, "/api/v1/jobs/" + o.job + "/events", [&](const std::string& bytes) {
-    events.feed(bytes);
-    return !interrupted();
-  });
-  if (interrupted()) {
-    out.line("job " + o.job + " goes on; watch it again with the same command");
-    return kInterrupted;
-  }
-  if (!status.ok()) return fail(status.status());
-  if (*status == 404) return fail({Code::kNotFound, "there is no job '" + o.job + "'"});
-  if (*status == 401) return fail({Code::kPermission, "the server asks for its token; set TEPHRA_TOKEN"});
-  std::printf("%s", out.summary().c_str());
-  out.line("job " + o.job + ": " + phase);
-  return is_final_phase(phase) ? phase_code(phase) : kEnvironment;
+  if (auto server = find_server(o.server)) return watch_job(*server, o.job, o.json);
+  // Nothing runs: say how the job stands.
+  const int code = show(o);
+  if (code != kOk) return code;
+  const auto job = read_job(o);
+  return job.ok() ? job_exit_code(job->value("phase", "")) : kOk;
 }
 
 int logs(const Options& o) {
@@ -236,16 +246,55 @@ int trace(const Options& o) {
   return trace_job(find_server(o.server), *job, {o.attempt, o.steps, o.out, o.json});
 }
 
-int cancel(const Options& o) {
+int ask(const Options& o, const std::string& what, const std::string& answer) {
   auto server = find_server(o.server);
   if (!server) return fail(no_server(o));
-  auto body = checked(http_request(*server, "POST", "/api/v1/jobs/" + o.job + "/cancel", "{}"));
+  auto body = checked(http_request(*server, "POST", "/api/v1/jobs/" + o.job + "/" + what, "{}"));
   if (!body.ok()) return fail(body.status());
-  std::printf("%s\n", o.json ? body->c_str() : ("job " + o.job + " is being cancelled").c_str());
+  std::printf("%s\n", o.json ? body->c_str() : ("job " + o.job + answer).c_str());
+  return kOk;
+}
+
+int cancel(const Options& o) { return ask(o, "cancel", " is being cancelled"); }
+int pause(const Options& o) {
+  return ask(o, "pause", " commits a checkpoint, frees its slots and waits for tephra resume");
+}
+int resume(const Options& o) { return ask(o, "resume", " is queued again"); }
+
+// The report.json of a job, or below or at a path.
+Result<std::string> report_json_of(const Options& o, const std::string& named) {
+  for (const std::string& path : {named, named + "/report.json", named + "/report/report.json"})
+    if (path.ends_with(".json") && Env::posix().exists(path)) return path;
+  Options job = o;
+  job.job = named;
+  TEPHRA_ASSIGN_OR_RETURN(const json found, read_job(job));
+  const std::string html = found.value("report", "");
+  if (html.empty()) return Status(Code::kNotFound, "job " + named + " has no report yet");
+  return html.substr(0, html.rfind('/')) + "/report.json";
+}
+
+int compare(const Options& o) {
+  std::vector<eval::ReportInput> reports;
+  for (const std::string& named : o.compare) {
+    const auto path = report_json_of(o, named);
+    if (!path.ok()) return fail(path.status());
+    const auto text = read_file(Env::posix(), *path);
+    if (!text.ok()) return fail(text.status());
+    auto read = eval::read_report(*text, *path);
+    if (!read.ok()) return fail(read.status());
+    reports.push_back(std::move(*read));
+  }
+  const eval::ReportInput together = eval::compare_reports(reports, !o.all_stages);
+  if (!o.out.empty())
+    if (const Status written = eval::write_report(together, o.out); !written.ok()) return fail(written);
+  std::printf("%s", eval::render_report(together).at(o.json ? "report.json" : "report.md").c_str());
+  if (!o.out.empty() && !o.json) std::printf("\nhtml: %s/report.html\n", o.out.c_str());
   return kOk;
 }
 
 int report(const Options& o) {
+  if (!o.compare.empty()) return compare(o);
+  if (o.job.empty()) return fail({Code::kInvalidArgument, "name a job, or several with --compare"});
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
   std::string html = job->value("report", "");
@@ -267,16 +316,12 @@ int submit_recipe(const Server& server, const RunOptions& o) {
     std::fprintf(stderr, "%s\n", to_string(loaded.diagnostics).c_str());
     return kBadInput;
   }
-  const char* user = std::getenv("USER");
-  json request = {{"recipe_json", recipes::to_json(loaded.recipe)}, {"user", user == nullptr ? "" : user}};
-  auto body = checked(http_post_once(server, "/api/v1/jobs", request.dump()));
-  if (!body.ok()) return fail(body.status());
-  json reply = json::parse(*body, nullptr, false);
+  const Result<std::string> id = submit_recipe_json(server, recipes::to_json(loaded.recipe));
+  if (!id.ok()) return fail(id.status());
   if (o.json) {
-    std::printf("%s\n", reply.dump().c_str());
+    std::printf("%s\n", json{{"id", *id}}.dump().c_str());
   } else {
-    std::string id = reply.value("id", "");
-    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id.c_str(), id.c_str(),
+    std::printf("job %s submitted; watch it with: tephra watch %s --store %s\n", id->c_str(), id->c_str(),
                 o.store.c_str());
   }
   return kOk;
@@ -299,10 +344,13 @@ void add_jobs(Verbs& verbs) {
     verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });
     return verb;
   };
-  auto* verb =
-      add("submit", "Give a recipe to a coordinator", submit, "tephra submit recipes/demo.yaml --store tephra-store");
+  auto* verb = add("submit", "Give a recipe to a coordinator", submit,
+                   "tephra submit recipes/demo.yaml --store tephra-store\n"
+                   "  tephra submit recipes/demo.yaml --sweep seed=1,2,3 --sweep stages[0].optimizer.lr=1e-3,2e-3");
   verb->add_option("RECIPE", o->recipe, "recipe file (YAML)")->required();
   verb->add_option("--set", o->overrides, "override a field: a.b=value; may be repeated")->take_all();
+  verb->add_option("--sweep", o->sweeps, "FIELD=VALUE,VALUE: a job for each value; repeated: for each combination")
+      ->take_all();
   add("ps", "List jobs", ps, "tephra ps --store tephra-store");
   verb =
       add("show", "One job: state, stages, ranks, and why an attempt was lost", show,
@@ -330,9 +378,19 @@ void add_jobs(Verbs& verbs) {
   add("cancel", "End a job; its checkpoints stay", cancel, "tephra cancel demo-1")
       ->add_option("JOB", o->job)
       ->required();
-  add("report", "A job's evaluation report (Markdown; --json)", report, "tephra report demo-1 --store tephra-store")
+  add("pause", "Commit a checkpoint, free the job's slots and keep it until resume", pause, "tephra pause demo-1")
       ->add_option("JOB", o->job)
       ->required();
+  add("resume", "Queue a paused job again; it goes on from its last checkpoint", resume, "tephra resume demo-1")
+      ->add_option("JOB", o->job)
+      ->required();
+  auto* report_verb =
+      add("report", "A job's evaluation report (Markdown; --json), or several beside each other", report,
+          "tephra report demo-1 --store tephra-store\n  tephra report --compare demo-1 demo-2 --out compared");
+  report_verb->add_option("JOB", o->job);
+  report_verb->add_option("--compare", o->compare, "jobs, or folders of their reports, to be set beside each other");
+  report_verb->add_flag("--all-stages", o->all_stages, "compare every stage, not only each job's last");
+  report_verb->add_option("--out", o->out, "folder for the comparison's report");
 }
 
 }  // namespace tephra::cli

@@ -100,6 +100,8 @@ void add_memory(Columns& columns, const PlannedJob& job) {
   columns.row("  gathered units", part(&M::gathered_peak));
   columns.row("  whole gradients", part(&M::gradient_peak));
   columns.row("  activations", part(&M::activation_peak));
+  if (columns.any([](const PlannedStage& p) { return p.feature_cache_bytes > 0; }))
+    columns.row("  features of pictures", [](const PlannedStage& p) { return bytes(p.feature_cache_bytes); });
   columns.row("  runtime", [](const PlannedStage& p) { return bytes(p.runtime_bytes); });
   columns.row("memory", [](const PlannedStage& p) { return bytes(p.memory_bytes()); });
   if (offloads(job)) columns.row("  of the host, offloaded", part(&M::host));
@@ -118,7 +120,7 @@ void add_time(Columns& columns) {
   columns.row("  compute", [](const PlannedStage& p) { return seconds(p.time->compute); });
   columns.row("  communication, exposed", [](const PlannedStage& p) { return seconds(p.time->exposed); });
   columns.row("  communication, hidden",
-              [](const PlannedStage& p) { return seconds(p.time->communication - p.time->exposed); });
+              [](const PlannedStage& p) { return seconds(std::max(0.0, p.time->communication - p.time->exposed)); });
   columns.row("step", [](const PlannedStage& p) { return seconds(p.time->total); });
   columns.row("tokens a second", [](const PlannedStage& p) { return human_count(p.tokens_per_step / p.time->total); });
   columns.row("steps",
@@ -164,7 +166,10 @@ std::string totals(const PlannedJob& job) {
 
 std::string to_text(const PlannedJob& job) {
   std::string out = headline(job) + "\n";
-  for (const PlannedStage& plan : job.stages) out += "  " + plan.name + ": " + sharding::to_string(plan.policy) + "\n";
+  for (const PlannedStage& plan : job.stages) {
+    out += "  " + plan.name + ": " + sharding::to_string(plan.policy);
+    out += (plan.prefetch_reason.empty() ? "" : " (auto: " + plan.prefetch_reason + ")") + "\n";
+  }
   out += "\n";
   Columns columns(job.stages);
   add_memory(columns, job);
@@ -204,6 +209,9 @@ json to_json(const PlannedJob& job) {
                   {"gradient_peak_bytes", m.gradient_peak},
                   {"activation_peak_bytes", m.activation_peak},
                   {"runtime_bytes", plan.runtime_bytes},
+                  {"feature_cache_bytes", plan.feature_cache_bytes},
+                  {"prefetch", plan.policy.prefetch},
+                  {"prefetch_reason", nullptr},
                   {"host_bytes", m.host},
                   {"fits", !job.misfits[i].has_value()},
                   {"advice", nullptr},
@@ -215,6 +223,7 @@ json to_json(const PlannedJob& job) {
                   {"checkpoint_bytes", plan.checkpoint_bytes},
                   {"base_bytes", job.base_bytes}};
     if (job.misfits[i]) stage["advice"] = *job.misfits[i];
+    if (!plan.prefetch_reason.empty()) stage["prefetch_reason"] = plan.prefetch_reason;
     for (const char* key :
          {"device_memory_bytes", "step_seconds", "compute_seconds", "communication_seconds",
           "exposed_communication_seconds", "transfer_seconds", "exposed_transfer_seconds", "tokens_per_second",

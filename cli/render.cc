@@ -12,13 +12,6 @@ namespace tephra::cli {
 namespace {
 using nlohmann::json;
 
-std::string bar(double share, int width) {
-  int full = static_cast<int>(share * width + 0.5);
-  std::string out = "[";
-  for (int i = 0; i < width; ++i) out += i < full ? '#' : '.';
-  return out + "]";
-}
-
 // A number that the coordinator could not write (not finite) is null in JSON.
 double number(const json& j, const char* key, double fallback = 0) {
   auto found = j.find(key);
@@ -70,6 +63,17 @@ void EventRenderer::progress(const std::string& text, double share) {
   std::fflush(stdout);
 }
 
+void EventRenderer::take(const std::string& json_line) {
+  const json e = json::parse(json_line, nullptr, false);
+  if (!e.is_object() || e.value("kind", "") != "bench_result") return;
+  const std::string stage = e.value("stage", ""), bench = e.value("bench", "");
+  if (std::find(stages_.begin(), stages_.end(), stage) == stages_.end()) stages_.push_back(stage);
+  const json result = e.value("result", json());
+  if (!result.is_object() || !result.contains("metrics")) return;
+  for (const auto& [name, value] : result["metrics"].items())
+    if (value.is_number()) results_[bench][stage][name] = value;
+}
+
 void EventRenderer::event(const std::string& json_line) {
   if (mode_ == OutputMode::kJson) {
     std::printf("%s\n", json_line.c_str());
@@ -78,13 +82,7 @@ void EventRenderer::event(const std::string& json_line) {
   json e = json::parse(json_line, nullptr, false);
   if (!e.is_object()) return;
   std::string kind = e.value("kind", ""), stage = e.value("stage", ""), bench = e.value("bench", "");
-  if (kind == "bench_result") {
-    if (std::find(stages_.begin(), stages_.end(), stage) == stages_.end()) stages_.push_back(stage);
-    json result = e.value("result", json());
-    if (result.is_object() && result.contains("metrics"))
-      for (const auto& [name, value] : result["metrics"].items())
-        if (value.is_number()) results_[bench][stage][name] = value;
-  }
+  if (kind == "bench_result") take(json_line);
   if (mode_ == OutputMode::kJson) return;
   if (kind == "step") {
     const json step = e.value("step", json::object());

@@ -18,6 +18,7 @@ class EventRenderer {
 
   // `json_line`: a coordinator event (coordinator::to_json of a JobEvent). Lines that are none are passed over.
   void event(const std::string& json_line);
+  void take(const std::string& json_line);  // remembers a result for the summary, and prints nothing
   // Benchmarks of all stages side by side, from the results seen; empty when there were none.
   std::string summary() const;
   void line(const std::string& text);  // above the progress line; nothing in kJson

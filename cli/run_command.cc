@@ -37,6 +37,7 @@ Result<std::string> find_or_submit(Coordinator& coordinator, const recipes::Reci
     if (theirs.ok() && recipes::continues(*theirs, recipe)) {
       out.line("job " + view.state.id + " goes on where it was interrupted, on " + std::to_string(recipe.gang.ranks) +
                (recipe.gang.ranks == 1 ? " rank" : " ranks"));
+      if (view.state.phase == coordinator::Phase::kPaused) TEPHRA_RETURN_IF_ERROR(coordinator.resume(view.state.id));
       return view.state.id;
     }
     out.line("note: unfinished job " + view.state.id + " of this store goes on too");
@@ -69,10 +70,11 @@ int run_recipe(const RunOptions& o) {
     std::fprintf(stderr, "%s\n", recipe.status().message().c_str());
     return kBadInput;
   }
+  coordinator::Options options;
+  if (const Status applied = apply(o.launcher, &options); !applied.ok()) return fail(applied);
   auto worker = find_worker();
   if (!worker.ok()) return fail(worker.status());
   catch_interrupts();
-  coordinator::Options options;
   options.store_dir = o.store;
   options.worker_program = *worker;
   options.goes_on_with = recipes::to_json(*recipe);
@@ -124,8 +126,11 @@ void add_run(Verbs& verbs) {
       ->capture_default_str();
   verb->add_option("--ranks", o->ranks,
                    "ranks of the gang; overrides gang.ranks, also of an interrupted job that goes on");
+  add_launcher_options(verb, &o->launcher);
   verb->add_flag("--json", o->json, "events as JSON lines");
-  verb->footer("Example:\n  tephra run recipes/demo.yaml --store tephra-store --set seed=2");
+  verb->footer(
+      "Examples:\n  tephra run recipes/demo.yaml --store tephra-store --set seed=2\n"
+      "  tephra run recipe.yaml --store /shared/store --launcher hosts --hosts-file hosts --network 10.0.0.0/16");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return run_recipe(*o); }; });
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/launcher_options.h"
 #include "cli/server_files.h"
 
 namespace tephra::cli {
@@ -13,6 +14,7 @@ struct RunOptions {
   std::vector<std::string> overrides;
   int ranks = 0;  // 0: the recipe's
   bool json = false;
+  LauncherChoice launcher{};  // run_recipe() only
 };
 
 // The whole job with a coordinator of its own; an unfinished one of the same recipe goes on. Exit code.

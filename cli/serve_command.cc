@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cli/app.h"
 #include "cli/interrupt.h"
+#include "cli/launcher_options.h"
 #include "cli/programs.h"
 #include "cli/server_files.h"
 #include "cluster/http/http_text.h"
@@ -20,6 +21,7 @@ struct Options {
   std::string store = "tephra-store", listen = "127.0.0.1:7070", token_file, tls_cert, tls_key, log_format = "text";
   std::string webhook_url, webhook_secret_file;
   std::vector<std::string> webhook_events, data_roots;
+  LauncherChoice launcher;
   double rate = 1000;
   int slots = 0;
 };
@@ -44,6 +46,8 @@ int serve(const Options& o) {
   if (!address.ok()) return fail(address.status().with_context("--listen"));
   if (o.tls_cert.empty() != o.tls_key.empty())
     return fail({Code::kInvalidArgument, "--tls-cert and --tls-key belong together; give both"});
+  coordinator::Options options;
+  if (const Status applied = apply(o.launcher, &options); !applied.ok()) return fail(applied);
   auto worker = find_worker();
   if (!worker.ok()) return fail(worker.status());
   catch_interrupts();
@@ -52,7 +56,6 @@ int serve(const Options& o) {
   auto token = token_from_file(token_file, true);
   if (!token.ok()) return fail(token.status());
 
-  coordinator::Options options;
   options.store_dir = o.store;
   options.worker_program = *worker;
   options.http_host = address->host;
@@ -101,8 +104,12 @@ void add_serve(Verbs& verbs) {
           "folder that recipes sent over HTTP may name data and models in, but for an admin's; may be repeated "
           "(default: any)")
       ->take_all();
-  verb->add_option("--slots", o->slots, "compute threads that gangs may use together; 0: all cores")
+  verb->add_option(
+          "--slots", o->slots,
+          "compute threads that gangs may use together; 0: all cores of this machine, slots of the host file, or "
+          "CPUs of the Slurm cluster")
       ->capture_default_str();
+  add_launcher_options(verb, &o->launcher);
   verb->add_option("--log-format", o->log_format, "of the lines on stderr")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
@@ -113,7 +120,9 @@ void add_serve(Verbs& verbs) {
       ->check(CLI::IsMember({"done", "failed", "cancelled"}));
   verb->footer(
       "Example:\n  tephra serve --store tephra-store --listen 127.0.0.1:7070\n"
-      "  tephra serve --listen 0.0.0.0:7443 --tls-cert cert.pem --tls-key key.pem --log-format json");
+      "  tephra serve --listen 0.0.0.0:7443 --tls-cert cert.pem --tls-key key.pem --log-format json\n"
+      "  tephra serve --store /shared/store --launcher slurm --network eth0 --sbatch-argument=--partition=gpu "
+      "--sbatch-argument=--time=4:00:00");
   verb->callback([&verbs, o] { verbs.chosen = [o] { return serve(*o); }; });
 }
 

@@ -55,6 +55,13 @@ int terminal_width() {
   return 100;
 }
 
+std::string bar(double share, int width) {
+  int full = static_cast<int>(share * width + 0.5);
+  std::string out = "[";
+  for (int i = 0; i < width; ++i) out += i < full ? '#' : '.';
+  return out + "]";
+}
+
 std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows) {
   std::vector<size_t> width;
   for (const std::string& cell : header) width.push_back(cell.size());

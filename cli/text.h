@@ -22,6 +22,8 @@ enum class Colour { kDim, kBold, kRed, kGreen, kYellow, kCyan };
 std::string paint(const std::string& text, Colour colour);
 int terminal_width();  // columns of stdout's terminal; 100 without one
 
+std::string bar(double share, int width);  // "[####....]"
+
 // Columns padded to their widest cell, two spaces between; numbers (cells that start with a digit or '-') to the right. Rows may be
 // shorter than the header.
 std::string table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);

@@ -157,7 +157,8 @@ Result<std::string> address_on(const std::string& network) {
   }
   freeifaddrs(list);
   if (found.empty())
-    return Status(Code::kNotFound, "this machine has no IPv4 address on '" + network + "'; it has " +
+    return Status(Code::kNotFound, "this machine has " +
+                                       (network.empty() ? "" : "no IPv4 address on '" + network + "'; it has ") +
                                        (others.empty() ? "none" : others));
   return found;
 }

@@ -48,7 +48,7 @@ class HostPool {
 };
 
 // Numeric address of this machine on `network`, an interface ("eth0") or a CIDR block ("10.0.0.0/16", IPv4). kNotFound
-// with what there is instead; kInvalidArgument.
+// with what there is instead ("this machine has eth0 10.0.0.5, ..."), and for an empty name; kInvalidArgument.
 Result<std::string> address_on(const std::string& network);
 
 // Whether a name or address of a host file means this machine: its host name, localhost, or an IPv4 address of an

@@ -26,6 +26,7 @@ struct Hello {
   int64_t pid = 0;
   std::string build;      // version and build of the worker; all ranks of a gang must be equal
   std::string host = {};  // name of the rank's machine; may be empty
+  std::string task = {};  // name of the last Task that it took, when it comes back to a coordinator; else empty
 };
 
 // Where a rank is, so that a hang names the rank and what it waits in even when it can say nothing any more.
@@ -118,6 +119,7 @@ struct Task {
   uint64_t start_step = 0;  // steps already done
   std::string options_json;
   std::string work_dir;
+  std::string name = {};  // no other task of the attempt has it: "train align"
 };
 
 // Answer to all ranks' ShardWritten: whether the checkpoint now exists.

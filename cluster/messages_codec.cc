@@ -116,6 +116,7 @@ void fill(v1::Envelope& e, const Hello& m) {
   w.set_pid(m.pid);
   w.set_build(m.build);
   w.set_host(m.host);
+  w.set_task(m.task);
 }
 void fill(v1::Envelope& e, const Heartbeat& m) {
   auto& w = *e.mutable_heartbeat();
@@ -225,6 +226,7 @@ void fill(v1::Envelope& e, const Task& m) {
   w.set_start_step(m.start_step);
   w.set_options_json(m.options_json);
   w.set_work_dir(m.work_dir);
+  w.set_name(m.name);
 }
 void fill(v1::Envelope& e, const Committed& m) {
   auto& w = *e.mutable_committed();
@@ -317,7 +319,8 @@ Result<RankMessage> from(const v1::Hello& w) {
   if (w.world_size() < 1 || w.rank() < 0 || w.rank() >= w.world_size()) {
     return bad("hello.rank is " + std::to_string(w.rank()) + " of a world of " + std::to_string(w.world_size()));
   }
-  return RankMessage(Hello{w.job(), w.attempt(), w.rank(), w.world_size(), w.token(), w.pid(), w.build(), w.host()});
+  return RankMessage(
+      Hello{w.job(), w.attempt(), w.rank(), w.world_size(), w.token(), w.pid(), w.build(), w.host(), w.task()});
 }
 Result<RankMessage> from(const v1::Heartbeat& w) {
   TEPHRA_RETURN_IF_ERROR(not_negative(w.step(), "heartbeat.step"));
@@ -439,7 +442,7 @@ Result<CoordinatorMessage> from(const v1::FlightRequest& w) {
 Result<CoordinatorMessage> from(const v1::Task& w) {
   TEPHRA_RETURN_IF_ERROR(not_empty(w.kind(), "task.kind"));
   return CoordinatorMessage(Task{w.kind(), w.stage(), w.recipe_json(), w.located_manifest(), w.attempt(),
-                                 w.start_step(), w.options_json(), w.work_dir()});
+                                 w.start_step(), w.options_json(), w.work_dir(), w.name()});
 }
 Result<CoordinatorMessage> from(const v1::Committed& w) {
   TEPHRA_RETURN_IF_ERROR(not_negative(w.step(), "committed.step"));

@@ -12,11 +12,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <thread>
 
 #include "cluster/child_process.h"
+#include "cluster/gang_start.h"
 #include "cluster/hosts.h"
 #include "cluster/launcher.h"
 #include "cluster/mpirun_words.h"
@@ -27,11 +29,10 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr char kMarkerName[] = "TEPHRA_GANG";
 constexpr seconds kKillTimeout{10};
 constexpr seconds kRemoteKillTimeout{20};  // the remote shell's own time-out for a dead host is 10 s
 
-// What a gang has of the host pool; given back with the object.
+// What a gang has of the host pool; given back once nothing of it is left, or with the object.
 struct Places {
   std::shared_ptr<HostPool> pool;
   std::vector<HostSlots> hosts;  // in ranks
@@ -41,8 +42,10 @@ struct Places {
   Places() = default;
   Places(const Places&) = delete;
   Places& operator=(const Places&) = delete;
-  ~Places() {
+  ~Places() { give_back(); }
+  void give_back() {
     if (pool) pool->give_back(hosts, threads);
+    pool = nullptr;
   }
 };
 
@@ -96,7 +99,7 @@ class MpirunGang final : public Gang {
   std::vector<ProcessInfo> members() const {
     const auto root = read_process(identity_.pid);
     const bool same = root && root->start_ticks == identity_.start_ticks;
-    return find_processes(kMarkerName + ("=" + identity_.marker), same ? identity_.pid : 0);
+    return find_processes(marker_entry(identity_.marker), same ? identity_.pid : 0);
   }
   void finish();
 
@@ -168,40 +171,13 @@ Status MpirunGang::kill_hard() {
   }
   TEPHRA_RETURN_IF_ERROR(wait(deadline).status());
   // Only now: mpirun's daemons on the hosts end by themselves with it, most of the time.
-  return places_ == nullptr ? Status() : kill_on_hosts(*places_, identity_.marker, Deadline::after(kRemoteKillTimeout));
+  if (places_ == nullptr) return {};
+  const Status killed = kill_on_hosts(*places_, identity_.marker, Deadline::after(kRemoteKillTimeout));
+  places_->give_back();  // also of a host that cannot be asked, which is known as lost
+  return killed;
 }
 
 // --- starting
-
-std::string random_marker() {
-  unsigned char bytes[16];
-  TEPHRA_CHECK(getrandom(bytes, sizeof(bytes), 0) == sizeof(bytes), "getrandom gave too little");
-  std::string text;
-  for (unsigned char b : bytes) {
-    text += "0123456789abcdef"[b >> 4];
-    text += "0123456789abcdef"[b & 15];
-  }
-  return text;
-}
-
-Status check(const GangSpec& spec) {
-  if (spec.command.empty()) return {Code::kInvalidArgument, "the gang has no command"};
-  if (spec.ranks < 1)
-    return {Code::kInvalidArgument, "a gang of " + std::to_string(spec.ranks) + " ranks makes no sense"};
-  if (spec.log_dir.empty()) return {Code::kInvalidArgument, "the gang has no log_dir"};
-  for (const auto& [name, value] : spec.environment) {
-    if (name.empty() || name.find_first_of("=,") != std::string::npos) {
-      return {Code::kInvalidArgument, "'" + name + "' is no name of an environment variable"};
-    }
-  }
-  return {};
-}
-
-Status make_directory(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  return error ? errno_status(error.value(), "mkdir " + path) : Status();
-}
 
 class MpirunLauncher final : public Launcher {
  public:
@@ -210,6 +186,9 @@ class MpirunLauncher final : public Launcher {
       : options_(std::move(options)), pool_(std::move(pool)) {}
   Result<std::unique_ptr<Gang>> launch(const GangSpec& spec) override;
   Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) override;
+  int slots() const override {
+    return pool_ ? pool_->slots() : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  }
 
  private:
   std::vector<std::string> arguments(const GangSpec& spec, const std::string& program,
@@ -223,6 +202,17 @@ class MpirunLauncher final : public Launcher {
 
 // The gang's own host file, which an adopting process reads too.
 std::string hosts_path(const GangIdentity& identity) { return identity.log_dir + "/hosts"; }
+
+// Its first line, a comment: what a slot of it is.
+constexpr char kThreadsNote[] = "# a slot is a rank; threads of a rank: ";
+
+int threads_of(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  if (line.rfind(kThreadsNote, 0) != 0) return 1;
+  return std::max(1, std::atoi(line.c_str() + std::strlen(kThreadsNote)));
+}
 
 std::vector<std::string> MpirunLauncher::host_arguments(const GangIdentity& identity) const {
   std::string shell;
@@ -273,7 +263,7 @@ std::vector<std::string> MpirunLauncher::arguments(const GangSpec& spec, const s
 }
 
 Result<std::unique_ptr<Gang>> MpirunLauncher::launch(const GangSpec& spec) {
-  TEPHRA_RETURN_IF_ERROR(check(spec));
+  TEPHRA_ASSIGN_OR_RETURN(const std::string program, prepare_start(spec));
   const std::string mpirun = find_program(options_.mpirun);
   if (mpirun.empty()) {
     const bool by_path = options_.mpirun.find('/') != std::string::npos;
@@ -282,15 +272,6 @@ Result<std::unique_ptr<Gang>> MpirunLauncher::launch(const GangSpec& spec) {
         (by_path ? "'" + options_.mpirun + "' is not a program" : options_.mpirun + " was not found in PATH") +
             "; install openmpi-bin (Debian) or set launcher.mpirun in the recipe");
   }
-  const std::string program = find_program(spec.command[0]);
-  if (program.empty()) {
-    return Status(
-        Code::kUnavailable, RetryClass::kNeedsOperator,
-        "the ranks' program '" + spec.command[0] + "' was not found or cannot be run; check the installation");
-  }
-  TEPHRA_RETURN_IF_ERROR(make_directory(spec.log_dir));
-  if (!spec.work_dir.empty()) TEPHRA_RETURN_IF_ERROR(make_directory(spec.work_dir));
-
   auto places = std::make_unique<Places>();
   if (pool_) {
     TEPHRA_ASSIGN_OR_RETURN(places->hosts, pool_->take(spec.ranks, spec.threads_per_rank));
@@ -305,6 +286,7 @@ Result<std::unique_ptr<Gang>> MpirunLauncher::launch(const GangSpec& spec) {
   identity.log_dir = std::filesystem::absolute(spec.log_dir).string();
   if (pool_) {
     std::ofstream file(hosts_path(identity));
+    file << kThreadsNote << spec.threads_per_rank << "\n";
     if (!(file << to_text(places->hosts)).flush())
       return Status(Code::kIo, "writing " + hosts_path(identity) + " failed");
   }
@@ -313,9 +295,7 @@ Result<std::unique_ptr<Gang>> MpirunLauncher::launch(const GangSpec& spec) {
   if (output < 0) return errno_status(errno, "open " + log);
   const int64_t log_offset = lseek(output, 0, SEEK_END);
 
-  std::map<std::string, std::string> exported = spec.environment;
-  exported.emplace("OMP_NUM_THREADS", std::to_string(spec.threads_per_rank));
-  exported[kMarkerName] = identity.marker;
+  const std::map<std::string, std::string> exported = rank_environment(spec, identity.marker);
   std::map<std::string, std::string> changes = exported;
   if (geteuid() == 0) {  // mpirun refuses root otherwise
     changes["OMPI_ALLOW_RUN_AS_ROOT"] = "1";
@@ -347,13 +327,19 @@ Result<std::unique_ptr<Gang>> MpirunLauncher::adopt(const GangIdentity& identity
     TEPHRA_ASSIGN_OR_RETURN(places->hosts, read_hosts(hosts_path(identity)));
     places->remote_shell = options_.remote_shell;
   }
+  const auto hold_slots = [&] {  // given back when the gang's object goes
+    places->threads = threads_of(hosts_path(identity));
+    places->pool = pool_;
+    pool_->occupy(places->hosts, places->threads);
+  };
   const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, identity.pid, 0));
   const auto info = read_process(identity.pid);
   if (pidfd >= 0 && info && info->alive() && info->start_ticks == identity.start_ticks) {
+    if (places) hold_slots();
     return std::unique_ptr<Gang>(std::make_unique<MpirunGang>(identity, pidfd, false, 0, std::move(places)));
   }
   if (pidfd >= 0) close(pidfd);
-  for (const ProcessInfo& left : find_processes(kMarkerName + ("=" + identity.marker), 0)) kill_process(left);
+  for (const ProcessInfo& left : find_processes(marker_entry(identity.marker), 0)) kill_process(left);
   if (places) TEPHRA_RETURN_IF_ERROR(kill_on_hosts(*places, identity.marker, Deadline::after(kRemoteKillTimeout)));
   return Status(Code::kNotFound, "the gang of mpirun " + std::to_string(identity.pid) + " has ended");
 }

@@ -21,6 +21,13 @@ namespace tephra::cluster {
 
 using ConnectionId = uint64_t;  // never reused within a server
 
+// Versions of the protocol that one side speaks, both ends included. Each side says its own first; a connection's is the
+// newest that both speak.
+struct ProtocolVersions {
+  uint16_t oldest = 1;
+  uint16_t newest = 1;
+};
+
 struct RpcLimits {
   size_t message_bytes_max = 64u << 20;            // of one encoded message; larger frames close the connection
   size_t hello_bytes_max = 64u << 10;              // the same for the first message, before the peer is known
@@ -29,6 +36,7 @@ struct RpcLimits {
   size_t connections_max = 4096;                   // further ones are closed at once
   std::chrono::milliseconds hello_timeout{10000};  // from accept to a complete Hello
   std::chrono::milliseconds close_timeout{2000};   // close() waits at most this long for queued messages to leave
+  ProtocolVersions versions{};                     // of this build; others in tests only
 };
 
 class RpcServer {
@@ -48,6 +56,8 @@ class RpcServer {
   virtual ~RpcServer() = default;  // stops
 
   virtual uint16_t port() const = 0;
+  // The version agreed on with a peer whose Hello was delivered; 0: no such connection (any more). Any thread.
+  virtual uint16_t version(ConnectionId connection) = 0;
   // Queues a message and returns at once; any thread. kNotFound: no such connection (any more). kBusy: the peer reads
   // too slowly and the queue is full; nothing was queued. kInvalidArgument: too large.
   virtual Status send(ConnectionId connection, const CoordinatorMessage& message) = 0;
@@ -68,12 +78,13 @@ class RpcClient {
   };
 
   // Connects (a refused or unreachable server is tried again, after 50 ms and then up to 1 s, until the deadline) and
-  // agrees on the version. The caller then sends its Hello. kUnavailable: nobody answered in time; kUnsupported: other
-  // protocol version or no Tephra coordinator. `host` is a name or numeric address. Blocks the caller.
+  // agrees on the version. The caller then sends its Hello. kUnavailable: nobody answered in time; kUnsupported: no version
+  // of the protocol that both speak, with both sides' named, or no Tephra coordinator. `host` is a name or numeric address. Blocks the caller.
   static Result<std::unique_ptr<RpcClient>> connect(const std::string& host, uint16_t port, Handlers handlers,
                                                     Deadline deadline, RpcLimits limits = {});
   virtual ~RpcClient() = default;  // closes
 
+  virtual uint16_t version() const = 0;  // agreed on
   // Queues a message and returns at once; any thread. kBusy: the queue is full and nothing was queued (a heartbeat may
   // be dropped, other messages tried again after flush). After the connection ended: the reason, always the same.
   virtual Status send(const RankMessage& message) = 0;

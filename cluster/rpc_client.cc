@@ -31,12 +31,13 @@ class Client final : public RpcClient {
   ~Client() override { close(); }
 
   Status open(const std::string& host, uint16_t port, Deadline deadline);
+  uint16_t version() const override { return connection_->version(); }
   Status send(const RankMessage& message) override;
   Status flush(Deadline deadline) override { return connection_->wait_written(deadline); }
   void close() override;
 
  private:
-  Result<tcp::socket> open_once(const std::string& host, uint16_t port, Deadline deadline);
+  Result<std::shared_ptr<Connection>> open_once(const std::string& host, uint16_t port, Deadline deadline);
   Status wait(tcp::socket& socket, std::optional<error_code>& done, Deadline deadline, const char* what);
 
   const Handlers handlers_;
@@ -63,7 +64,7 @@ Status Client::wait(tcp::socket& socket, std::optional<error_code>& done, Deadli
   return *done ? Status(Code::kUnavailable, std::string(what) + ": " + done->message()) : Status();
 }
 
-Result<tcp::socket> Client::open_once(const std::string& host, uint16_t port, Deadline deadline) {
+Result<std::shared_ptr<Connection>> Client::open_once(const std::string& host, uint16_t port, Deadline deadline) {
   error_code error;
   tcp::resolver resolver(io_);
   const auto endpoints = resolver.resolve(host, std::to_string(port), error);
@@ -75,7 +76,7 @@ Result<tcp::socket> Client::open_once(const std::string& host, uint16_t port, De
   TEPHRA_RETURN_IF_ERROR(wait(socket, done, deadline, "connecting"));
   configure_socket(socket);
 
-  auto ours = preamble();
+  auto ours = preamble(limits_.versions);
   done.reset();
   boost::asio::async_write(socket, boost::asio::buffer(ours), [&](const error_code& e, size_t) { done = e; });
   TEPHRA_RETURN_IF_ERROR(wait(socket, done, deadline, "greeting"));
@@ -83,23 +84,25 @@ Result<tcp::socket> Client::open_once(const std::string& host, uint16_t port, De
   done.reset();
   boost::asio::async_read(socket, boost::asio::buffer(theirs), [&](const error_code& e, size_t) { done = e; });
   TEPHRA_RETURN_IF_ERROR(wait(socket, done, deadline, "waiting for the coordinator's greeting"));
-  TEPHRA_RETURN_IF_ERROR(check_preamble(theirs));
-  return socket;
+  TEPHRA_ASSIGN_OR_RETURN(const uint16_t version, agree(theirs, limits_.versions));
+  auto connection = std::make_shared<Connection>(std::move(socket), limits_);
+  connection->set_version(version);
+  return connection;
 }
 
 Status Client::open(const std::string& host, uint16_t port, Deadline deadline) {
   milliseconds pause{50};
   for (;;) {
-    Result<tcp::socket> socket = open_once(host, port, deadline);
-    if (socket.ok()) {
-      connection_ = std::make_shared<Connection>(std::move(socket).value(), limits_);
+    Result<std::shared_ptr<Connection>> opened = open_once(host, port, deadline);
+    if (opened.ok()) {
+      connection_ = std::move(opened).value();
       break;
     }
-    if (socket.status().code() == Code::kUnsupported) return socket.status();  // will not get better
+    if (opened.status().code() == Code::kUnsupported) return opened.status();  // will not get better
     const SteadyTime next = std::chrono::steady_clock::now() + pause;
     if (next >= deadline.at) {
       return {Code::kUnavailable, "no coordinator at " + host + " port " + std::to_string(port) + ": " +
-                                      socket.status().message() +
+                                      opened.status().message() +
                                       "; check that it runs and that the address is reachable from this host"};
     }
     std::this_thread::sleep_until(next);

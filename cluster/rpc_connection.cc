@@ -7,6 +7,7 @@
 
 #include <utility>  // first: Boost 1.74 uses std::exchange without it
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/read.hpp>
 #include <boost/asio/write.hpp>
@@ -17,7 +18,6 @@ namespace {
 using boost::system::error_code;
 
 constexpr char kMagic[] = "TPHR";
-constexpr uint32_t kVersion = 1;
 constexpr size_t kReadStepBytes = 1u << 20;  // memory grows as bytes arrive, never by what a length field claims
 constexpr size_t kWriteBatch = 32;           // frames a write call
 
@@ -29,6 +29,11 @@ void store_u32(uint32_t value, char* out) {
   for (int i = 0; i < 4; ++i) out[i] = static_cast<char>(value >> (8 * i) & 0xff);
 }
 
+std::string words_for(ProtocolVersions versions) {
+  if (versions.oldest == versions.newest) return "version " + std::to_string(versions.newest);
+  return "versions " + std::to_string(versions.oldest) + " to " + std::to_string(versions.newest);
+}
+
 Status lost(const error_code& error, std::string_view during) {
   if (error == boost::asio::error::eof) {
     return {Code::kPeerLost, RetryClass::kNewAttempt, "the peer closed the connection " + std::string(during)};
@@ -38,24 +43,24 @@ Status lost(const error_code& error, std::string_view during) {
 }
 }  // namespace
 
-std::array<char, kPreambleBytes> preamble() {
+std::array<char, kPreambleBytes> preamble(ProtocolVersions ours) {
   std::array<char, kPreambleBytes> bytes;
   std::memcpy(bytes.data(), kMagic, 4);
-  store_u32(kVersion, bytes.data() + 4);
+  store_u32(ours.oldest | static_cast<uint32_t>(ours.newest) << 16, bytes.data() + 4);
   return bytes;
 }
 
-Status check_preamble(const std::array<char, kPreambleBytes>& bytes) {
+Result<uint16_t> agree(const std::array<char, kPreambleBytes>& bytes, ProtocolVersions ours) {
   if (std::memcmp(bytes.data(), kMagic, 4) != 0) {
-    return {Code::kUnsupported, "the peer does not speak Tephra's rank protocol; check the address and the port"};
+    return Status(Code::kUnsupported, "the peer does not speak Tephra's rank protocol; check the address and the port");
   }
-  const uint32_t version = load_u32(reinterpret_cast<const unsigned char*>(bytes.data()) + 4);
-  if (version != kVersion) {
-    return {Code::kUnsupported, "the peer speaks version " + std::to_string(version) +
-                                    " of the rank protocol and this build " + std::to_string(kVersion) +
-                                    "; use the same build of tephra and tephra-worker"};
-  }
-  return {};
+  const uint32_t word = load_u32(reinterpret_cast<const unsigned char*>(bytes.data()) + 4);
+  const ProtocolVersions theirs{static_cast<uint16_t>(word), static_cast<uint16_t>(word >> 16)};
+  const uint16_t newest = std::min(ours.newest, theirs.newest);
+  if (theirs.oldest >= 1 && newest >= std::max(ours.oldest, theirs.oldest)) return newest;
+  return Status(Code::kUnsupported, "the peer speaks " + words_for(theirs) + " of the rank protocol and this build " +
+                                        words_for(ours) +
+                                        "; use builds of tephra and tephra-worker that have one in common");
 }
 
 void configure_socket(boost::asio::ip::tcp::socket& socket) {
@@ -92,7 +97,7 @@ void Connection::watch(std::chrono::milliseconds timeout, std::string words) {
 
 void Connection::read_preamble() {
   // Ours goes out at once, so that a peer of another version can name what it found.
-  preamble_out_ = preamble();
+  preamble_out_ = preamble(limits_.versions);
   writing_ = true;
   boost::asio::async_write(socket_, boost::asio::buffer(preamble_out_),
                            [self = shared_from_this()](const error_code& error, size_t) {
@@ -103,7 +108,9 @@ void Connection::read_preamble() {
   boost::asio::async_read(socket_, boost::asio::buffer(preamble_in_),
                           [self = shared_from_this()](const error_code& error, size_t) {
                             if (error) return self->end(lost(error, "while greeting"));
-                            if (Status good = check_preamble(self->preamble_in_); !good.ok()) return self->end(good);
+                            const Result<uint16_t> version = agree(self->preamble_in_, self->limits_.versions);
+                            if (!version.ok()) return self->end(version.status());
+                            self->version_ = *version;
                             self->read_header();
                           });
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <utility>  // first: Boost 1.74 uses std::exchange without it
 
 #include <boost/asio/io_context.hpp>
@@ -23,9 +24,10 @@
 namespace tephra::cluster {
 
 inline constexpr size_t kPreambleBytes = 8;
-std::array<char, kPreambleBytes> preamble();  // "TPHR", then the version as u32 little-endian
-// kUnsupported, naming what was found.
-Status check_preamble(const std::array<char, kPreambleBytes>& bytes);
+// "TPHR", then the oldest and the newest version as u16 little-endian.
+std::array<char, kPreambleBytes> preamble(ProtocolVersions ours);
+// The newest version that both sides speak. kUnsupported: there is none, naming both sides', or no Tephra at all.
+Result<uint16_t> agree(const std::array<char, kPreambleBytes>& theirs, ProtocolVersions ours);
 
 // No delay, keep-alive (a vanished host is noticed within half a minute), close-on-exec.
 void configure_socket(boost::asio::ip::tcp::socket& socket);
@@ -40,6 +42,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   // `expect_preamble`: the server's side. `frame_bytes_max`: of the next frames, changed by set_frame_bytes_max.
   void start(Events events, bool expect_preamble, size_t frame_bytes_max);
+  uint16_t version() const { return version_; }  // 0: not agreed on yet; any thread
+  void set_version(uint16_t version) { version_ = version; }
   void set_frame_bytes_max(size_t bytes) { frame_bytes_max_ = bytes; }
   // Ends with kTimeout unless cancel_watch() comes first.
   void watch(std::chrono::milliseconds timeout, std::string words);
@@ -67,6 +71,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   boost::asio::steady_timer close_timer_;
   Events events_;
   size_t frame_bytes_max_ = 0;
+  std::atomic<uint16_t> version_{0};
   std::array<char, kPreambleBytes> preamble_in_{};
   std::array<char, kPreambleBytes> preamble_out_{};
   std::array<unsigned char, 4> header_{};

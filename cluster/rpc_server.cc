@@ -28,6 +28,10 @@ class Server final : public RpcServer {
 
   Status listen(const std::string& address, uint16_t port);
   uint16_t port() const override { return port_; }
+  uint16_t version(ConnectionId id) override {
+    const auto connection = find(id);
+    return connection == nullptr ? 0 : connection->version();
+  }
   Status send(ConnectionId id, const CoordinatorMessage& message) override;
   void close(ConnectionId id) override;
   void stop() override;

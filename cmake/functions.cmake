@@ -38,6 +38,23 @@ function(tephra_proto TARGET PROTO)
   set_source_files_properties(${OUT}.cc PROPERTIES COMPILE_OPTIONS -w SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
+# tephra_web(TARGET FOLDER): compiles the folder's files, and Debian's Chart.js, into TARGET (cmake/embed.cmake).
+function(tephra_web TARGET FOLDER)
+  set(PARTS ${PROJECT_SOURCE_DIR}/${FOLDER})
+  file(GLOB FILES CONFIGURE_DEPENDS ${PARTS}/*.html ${PARTS}/*.css ${PARTS}/*.js ${PARTS}/*.svg ${PARTS}/*.txt)
+  find_file(TEPHRA_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js /usr/share/nodejs/chart.js/dist NO_DEFAULT_PATH)
+  if(NOT TEPHRA_CHART_JS)
+    message(FATAL_ERROR "Chart.js is not there; install Debian's libjs-chart.js (scripts/setup.sh does)")
+  endif()
+  list(APPEND FILES ${TEPHRA_CHART_JS})
+  list(JOIN FILES "," COMMA_LIST)
+  set(OUT ${PROJECT_BINARY_DIR}/web/${TARGET}_files.cc)
+  add_custom_command(OUTPUT ${OUT} COMMAND ${CMAKE_COMMAND} -DOUT=${OUT} -DFILES=${COMMA_LIST} -P ${PROJECT_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${FILES} ${PROJECT_SOURCE_DIR}/cmake/embed.cmake VERBATIM)
+  target_sources(${TARGET} PRIVATE ${OUT})
+  set_source_files_properties(${OUT} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+endfunction()
+
 # Precompiled headers, each built once and shared by all targets of its kind:
 #   plain  the standard library and nlohmann-json
 #   cli    the same and CLI11

@@ -9,8 +9,10 @@
 #include "cluster/http/http_text.h"
 #include "coordinator/api_reply.h"
 #include "coordinator/audit_log.h"
+#include "coordinator/checkpoint_verifier.h"
 #include "coordinator/event_hub.h"
 #include "coordinator/metrics.h"
+#include "coordinator/report_links.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -185,8 +187,12 @@ Result<HttpHandler> make_api(Coordinator& coordinator, const ApiOptions& options
   if (!options.audit_file.empty()) {
     TEPHRA_ASSIGN_OR_RETURN(audit, AuditLog::open(options.audit_file));
   }
-  const ApiContext context{coordinator, std::make_shared<TokenCheck>(options.token, options.tokens_file),
-                           std::make_shared<EventHub>(coordinator), std::make_shared<Metrics>(coordinator)};
+  const ApiContext context{coordinator,
+                           std::make_shared<TokenCheck>(options.token, options.tokens_file),
+                           std::make_shared<EventHub>(coordinator),
+                           std::make_shared<Metrics>(coordinator),
+                           std::make_shared<ReportLinks>(),
+                           std::make_shared<CheckpointVerifier>(coordinator.store(), *coordinator.options().clock)};
   auto api = std::make_shared<const Api>(context, options, std::move(audit));
   return HttpHandler([api](const HttpRequest& request) { return api->handle(request); });
 }

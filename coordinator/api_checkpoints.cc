@@ -4,6 +4,7 @@
 #include "coordinator/api.h"
 #include "coordinator/api_reply.h"
 #include "coordinator/checkpoint_requests.h"
+#include "coordinator/checkpoint_verifier.h"
 #include "coordinator/json_depth.h"
 #include "coordinator/paging.h"
 #include "storage/index/store.h"
@@ -13,6 +14,13 @@ namespace {
 
 using cluster::HttpResponse;
 using nlohmann::json;
+
+json verification_json(const Verification& verification) {
+  return {{"state", verification_name(verification.state)},
+          {"unix_ms", verification.unix_ms},
+          {"bytes_read", verification.bytes_read},
+          {"problems", verification.problems}};
+}
 
 json manifest_json(const storage::CheckpointInfo& info) {
   const storage::Manifest& header = info.header;
@@ -33,11 +41,13 @@ json manifest_json(const storage::CheckpointInfo& info) {
           {"pinned", info.pinned}};
 }
 
-HttpResponse list(Coordinator& coordinator, const ApiRequest& request) {
+HttpResponse list(const ApiContext& context, const ApiRequest& request) {
+  Coordinator& coordinator = context.coordinator;
   const Result<std::vector<storage::CheckpointInfo>> found = coordinator.store().list(request.text("job"));
   if (!found.ok()) return error_reply(found.status());
   const std::string stage = request.text("stage"), tag = request.text("tag"), after = request.text("cursor");
   const auto limit = static_cast<size_t>(request.number("limit", kPageDefault));
+  const std::map<std::string, Verification> verified = context.verifier->all();
   json rows = json::array(), next = nullptr;
   // The order is the store's (job, stage, step), which is not that of the names: the cursor is the last name given.
   auto at = found->begin();
@@ -56,8 +66,19 @@ HttpResponse list(Coordinator& coordinator, const ApiRequest& request) {
       break;
     }
     rows.push_back(manifest_json(*at));
+    const auto verification = verified.find(at->name);
+    rows.back()["verified"] = verification == verified.end() ? json(nullptr) : verification_json(verification->second);
   }
   return json_reply({{"checkpoints", rows}, {"next", next}});
+}
+
+HttpResponse verify(const ApiContext& context, const ApiRequest& request) {
+  const json body =
+      json_depth(request.http.body) > kJsonDepthMax ? json() : json::parse(request.http.body, nullptr, false);
+  if (!body.is_object() || !body.contains("name") || !body["name"].is_string())
+    return error_reply(422, "invalid_argument", "name: give the checkpoint that is to be verified");
+  const Result<std::string> name = context.verifier->verify(body["name"].get<std::string>());
+  return name.ok() ? json_reply({{"name", *name}}, 202) : error_reply(name.status());
 }
 
 // A row of checkpoint_requests.h. An admin's: a store's checkpoints belong to no one user.
@@ -93,6 +114,17 @@ std::vector<ApiRoute> checkpoint_routes(const ApiContext& context) {
       change(c, "rm", "Removes checkpoints: all of them or, when something needs one, none"),
       change(c, "prune", "Removes what a retention policy does not keep"),
       change(c, "gc", "Frees the bytes that no checkpoint reaches"),
+      {.method = "POST",
+       .path = "/api/v1/checkpoints/verify",
+       .id = "verifyCheckpoint",
+       .about = "Reads a checkpoint's bytes again, when its turn comes; the list of checkpoints tells what came of it",
+       .role = Role::kSubmitter,
+       .body = "VerifyRequest",
+       .body_required = true,
+       .status = 202,
+       .schema = "VerifyRequested",
+       .errors = {404},
+       .handle = [context](const ApiRequest& request) { return verify(context, request); }},
       {.method = "GET",
        .path = "/api/v1/checkpoints",
        .id = "listCheckpoints",
@@ -102,7 +134,7 @@ std::vector<ApiRoute> checkpoint_routes(const ApiContext& context) {
                       number_parameter("limit", "checkpoints in a page (default 100)", 1, kPageMax),
                       text_parameter("cursor", "`next` of the page before")},
        .schema = "CheckpointList",
-       .handle = [&c](const ApiRequest& request) { return list(c, request); }},
+       .handle = [context](const ApiRequest& request) { return list(context, request); }},
   };
 }
 

@@ -1,4 +1,4 @@
-// What a job leaves: logs, metrics, its report, the flights of its ranks.
+// What a job leaves: logs, metrics, the flights of its ranks.
 #include <algorithm>
 
 #include "base/env.h"
@@ -16,15 +16,23 @@ using cluster::HttpStream;
 
 constexpr std::chrono::milliseconds kFollow{300};  // between looks at a log file
 
-HttpResponse file(const std::string& path, const std::string& type, const std::string& missing) {
-  if (path.empty() || !Env::posix().exists(path)) return error_reply(404, "not_found", missing);
-  Result<std::string> text = read_file(Env::posix(), path);
-  if (!text.ok()) return error_reply(text.status());
-  HttpResponse response;
-  response.content_type = type;
-  response.body = std::move(text).value();
-  // A report shows text that a model made; it may not run scripts against this origin.
-  response.headers["Content-Security-Policy"] = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:";
+// Every n-th line, counted from the last, so that at most `lines` are left.
+std::string thin(const std::string& text, size_t lines) {
+  const auto all = static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+  if (all <= lines) return text;
+  const size_t every = (all + lines - 1) / lines;
+  std::string out;
+  size_t number = 0;
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1)
+    if ((all - ++number) % every == 0) out.append(text, begin, end + 1 - begin);
+  return out;
+}
+
+HttpResponse metrics(const ApiRequest& request, const JobView& view) {
+  HttpResponse response = job_file(JobFiles(view.directory).metrics_path(), "application/x-ndjson",
+                                   "job " + view.state.id + " has made no step yet");
+  const auto lines = static_cast<size_t>(request.number("lines", 0));
+  if (lines > 0 && response.status == 200) response.body = thin(response.body, lines);
   return response;
 }
 
@@ -107,9 +115,8 @@ HttpResponse logs(Coordinator& coordinator, const ApiRequest& request, const Job
   return response;
 }
 
-using JobHandler = std::function<HttpResponse(const ApiRequest&, const JobView&)>;
+}  // namespace
 
-// A handler that is given the job that the path names.
 std::function<HttpResponse(const ApiRequest&)> of_job(Coordinator& coordinator, JobHandler handle) {
   return [&coordinator, handle = std::move(handle)](const ApiRequest& request) {
     const Result<JobView> view = coordinator.get(request.path.at("job"));
@@ -117,7 +124,18 @@ std::function<HttpResponse(const ApiRequest&)> of_job(Coordinator& coordinator, 
   };
 }
 
-}  // namespace
+HttpResponse job_file(const std::string& path, const std::string& type, const std::string& missing) {
+  if (!Env::posix().exists(path)) return error_reply(404, "not_found", missing);
+  Result<std::string> text = read_file(Env::posix(), path);
+  if (!text.ok()) return error_reply(text.status());
+  HttpResponse response;
+  response.content_type = type;
+  response.body = std::move(text).value();
+  // A report shows text that a model made; it may not run scripts against this origin. The page shows it in a frame.
+  response.headers["Content-Security-Policy"] =
+      "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'";
+  return response;
+}
 
 std::vector<ApiRoute> job_file_routes(const ApiContext& context) {
   Coordinator& c = context.coordinator;
@@ -136,24 +154,9 @@ std::vector<ApiRoute> job_file_routes(const ApiContext& context) {
        .path = "/api/v1/jobs/{job}/metrics",
        .id = "jobMetrics",
        .about = "One JSON line a step and attempt; after a restart steps occur again, the last line of a step counts",
-       .parameters = {job},
+       .parameters = {job, number_parameter("lines", "at most so many, evenly chosen, the last among them", 1)},
        .content_type = "application/x-ndjson",
-       .handle = of_job(c,
-                        [](const ApiRequest&, const JobView& view) {
-                          return file(JobFiles(view.directory).metrics_path(), "application/x-ndjson",
-                                      "job " + view.state.id + " has made no step yet");
-                        })},
-      {.method = "GET",
-       .path = "/api/v1/jobs/{job}/report",
-       .id = "jobReport",
-       .about = "The evaluation report as one HTML page",
-       .parameters = {job},
-       .content_type = "text/html; charset=utf-8",
-       .handle = of_job(c,
-                        [](const ApiRequest&, const JobView& view) {
-                          return file(view.report_path, "text/html; charset=utf-8",
-                                      "job " + view.state.id + " has no report yet");
-                        })},
+       .handle = of_job(c, metrics)},
       {.method = "GET",
        .path = "/api/v1/jobs/{job}/flights",
        .id = "jobFlights",

@@ -1,4 +1,4 @@
-// Jobs: listing, submitting, cancelling.
+// Jobs: listing, submitting, cancelling, pausing.
 #include <algorithm>
 
 #include "coordinator/api.h"
@@ -37,6 +37,7 @@ HttpResponse list(Coordinator& coordinator, const ApiRequest& request) {
   query.phases = std::move(phases).value();
   query.user = request.text("user");
   query.recipe = request.text("recipe");
+  query.text = request.text("text");
   query.newest_first = request.text("order") == "newest";
   query.limit = static_cast<size_t>(request.number("limit", kPageDefault));
   const Result<uint64_t> after = parse_number_cursor(request.text("cursor"));
@@ -156,6 +157,17 @@ HttpResponse cancel(Coordinator& coordinator, const ApiRequest& request) {
   return status.ok() ? json_reply({{"id", id}, {"cancel_requested", true}}, 202) : error_reply(status);
 }
 
+// Pausing and resuming differ in what is asked of the coordinator only.
+HttpResponse ask(Coordinator& coordinator, const ApiRequest& request, const char* answer,
+                 Status (Coordinator::*change)(const std::string&)) {
+  const std::string& id = request.path.at("job");
+  const Result<JobView> view = coordinator.get(id);
+  if (!view.ok()) return error_reply(view.status());
+  if (auto refused = refuse_others(request, *view)) return *refused;
+  const Status status = (coordinator.*change)(id);
+  return status.ok() ? json_reply({{"id", id}, {answer, true}}, 202) : error_reply(status);
+}
+
 }  // namespace
 
 std::optional<HttpResponse> refuse_others(const ApiRequest& request, const JobView& view) {
@@ -175,6 +187,7 @@ std::vector<ApiRoute> job_routes(const ApiContext& context) {
        .about = "Jobs in order of submission, a page at a time",
        .parameters = {text_parameter("phase", "only jobs in these phases, separated by commas"),
                       text_parameter("user", "only this user's"), text_parameter("recipe", "only of this recipe name"),
+                      text_parameter("text", "only with this in the job's id, user or recipe name"),
                       choice_parameter("order", "which come first (default oldest)", {"oldest", "newest"}),
                       number_parameter("limit", "jobs in a page (default 100)", 1, kPageMax),
                       text_parameter("cursor", "`next` of the page before")},
@@ -210,6 +223,24 @@ std::vector<ApiRoute> job_routes(const ApiContext& context) {
        .status = 202,
        .schema = "Cancelled",
        .handle = [&c](const ApiRequest& request) { return cancel(c, request); }},
+      {.method = "POST",
+       .path = "/api/v1/jobs/{job}/pause",
+       .id = "pauseJob",
+       .about = "A job that runs commits a checkpoint, frees its slots and waits until it is resumed",
+       .role = Role::kSubmitter,
+       .parameters = {job},
+       .status = 202,
+       .schema = "PauseRequested",
+       .handle = [&c](const ApiRequest& request) { return ask(c, request, "pause_requested", &Coordinator::pause); }},
+      {.method = "POST",
+       .path = "/api/v1/jobs/{job}/resume",
+       .id = "resumeJob",
+       .about = "Queues a paused job again; it goes on from its last checkpoint. Of another job it changes nothing",
+       .role = Role::kSubmitter,
+       .parameters = {job},
+       .status = 202,
+       .schema = "ResumeRequested",
+       .handle = [&c](const ApiRequest& request) { return ask(c, request, "resume_requested", &Coordinator::resume); }},
   };
 }
 

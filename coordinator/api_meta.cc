@@ -1,26 +1,15 @@
-// Of the coordinator itself: health, metrics, the page, the document of the interface.
+// Of the coordinator itself: health, metrics, the document of the interface.
 #include "base/version.h"
 #include "coordinator/api.h"
 #include "coordinator/api_openapi.h"
 #include "coordinator/api_reply.h"
 #include "coordinator/metrics.h"
-#include "coordinator/status_page.h"
 
 namespace tephra::coordinator {
 namespace {
 
 using cluster::HttpResponse;
 using nlohmann::json;
-
-HttpResponse page() {
-  HttpResponse response;
-  response.content_type = "text/html; charset=utf-8";
-  response.body = std::string(kStatusPage);
-  response.headers["Content-Security-Policy"] =
-      "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-      "frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-  return response;
-}
 
 HttpResponse ready(Coordinator& coordinator) {
   json checks = json::object();
@@ -46,13 +35,6 @@ HttpResponse server(const ApiContext& context, const ApiRequest& request) {
 
 std::vector<ApiRoute> meta_routes(const ApiContext& context) {
   return {
-      {.method = "GET",
-       .path = "/",
-       .id = "page",
-       .about = "The page for browsers",
-       .role = Role::kNone,
-       .content_type = "text/html; charset=utf-8",
-       .handle = [](const ApiRequest&) { return page(); }},
       {.method = "GET",
        .path = "/healthz",
        .id = "health",
@@ -101,7 +83,8 @@ std::vector<ApiRoute> meta_routes(const ApiContext& context) {
 
 std::vector<ApiRoute> all_routes(const ApiContext& context) {
   std::vector<ApiRoute> routes;
-  for (auto make : {meta_routes, job_routes, job_file_routes, event_routes, checkpoint_routes})
+  for (auto make :
+       {page_routes, meta_routes, job_routes, job_file_routes, job_result_routes, event_routes, checkpoint_routes})
     for (ApiRoute& route : make(context)) routes.push_back(std::move(route));
   return routes;
 }

@@ -89,7 +89,7 @@ std::string ApiRequest::header(const std::string& name) const {
 
 std::vector<int> error_statuses(const ApiRoute& route) {
   std::set<int> statuses(route.errors.begin(), route.errors.end());
-  statuses.insert({400, 429});
+  statuses.insert({400, 429, 431});
   if (route.role != Role::kNone) statuses.insert({401, 403});
   if (route.path.starts_with("/api/")) statuses.insert({422, 503});  // an unknown parameter; shutting down
   if (route.path.find('{') != std::string::npos) statuses.insert(404);

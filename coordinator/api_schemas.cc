@@ -40,7 +40,7 @@ const std::string_view kApiSchemas = R"json({
   "restarts", "reason", "submitted_unix_ms", "started_unix_ms", "finished_unix_ms", "queue_position", "progress",
   "eta_seconds", "rank_states"], "properties": {
   "id": {"type": "string"}, "user": {"type": "string"}, "recipe_name": {"type": "string"},
-  "phase": {"type": "string", "description": "queued, preparing, training, evaluating, reporting, done, failed, cancelled"},
+  "phase": {"type": "string", "description": "queued, preparing, training, evaluating, reporting, done, failed, cancelled, paused"},
   "gang": {"type": "string"}, "stage": {"type": "string"}, "bench": {"type": "string"},
   "stages": {"type": "array", "items": {"$ref": "#/components/schemas/Stage"}},
   "attempt": {"type": "integer"}, "ranks": {"type": "integer"}, "threads_per_rank": {"type": "integer"},
@@ -48,7 +48,8 @@ const std::string_view kApiSchemas = R"json({
   "cancel_requested": {"type": "boolean"}, "submitted_unix_ms": {"type": "integer"},
   "started_unix_ms": {"type": "integer", "description": "0: not yet"},
   "finished_unix_ms": {"type": "integer", "description": "0: not yet"},
-  "queue_position": {"type": "integer", "description": "1 is next; 0: not queued"}, "answers": {"type": "integer"},
+  "queue_position": {"type": "integer", "description": "1 is next; 0: not queued, or held back by a dependency"},
+  "waits_for": {"type": "string", "description": "why a job does not run that is queued, or whose hosts are not there yet; for people"}, "answers": {"type": "integer"},
   "directory": {"type": "string"}, "report": {"type": "string", "description": "path of the report; empty: not written yet"},
   "eta_seconds": {"type": ["number", "null"]}, "progress": {"$ref": "#/components/schemas/Progress"},
   "rank_states": {"type": "array", "description": "of one job only; empty in lists", "items": {"$ref": "#/components/schemas/Rank"}},
@@ -67,6 +68,10 @@ const std::string_view kApiSchemas = R"json({
 "CancelRequest": {"type": "object", "properties": {"reason": {"type": "string", "maxLength": 1024}}},
 "Cancelled": {"type": "object", "required": ["id", "cancel_requested"], "properties": {
   "id": {"type": "string"}, "cancel_requested": {"type": "boolean"}}},
+"PauseRequested": {"type": "object", "required": ["id", "pause_requested"], "properties": {
+  "id": {"type": "string"}, "pause_requested": {"type": "boolean"}}},
+"ResumeRequested": {"type": "object", "required": ["id", "resume_requested"], "properties": {
+  "id": {"type": "string"}, "resume_requested": {"type": "boolean"}}},
 "HistoryEvent": {"type": "object", "required": ["number", "unix_ms", "name", "text", "attempt", "phase"], "properties": {
   "number": {"type": "integer"}, "unix_ms": {"type": "integer"}, "name": {"type": "string"}, "text": {"type": "string"},
   "attempt": {"type": "integer"}, "phase": {"type": "string", "description": "of the job after it"}}},
@@ -79,7 +84,21 @@ const std::string_view kApiSchemas = R"json({
   "attempt": {"type": "integer"}, "parent": {"type": "string"}, "created_unix_ms": {"type": "integer"},
   "stage_complete": {"type": "boolean"}, "content_hash": {"type": "string"}, "logical_bytes": {"type": "integer"},
   "new_bytes": {"type": "integer"}, "metrics": {"type": "object"}, "handover": {"type": "object"},
-  "tags": {"type": "array", "items": {"type": "string"}}, "pinned": {"type": "boolean"}}},
+  "tags": {"type": "array", "items": {"type": "string"}}, "pinned": {"type": "boolean"},
+  "verified": {"type": ["object", "null"], "description": "null: not since the coordinator's start",
+    "required": ["state", "unix_ms", "bytes_read", "problems"], "properties": {
+    "state": {"enum": ["waiting", "reading", "whole", "damaged", "failed"]}, "unix_ms": {"type": "integer"},
+    "bytes_read": {"type": "integer"}, "problems": {"type": "array", "items": {"type": "string"}}}}}},
+"VerifyRequest": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}},
+"VerifyRequested": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+"Results": {"type": "object", "required": ["results"], "properties": {"results": {"type": "array", "items": {
+  "type": "object", "required": ["stage", "bench", "kind", "metrics", "counts", "columns"], "properties": {
+  "stage": {"type": "string"}, "bench": {"type": "string"}, "kind": {"type": "string"},
+  "metrics": {"type": "object", "description": "shares in 0..1"}, "counts": {"type": "object"},
+  "columns": {"type": "array", "items": {"type": "object", "properties": {
+    "name": {"type": "string"}, "correct": {"type": "integer"}, "count": {"type": "integer"}}}}}}}}},
+"ReportLink": {"type": "object", "required": ["path", "until_unix_ms"], "properties": {
+  "path": {"type": "string"}, "until_unix_ms": {"type": "integer"}}},
 "TagRequest": {"type": "object", "required": ["name", "tag"], "properties": {
   "name": {"type": "string", "minLength": 1, "description": "a checkpoint: JOB/STAGE@STEP, JOB/STAGE@latest, or a tag"},
   "tag": {"type": "string", "minLength": 1}, "force": {"type": "boolean"}}},

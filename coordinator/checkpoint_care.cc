@@ -80,7 +80,7 @@ Result<StageCare> tend_stage(storage::Store& store, const std::string& job, cons
   if (!checkpoint.best && !checkpoint.keep) return care;
   TEPHRA_ASSIGN_OR_RETURN(auto checkpoints, store.list(job));
   std::erase_if(checkpoints, [&](const CheckpointInfo& info) { return info.header.stage != stage.name; });
-  if (checkpoint.best) {
+  if (checkpoint.best && stage.require.empty()) {  // with gates, only passing them moves the tag
     const std::string tag = job + "/" + stage.name + "@best";
     const CheckpointInfo* best = storage::best_of(checkpoints, checkpoint.best->metric, checkpoint.best->mode == "max");
     if (best != nullptr && std::find(best->tags.begin(), best->tags.end(), tag) == best->tags.end()) {

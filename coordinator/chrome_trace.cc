@@ -48,8 +48,12 @@ json args_of(const Flight& flight, const FlightRecord& record) {
   return args;
 }
 
+// Perfetto has a meaning of its own for process 0 and thread 0, the kernel's idle task, and asks that traces made by
+// programs leave them out (google/perfetto, issue 394).
+int process_of(int rank) { return rank + 1; }
+
 json name_event(int rank, int thread, const char* what, const std::string& name) {
-  return {{"ph", "M"}, {"pid", rank}, {"tid", thread}, {"name", what}, {"args", {{"name", name}}}};
+  return {{"ph", "M"}, {"pid", process_of(rank)}, {"tid", thread}, {"name", what}, {"args", {{"name", name}}}};
 }
 
 }  // namespace
@@ -69,7 +73,7 @@ Result<ChromeTrace> chrome_trace(const GangFlight& gang, int steps) {
   for (const RankFlight& rank : gang.ranks) {
     if (!rank.flight) continue;
     const Flight& flight = *rank.flight;
-    names.push_back(name_event(rank.rank, 0, "process_name",
+    names.push_back(name_event(rank.rank, static_cast<int>(FlightTrack::kCompute), "process_name",
                                "rank " + std::to_string(rank.rank) + (rank.host.empty() ? "" : " on " + rank.host)));
     for (const FlightTrack track : {FlightTrack::kCompute, FlightTrack::kComm})
       names.push_back(
@@ -82,7 +86,7 @@ Result<ChromeTrace> chrome_trace(const GangFlight& gang, int steps) {
       events.push_back({{"ph", "X"},
                         {"name", name},
                         {"cat", category},
-                        {"pid", rank.rank},
+                        {"pid", process_of(rank.rank)},
                         {"tid", static_cast<int>(track)},
                         {"ts", microseconds(begin)},
                         {"dur", static_cast<double>(end - begin) / 1e3},

@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -12,21 +13,26 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/threads.h"
+#include "cluster/hosts.h"
 #include "cluster/http/http_server.h"
 #include "coordinator/admission.h"
 #include "coordinator/api.h"
 #include "coordinator/awaited.h"
 #include "coordinator/job_query.h"
+#include "coordinator/job_queue.h"
 #include "coordinator/job_runner.h"
 #include "coordinator/readiness.h"
+#include "coordinator/rpc_address.h"
 #include "coordinator/tokens.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
+#include "storage/pack.h"
 
 namespace tephra::coordinator {
 namespace {
 
 constexpr int kPoolThreads = 4;
+constexpr std::chrono::milliseconds kScheduleEvery{20};
 constexpr std::chrono::seconds kShutdownLimit{20};  // for gangs that would not die
 
 int machine_slots() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
@@ -39,6 +45,9 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
   state.world = static_cast<int>(recipe.gang.ranks);
   state.threads_per_rank = static_cast<int>(recipe.gang.threads_per_rank);
   state.max_restarts = static_cast<int>(recipe.gang.max_restarts);
+  state.priority = static_cast<int>(recipe.queue.priority);
+  state.time_limit_ms = static_cast<int64_t>(recipe.queue.time_limit_s * 1000);
+  state.after = recipe.queue.after;
   for (const recipes::StageRecipe& stage : recipe.stages)
     state.plan.push_back({stage.name, stage.init, stage.evaluate});
   return state;
@@ -47,15 +56,18 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
 class CoordinatorImpl final : public Coordinator {
  public:
   explicit CoordinatorImpl(Options options) : options_(std::move(options)), pool_(kPoolThreads), preparations_(pool_) {
-    if (options_.slots <= 0) options_.slots = machine_slots();
-    if (options_.memory_bytes <= 0) options_.memory_bytes = machine_memory_bytes();
+    if (options_.memory_bytes <= 0 && options_.launcher == "local") options_.memory_bytes = machine_memory_bytes();
   }
   ~CoordinatorImpl() override { shutdown(); }
 
   Status open();
 
   Result<std::string> submit(const std::string& recipe_json, const std::string& user, const SubmitOnce& once) override;
-  Status cancel(const std::string& job, const std::string& reason) override;
+  Status cancel(const std::string& job, const std::string& reason) override {
+    return request(job, CancelRequested{reason});
+  }
+  Status pause(const std::string& job) override { return request(job, PauseRequested{}); }
+  Status resume(const std::string& job) override { return request(job, ResumeRequested{options_.clock->unix_ms()}); }
   std::vector<JobView> list() const override;
   JobPage page(const JobQuery& query) const override;
   Result<JobView> get(const std::string& job) const override;
@@ -84,8 +96,9 @@ class CoordinatorImpl final : public Coordinator {
     Subscriber call;
   };
 
+  Status open_launcher();
   Status open_http();
-  Status end_leftovers(const JournaledJob& job);
+  Result<std::shared_ptr<cluster::Gang>> take_back(const JournaledJob& job, bool changes);
   Status load_jobs();
   Result<std::map<std::string, GangChange>> gang_changes(const std::vector<JournaledJob>& jobs) const;
   Status check_slots(const recipes::Recipe& recipe) const;
@@ -95,8 +108,11 @@ class CoordinatorImpl final : public Coordinator {
   void rank_said(cluster::ConnectionId connection, cluster::RankMessage message);
   void rank_left(cluster::ConnectionId connection, const Status& reason);
   void schedule();
+  void schedule_soon();
+  void decide_now() const;
   void changed(const std::string& job);
   void publish(JobEvent event);
+  Status request(const std::string& job, Event event);
   void stop_gangs();
 
   Options options_;
@@ -116,6 +132,10 @@ class CoordinatorImpl final : public Coordinator {
   std::vector<std::shared_ptr<JobRunner>> runners_;  // in order of submission
   std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
   std::map<cluster::ConnectionId, Connection> connections_;
+  std::vector<std::shared_ptr<JobRunner>> unfinished_;  // those of runners_ that had not ended at the last schedule()
+  std::unique_ptr<JobQueue> queue_;
+  bool schedule_due_ = false;
+  SteadyTime scheduled_at_{};
   std::map<std::string, uint64_t> counters_;  // of job ids, by recipe name
   std::map<std::string, std::shared_ptr<JobRunner>> by_submit_key_;
   uint64_t order_ = 0;
@@ -155,9 +175,7 @@ Status CoordinatorImpl::open() {
   TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite, url));
   journal_ = std::make_unique<Journal>(*store_);
   readiness_ = std::make_unique<Readiness>(*store_, options_);
-  cluster::LauncherOptions launcher_options;
-  launcher_options.mpirun = options_.mpirun;
-  launcher_ = cluster::make_local_launcher(launcher_options);
+  TEPHRA_RETURN_IF_ERROR(open_launcher());
   cluster::RpcServer::Handlers handlers;
   handlers.on_message = [this](cluster::ConnectionId id, cluster::RankMessage message) {
     dispatcher_.post([this, id, message = std::move(message)]() mutable { rank_said(id, std::move(message)); });
@@ -184,6 +202,16 @@ Status CoordinatorImpl::open() {
   return ok_status();
 }
 
+Status CoordinatorImpl::open_launcher() {
+  TEPHRA_ASSIGN_OR_RETURN(launcher_, cluster::make_launcher(options_.launcher, options_.launching));
+  if (options_.slots <= 0) options_.slots = launcher_->slots();
+  if (options_.slots <= 0) options_.slots = machine_slots();
+  queue_ = std::make_unique<JobQueue>(SchedulerOptions{.slots = options_.slots});
+  if (options_.launching.network.empty()) return ok_status();
+  TEPHRA_ASSIGN_OR_RETURN(options_.rpc_host, cluster::address_on(options_.launching.network));
+  return ok_status();
+}
+
 Status CoordinatorImpl::open_http() {
   if (options_.http_port < 0) return ok_status();
   TEPHRA_ASSIGN_OR_RETURN(cluster::HttpHandler api,
@@ -195,16 +223,32 @@ Status CoordinatorImpl::open_http() {
   return ok_status();
 }
 
-// Processes of an attempt that a killed coordinator left: ranks end by themselves when their connection closes; this
-// makes it sure.
-Status CoordinatorImpl::end_leftovers(const JournaledJob& job) {
+// The gang that a killed coordinator left of the job, if it still runs and goes on; nullptr: it does not, and no process of
+// it is left.
+Result<std::shared_ptr<cluster::Gang>> CoordinatorImpl::take_back(const JournaledJob& job, bool changes) {
   const GangRecord& record = job.state.gang_record;
-  if (record.pid == 0) return ok_status();
-  Result<std::unique_ptr<cluster::Gang>> gang =
-      launcher_->adopt({record.pid, record.start_ticks, record.marker, record.log_dir, "local"});
-  if (!gang.ok()) return gang.status().code() == Code::kNotFound ? ok_status() : gang.status();
+  std::shared_ptr<cluster::Gang> none;
+  if (record.pid == 0) return none;
+  // What launched it need not be the present launcher.
+  std::unique_ptr<cluster::Launcher> other;
+  if (record.launcher != options_.launcher) {
+    cluster::LauncherOptions launching = options_.launching;
+    if (launching.hosts_file.empty()) launching.hosts_file = record.log_dir + "/hosts";  // the gang's own places
+    auto made = cluster::make_launcher(record.launcher, launching);
+    if (!made.ok())
+      return made.status().with_context("ending its gang, which the launcher " + record.launcher + " started");
+    other = std::move(made).value();
+  }
+  const cluster::GangIdentity identity{record.pid, record.start_ticks, record.marker, record.log_dir, record.launcher};
+  Result<std::unique_ptr<cluster::Gang>> gang = (other ? *other : *launcher_).adopt(identity);
+  if (!gang.ok() && gang.status().code() == Code::kNotFound) return none;
+  if (!gang.ok()) return gang.status();
+  const Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
+  if (!changes && other == nullptr && may_adopt(job.state) && recipe.ok() && recipe->gang.reattach_s > 0)
+    return std::shared_ptr<cluster::Gang>(std::move(gang).value());
   log::warning("ending a gang that an earlier coordinator left", {{"job", job.state.id}, {"pid", record.pid}});
-  return (*gang)->kill_hard();
+  TEPHRA_RETURN_IF_ERROR((*gang)->kill_hard());
+  return none;
 }
 
 // By job id; at most one.
@@ -227,10 +271,19 @@ Result<std::map<std::string, GangChange>> CoordinatorImpl::gang_changes(const st
 
 Status CoordinatorImpl::load_jobs() {
   TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledJob> jobs, journal_->load());
-  for (const JournaledJob& job : jobs) TEPHRA_RETURN_IF_ERROR(end_leftovers(job).with_context("job " + job.state.id));
   TEPHRA_ASSIGN_OR_RETURN(const auto changes, gang_changes(jobs));
+  std::map<std::string, std::shared_ptr<cluster::Gang>> adopted;
+  std::set<std::string> leased;
+  for (const JournaledJob& job : jobs) {
+    auto gang = take_back(job, changes.contains(job.state.id));
+    if (!gang.ok()) return gang.status().with_context("job " + job.state.id);
+    if (*gang == nullptr) continue;
+    adopted[job.state.id] = std::move(gang).value();
+    leased.insert(storage::pack_prefix(job.state.id, job.state.attempt));
+  }
   TEPHRA_ASSIGN_OR_RETURN(const std::vector<storage::Lease> leases, store_->leases());
-  for (const storage::Lease& lease : leases) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
+  for (const storage::Lease& lease : leases)
+    if (!leased.contains(lease.pack_prefix)) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
   dispatcher_.call([&] {
     for (const JournaledJob& job : jobs) {
       order_ = std::max(order_, job.order);
@@ -249,6 +302,7 @@ Status CoordinatorImpl::load_jobs() {
       auto runner = std::make_shared<JobRunner>(services_, std::move(loaded),
                                                 recipe.ok() ? std::move(recipe).value() : recipes::Recipe{});
       runners_.push_back(runner);
+      if (!is_final(runner->state().phase)) unfinished_.push_back(runner);
       by_id_[id] = runner;
       if (!job.state.submit_key.empty()) by_submit_key_[job.state.submit_key] = runner;
       if (is_final(job.state.phase)) {
@@ -259,11 +313,17 @@ Status CoordinatorImpl::load_jobs() {
     for (const auto& runner : runners_)
       if (!is_final(runner->state().phase)) {
         const auto change = changes.find(runner->state().id);
-        runner->handle(change == changes.end() ? CoordinatorRestarted{} : CoordinatorRestarted{change->second});
+        const auto gang = adopted.find(runner->state().id);
+        if (gang != adopted.end()) runner->adopt(gang->second);
+        CoordinatorRestarted restarted{.adopted = gang != adopted.end()};
+        if (change != changes.end()) restarted.change = change->second;
+        runner->handle(std::move(restarted));
       }
-    schedule();
+    schedule_soon();
   });
-  return ok_status();
+  // Now: who comes back is known.
+  return write_file_atomic(Env::posix(), rpc_address_path(options_.store_dir),
+                           rpc_address(options_.rpc_host, rpc_->port()) + "\n");
 }
 
 Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {
@@ -315,6 +375,9 @@ Result<std::string> CoordinatorImpl::submitted_before(const JobState& state) con
 Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobState state,
                                              std::function<void(const Status&)> durable) {
   if (stopping_) return Status(Code::kCancelled, "the coordinator is shutting down");
+  for (const std::string& before : recipe.queue.after)
+    if (!by_id_.contains(before))
+      return Status(Code::kInvalidArgument, "queue.after: there is no job '" + before + "'; tephra ps lists them");
   JournaledJob job;
   job.state = std::move(state);
   job.state.id = recipe.name + "-" + std::to_string(++counters_[recipe.name]);
@@ -324,20 +387,21 @@ Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobS
   const std::string id = job.state.id;
   auto runner = std::make_shared<JobRunner>(services_, std::move(job), recipe);
   runners_.push_back(runner);
+  unfinished_.push_back(runner);
   by_id_[id] = runner;
   if (!runner->state().submit_key.empty()) by_submit_key_[runner->state().submit_key] = runner;
   runner->handle(Submitted{options_.clock->unix_ms()}, std::move(durable));
   return id;
 }
 
-Status CoordinatorImpl::cancel(const std::string& job, const std::string& reason) {
+Status CoordinatorImpl::request(const std::string& job, Event event) {
   const auto durable = std::make_shared<Awaited>();
   const auto tell = [durable](const Status& status) { durable->set(status); };
   dispatcher_.call([&] {
     const auto found = by_id_.find(job);
     if (found == by_id_.end()) return tell(Status(Code::kNotFound, "there is no job '" + job + "'"));
     if (stopping_) return tell(Status(Code::kCancelled, "the coordinator is shutting down"));
-    found->second->handle(CancelRequested{reason}, tell);
+    found->second->handle(event, tell);
   });
   if (dispatcher_.on_thread()) return ok_status();  // a subscriber: the request is queued
   return durable->wait();
@@ -351,15 +415,22 @@ std::vector<JobView> CoordinatorImpl::list() const {
 
 JobPage CoordinatorImpl::page(const JobQuery& query) const {
   JobPage page;
-  dispatcher_.call([&] { page = select_jobs(runners_, query); });
+  decide_now();
+  dispatcher_.call([&] {
+    page = select_jobs(runners_, query);
+    for (JobView& view : page.jobs) queue_->explain(&view, options_.clock->unix_ms());
+  });
   return page;
 }
 
 Result<JobView> CoordinatorImpl::get(const std::string& job) const {
   std::optional<JobView> view;
+  decide_now();
   dispatcher_.call([&] {
     const auto found = by_id_.find(job);
-    if (found != by_id_.end()) view = view_of(runners_, *found->second);
+    if (found == by_id_.end()) return;
+    view = found->second->view();
+    queue_->explain(&*view, options_.clock->unix_ms());
   });
   if (!view) return Status(Code::kNotFound, "there is no job '" + job + "'");
   return *std::move(view);
@@ -417,23 +488,33 @@ void CoordinatorImpl::changed(const std::string& job) {
     }
     finals_changed_.notify_all();
   }
-  schedule();
+  schedule_soon();
 }
 
-// First come, first served: the oldest queued job starts when it fits; younger ones wait behind it, so that a large
-// job's turn comes.
+// Changes come in bursts: one decision for those of a moment.
+void CoordinatorImpl::schedule_soon() {
+  if (schedule_due_) return;
+  schedule_due_ = true;
+  const auto since =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - scheduled_at_);
+  dispatcher_.post_after(std::max(std::chrono::milliseconds(0), kScheduleEvery - since), [this] { schedule(); });
+}
+
+// For who looks at the queue: what is said of it holds for all that has happened. A subscriber is in the midst of a change.
+void CoordinatorImpl::decide_now() const {
+  if (dispatcher_.on_thread()) return;
+  dispatcher_.call([this] { const_cast<CoordinatorImpl*>(this)->schedule(); });
+}
+
 void CoordinatorImpl::schedule() {
-  if (stopping_) return;
-  int used = 0;
-  for (const auto& runner : runners_)
-    if (runner->state().phase != Phase::kQueued && !is_final(runner->state().phase)) used += runner->slots();
-  for (const auto& runner : runners_) {
-    if (runner->state().phase != Phase::kQueued) continue;
-    // A job that oversubscribes runs when nothing else does.
-    const bool fits = used + runner->slots() <= options_.slots || (used == 0 && runner->slots() > options_.slots);
-    if (fits && runner->state().submitted_unix_ms != 0) runner->handle(Scheduled{options_.clock->unix_ms()});
-    return;
-  }
+  if (!std::exchange(schedule_due_, false) || stopping_) return;
+  scheduled_at_ = std::chrono::steady_clock::now();
+  std::erase_if(unfinished_, [](const auto& runner) { return is_final(runner->state().phase); });
+  const auto find = [this](const std::string& job) {
+    const auto found = by_id_.find(job);
+    return found == by_id_.end() ? nullptr : &found->second->state();
+  };
+  queue_->schedule(unfinished_, find, options_.clock->unix_ms());
 }
 
 void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankMessage message) {

@@ -18,6 +18,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "cluster/launcher.h"
 #include "cluster/messages.h"
 #include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
@@ -33,7 +34,7 @@ namespace tephra::coordinator {
 struct Options {
   std::string store_dir;                // made when missing
   std::string worker_program;           // path of tephra-worker
-  std::string rpc_host = "127.0.0.1";   // numeric address that ranks connect to
+  std::string rpc_host = "127.0.0.1";   // numeric address that ranks connect to; launching.network names another
   std::string http_host = "127.0.0.1";  // numeric address
   int http_port = -1;                   // -1: no HTTP; 0: a free port
   std::string token;                    // an admin's bearer token of the HTTP interface; empty: there is none
@@ -43,15 +44,18 @@ struct Options {
   std::vector<std::string> data_roots;
   std::string tls_certificate, tls_key;  // PEM files; empty: HTTP without TLS
   WebhookOptions webhook{};
-  int slots = 0;             // compute threads that gangs may use together; 0: the machine's cores
-  int64_t memory_bytes = 0;  // that a gang may take; 0: the machine's
-  std::string mpirun = "mpirun";
+  int slots = 0;             // compute threads that gangs may use together; 0: all that the launcher knows of
+  int64_t memory_bytes = 0;  // that a gang may take; 0: the machine's, and not checked where ranks run on other hosts
+  std::string launcher = "local";  // of gangs: local | hosts | slurm (docs/launchers.md)
+  // For the launcher. With a `network` ranks connect to this machine's address there.
+  cluster::LauncherOptions launching = {};
   // A resolved recipe, as JSON; may be empty. The oldest unfinished job that continues it (recipes::continues) goes on
   // with this one's gang and sharding.
   std::string goes_on_with;
   const Clock* clock = &Clock::system();
-  std::chrono::milliseconds stop_grace{2000};       // between Stop and the kill
-  std::chrono::milliseconds start_timeout{120000};  // from launch to the last rank's hello
+  std::chrono::milliseconds stop_grace{2000};         // between Stop and the kill
+  std::chrono::milliseconds checkpoint_grace{60000};  // the same, of a gang that is to commit a checkpoint first
+  std::chrono::milliseconds start_timeout{120000};    // from launch to the last rank's hello
 };
 
 // Something that happened, as it happens; what subscribers and the server-sent events get.
@@ -91,7 +95,8 @@ struct RankView {
 // A job's durable state and what is known of it at this moment.
 struct JobView {
   JobState state;
-  int queue_position = 0;  // 1 is next; 0: not queued
+  int queue_position = 0;  // 1 is next; 0: not queued, or held back by a dependency
+  std::string waits_for;  // why it waits, in the queue or for hosts that were asked for, for people; empty: it does not
   std::vector<RankView> ranks;
   std::optional<cluster::StepProgress> step;  // the last step of the present stage
   double eta_seconds = -1;                    // of the present stage's training; -1: not known
@@ -105,6 +110,7 @@ std::string to_json(const JobView& view, bool with_recipe);
 struct JobQuery {
   std::vector<Phase> phases;  // empty: any
   std::string user, recipe;   // empty: any
+  std::string text;           // part of id, user or recipe's name, letters of either case; empty: any
   bool newest_first = false;
   uint64_t after = 0;  // goes on behind the job of this number; 0: from the start
   size_t limit = 100;
@@ -142,13 +148,18 @@ class Coordinator {
   virtual ~Coordinator() = default;  // shutdown()
 
   // `recipe_json`: recipes::to_json of a loaded recipe. Returns the job's id once it is durable. kInvalidArgument: a
-  // recipe that does not hold; kUnavailable: it wants more slots or memory than there are.
+  // recipe that does not hold, or that runs after a job that does not exist; kUnavailable: it wants more slots or memory
+  // than there are.
   // `once`: a key that an earlier job was submitted with gives that job's id again, also after a restart;
   // kAlreadyExists: that submission was another one; kBusy: it is not durable yet.
   virtual Result<std::string> submit(const std::string& recipe_json, const std::string& user,
                                      const SubmitOnce& once = {}) = 0;
   // Returns once the request is durable; the job ends a little later. Ok for a job that has ended already. kNotFound.
   virtual Status cancel(const std::string& job, const std::string& reason) = 0;
+  // A job that runs commits a checkpoint, frees its slots and waits, over restarts of the coordinator too, until it is
+  // resumed. Return once the request is durable; without effect on a job that has ended. kNotFound.
+  virtual Status pause(const std::string& job) = 0;
+  virtual Status resume(const std::string& job) = 0;
   virtual std::vector<JobView> list() const = 0;  // in order of submission
   virtual JobPage page(const JobQuery& query) const = 0;
   virtual Result<JobView> get(const std::string& job) const = 0;

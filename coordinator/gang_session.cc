@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cluster/http/http_server.h"
+#include "coordinator/crypto.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -67,6 +68,13 @@ void GangSession::launch() {
   if (!taken) launching_ = false;
 }
 
+void GangSession::adopt(std::shared_ptr<cluster::Gang> gang) {
+  started_ = std::chrono::steady_clock::now();
+  gang_ = std::move(gang);
+  auto self = shared_from_this();
+  dispatcher_.post_after(kTick, [self] { self->tick(); });
+}
+
 void GangSession::launched(std::shared_ptr<cluster::Gang> gang) {
   gang_ = std::move(gang);
   if (ending_) return end(ask_first_);
@@ -80,7 +88,7 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   if (hello.attempt != options_.attempt)
     return {Code::kMismatch, "attempt " + std::to_string(hello.attempt) + " is over; attempt " +
                                  std::to_string(options_.attempt) + " runs"};
-  if (!cluster::equal_constant_time(hello.token, options_.token))
+  if (!cluster::equal_constant_time(sha256_hex(hello.token), options_.token_sha256))
     return {Code::kPermission, "the gang's token is wrong"};
   if (ending_) return {Code::kCancelled, "the gang is being ended"};
   if (hello.world_size != options_.world || hello.rank < 0 || hello.rank >= options_.world)
@@ -101,6 +109,7 @@ Status GangSession::hello(cluster::ConnectionId connection, const cluster::Hello
   rank.said_hello = true;
   rank.pid = hello.pid;
   rank.host = hello.host;
+  rank.task = hello.task;
   hear(rank);
   if (!up_ && std::all_of(ranks_.begin(), ranks_.end(), [](const Rank& r) { return r.said_hello; })) {
     up_ = true;
@@ -267,24 +276,38 @@ GangFlight GangSession::flights() const {
 }
 
 void GangSession::send_all(const cluster::CoordinatorMessage& message) {
-  const bool task = std::holds_alternative<cluster::Task>(message);
+  const auto* task = std::get_if<cluster::Task>(&message);
   for (int i = 0; i < options_.world; ++i) {
-    if (task) {
+    if (task != nullptr) {
+      if (ranks_[i].task == task->name) continue;
+      ranks_[i].task = task->name;
       ranks_[i].finished = false;
       ranks_[i].flight.reset();  // of the task before
     }
-    if (ranks_[i].connection == 0) continue;  // its closing is a fault already
-    const Status sent = rpc_.send(ranks_[i].connection, message);
-    if (!sent.ok() && !std::holds_alternative<cluster::Stop>(message))
-      fault(kFaultClosed, "rank " + std::to_string(i) + " cannot be reached: " + sent.message(),
-            RetryClass::kNewAttempt);
+    send(i, message);
   }
+}
+
+bool GangSession::all_have(const std::string& task) const {
+  return std::all_of(ranks_.begin(), ranks_.end(), [&](const Rank& rank) { return rank.task == task; });
+}
+
+void GangSession::send(int rank, const cluster::CoordinatorMessage& message) {
+  if (ranks_[rank].connection == 0) return;  // its closing is a fault already
+  const Status sent = rpc_.send(ranks_[rank].connection, message);
+  if (!sent.ok() && !std::holds_alternative<cluster::Stop>(message))
+    fault(kFaultClosed, "rank " + std::to_string(rank) + " cannot be reached: " + sent.message(),
+          RetryClass::kNewAttempt);
 }
 
 void GangSession::tick() {
   if (ending_) return;  // from here on the gang belongs to the pool task that ends it
   if (const std::optional<cluster::ExitInfo> exit = gang_->poll(); exit.has_value() && !exited_) {
     exited_ = true;
+    if (exit->withdrawn && !withdrawn_ && fault_weight_ == 0) {
+      withdrawn_ = true;
+      return callbacks_.on_withdrawn(exit->description);
+    }
     std::string reason = exit->description.empty() ? "the gang ended" : exit->description;
     if (!up_) {
       const std::string tail = log_tail();
@@ -295,9 +318,23 @@ void GangSession::tick() {
     // A rank's own words may be under way; after kExplainSoon the decision comes by its timer.
     if (fault_weight_ != kFaultExit || std::chrono::steady_clock::now() - fault_since_ >= kExplainSoon) decide();
   }
+  heed_notice();
   check_silence();
   auto self = shared_from_this();
   if (!ending_) dispatcher_.post_after(kTick, [self] { self->tick(); });
+}
+
+// What the cluster's own scheduler says of the gang.
+void GangSession::heed_notice() {
+  const cluster::GangNotice notice = gang_->notice();
+  if (!notice.waiting.empty()) started_ = std::chrono::steady_clock::now();  // the ranks' time to start begins later
+  if (notice.waiting != waiting_) {
+    waiting_ = notice.waiting;
+    if (!waiting_.empty()) callbacks_.on_waiting(waiting_);
+  }
+  if (notice.ending.empty() || withdrawn_) return;
+  withdrawn_ = true;
+  callbacks_.on_withdrawn(notice.ending);
 }
 
 void GangSession::check_silence() {
@@ -327,8 +364,9 @@ void GangSession::check_silence() {
   }
 }
 
-void GangSession::stop(const std::string& reason) {
+void GangSession::stop(const std::string& reason, milliseconds grace) {
   if (ending_) return;
+  grace_ = grace;
   const bool heard = up_ && !exited_;
   if (heard) send_all(cluster::Stop{reason});
   end(heard);
@@ -349,7 +387,7 @@ void GangSession::end(bool ask_first) {
     self->callbacks_.on_ended();
   };
   if (gang_ == nullptr) return dispatcher_.post(finish);
-  const milliseconds grace = ask_first ? options_.stop_grace : milliseconds(0);
+  const milliseconds grace = ask_first ? grace_ : milliseconds(0);
   const bool taken = pool_.post([self, grace, finish] {
     if (grace.count() > 0) (void)self->gang_->wait(Deadline::after(grace));
     // Also after a clean end: a rank's own children, or a rank whose mpirun died first, may be left.

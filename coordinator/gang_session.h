@@ -23,11 +23,10 @@ struct GangSessionOptions {
   std::string job;
   uint32_t attempt = 0;
   int world = 1;
-  std::string token;       // of the gang, random
-  cluster::GangSpec spec;  // what to launch
+  std::string token_sha256;  // of the gang's random secret, hex
+  cluster::GangSpec spec;    // what to launch
   std::chrono::milliseconds heartbeat_timeout{30000};
   std::chrono::milliseconds start_timeout{120000};
-  std::chrono::milliseconds stop_grace{2000};
 };
 
 class GangSession : public std::enable_shared_from_this<GangSession> {
@@ -38,6 +37,9 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
     // At most once, and not after stop() or kill(). The reason ends with what the ranks' flights tell, unless a rank
     // said itself what went wrong.
     std::function<void(const std::string& reason, RetryClass, const GangFlight&)> on_lost;
+    std::function<void(const std::string& what)> on_waiting;  // why the ranks do not run yet, each time that it changes
+    // At most once and not after stop() or kill(): the hosts will be taken back, or were.
+    std::function<void(const std::string& reason)> on_withdrawn;
     std::function<void()> on_ended;  // once after stop() or kill(): no process is left
     std::function<void(const std::vector<cluster::Finished>&)> on_finished;  // every rank finished the task ok
   };
@@ -46,6 +48,8 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
               cluster::Launcher& launcher, cluster::RpcServer& rpc);
 
   void launch();
+  // In place of launch(): a gang of an earlier coordinator, whose ranks come back by themselves.
+  void adopt(std::shared_ptr<cluster::Gang> gang);
 
   // Takes a rank's connection in, or says why not.
   Status hello(cluster::ConnectionId connection, const cluster::Hello& hello);
@@ -64,12 +68,17 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   // result are the session's; the stage and the time are the caller's to fill in.
   GangFlight flights() const;
 
-  // To every rank; what cannot be sent is a fault. Forgets the ranks' Finished of the task before when it is a Task.
+  // To every rank; what cannot be sent is a fault. A Task goes to those that do not have it yet, and their Finished of the
+  // task before is forgotten.
   void send_all(const cluster::CoordinatorMessage& message);
+  bool all_have(const std::string& task) const;  // the Task of this name
+  void send(int rank, const cluster::CoordinatorMessage& message);
 
-  void stop(const std::string& reason);  // Stop to the ranks, a grace, then kill
+  // Stop to the ranks, a grace, then kill.
+  void stop(const std::string& reason, std::chrono::milliseconds grace);
   void kill();
   bool ending() const { return ending_; }
+  const std::string& waiting() const { return waiting_; }  // why the ranks do not run yet; empty: they do
 
   const GangSessionOptions& options() const { return options_; }
   std::vector<RankView> ranks() const;
@@ -79,6 +88,7 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   struct Rank {
     cluster::ConnectionId connection = 0;  // 0: none
     bool said_hello = false;
+    std::string task;  // name of the last that it was given
     int64_t pid = 0;
     cluster::Heartbeat heartbeat;
     SteadyTime heard{};
@@ -106,6 +116,7 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   void launched(std::shared_ptr<cluster::Gang> gang);
   void tick();
   void check_silence();
+  void heed_notice();
   void decide();
   void end_flight_waits(uint64_t request, bool all);
   void end(bool ask_first);
@@ -122,11 +133,14 @@ class GangSession : public std::enable_shared_from_this<GangSession> {
   std::string build_;    // of the ranks; empty: none has said hello
   int build_rank_ = -1;  // who said so first
   SteadyTime started_{};
+  std::string waiting_;
+  bool withdrawn_ = false;  // reported
   bool launching_ = false;
   bool up_ = false;
   bool exited_ = false;  // mpirun is gone
   bool ending_ = false;
   bool ask_first_ = false;
+  std::chrono::milliseconds grace_{0};  // between Stop and the kill
   bool reported_ = false;
   int fault_weight_ = 0;  // 0: none
   std::string fault_reason_;

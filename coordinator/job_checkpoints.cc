@@ -94,6 +94,11 @@ void JobRunner::commit(Pending pending, Transition step) {
 }
 
 void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
+  const std::string name = storage::checkpoint_name(job_.state.id, shard.stage, shard.step);
+  const std::vector<std::string>& committed = job_.state.stages[job_.state.stage].checkpoints;
+  if (std::find(committed.begin(), committed.end(), name) !=
+      committed.end())  // a rank that came back did not hear of it
+    return gang_->send(rank, cluster::Committed{shard.stage, shard.step, name, true, ""});
   auto& shards = shards_[{shard.stage, shard.step}];
   shards.resize(job_.state.world);
   shards[rank] = shard;
@@ -115,9 +120,7 @@ void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
   shards_.erase(shards_.lower_bound({shard.stage, 0}), shards_.upper_bound({shard.stage, shard.step}));
   const Result<CheckpointMetadata> metadata = parse_metadata(request.metadata_json);
   if (!metadata.ok()) return gang_->fault(kFaultSaid, metadata.status().message(), RetryClass::kPermanent);
-  CheckpointCommitted event{request.attempt, shard.stage, shard.step,
-                            storage::checkpoint_name(request.job, request.stage, request.step),
-                            metadata->stage_complete};
+  CheckpointCommitted event{request.attempt, shard.stage, shard.step, name, metadata->stage_complete};
   inbox_.push_back({.event = std::move(event), .commit = std::move(request)});
   next();
 }

@@ -8,7 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "coordinator/judging.h"
 #include "coordinator/tensorboard.h"
+#include "eval/score/answer_file.h"
+#include "eval/score/gate_metric.h"
 #include "eval/score/questions.h"
 #include "eval/score/report.h"
 #include "storage/index/store.h"
@@ -101,6 +104,10 @@ std::string JobFiles::answers_path(const std::string& stage, const std::string& 
   return directory_ + "/eval/" + stage + "/" + bench + ".answers.jsonl";
 }
 
+std::string JobFiles::judge_dir(const std::string& stage, const std::string& bench) const {
+  return directory_ + "/eval/" + stage + "/" + bench + ".judge";
+}
+
 std::string JobFiles::result_path(const std::string& stage, const std::string& bench) const {
   return directory_ + "/eval/" + stage + "/" + bench + ".result.json";
 }
@@ -132,6 +139,17 @@ Status JobFiles::append_step(uint32_t attempt, int64_t unix_ms, const cluster::S
                          {step.stage + "/learning_rate", step.learning_rate},
                          {step.stage + "/gradient_norm", step.gradient_norm},
                          {step.stage + "/tokens_per_second", step.tokens_per_second}});
+}
+
+int64_t JobFiles::last_step(const std::string& stage) const {
+  int64_t last = 0;
+  std::ifstream in(metrics_path());
+  for (std::string line; std::getline(in, line);) {
+    const json row = json::parse(line, nullptr, false);
+    // The last line counts: a later attempt begins at an earlier step.
+    if (row.is_object() && row.value("stage", "") == stage) last = row.value("step", int64_t{0});
+  }
+  return last;
 }
 
 Status JobFiles::append_checkpoint_line(int64_t unix_ms, const std::string& line) const {
@@ -176,31 +194,70 @@ Result<std::string> JobFiles::read_flight_report(uint32_t attempt, uint32_t last
 
 Result<std::map<std::string, std::string>> JobFiles::read_answers(const std::string& stage,
                                                                   const std::string& bench) const {
-  std::map<std::string, std::string> answers;
-  std::ifstream in(answers_path(stage, bench));
-  for (std::string line; std::getline(in, line);) {
-    const json row = json::parse(line, nullptr, false);
-    if (!row.is_object() || !row.contains("id") || !row.contains("text")) continue;
-    if (row["id"].is_string() && row["text"].is_string()) answers[row["id"]] = row["text"];
-  }
-  return answers;
+  return eval::read_answers(answers_path(stage, bench));
 }
 
 Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const PreparedJob& prepared,
-                                          const std::string& stage, const std::string& bench) const {
+                                          const std::string& stage, const std::string& bench,
+                                          const std::function<void(const JudgeProgress&)>& progress) const {
   const recipes::BenchRecipe* bench_recipe = recipe.find_bench(bench);
   if (bench_recipe == nullptr || !prepared.datasets.contains(bench_recipe->dataset))
     return Status(Code::kInvalidArgument, "the recipe has no bench '" + bench + "' with a dataset");
-  const eval::BenchSpec spec = eval::bench_spec(*bench_recipe);
+  eval::BenchSpec spec = eval::bench_spec(*bench_recipe);
   const data::PreparedDataset& dataset = prepared.datasets.at(bench_recipe->dataset);
   TEPHRA_ASSIGN_OR_RETURN(eval::QuestionSet questions, eval::load_questions(spec, dataset));
   TEPHRA_RETURN_IF_ERROR(eval::add_baselines(spec, dataset, &questions));
   TEPHRA_ASSIGN_OR_RETURN(const auto answers, read_answers(stage, bench));
-  TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::score_bench(spec, questions, answers));
+  Judgments judgments;
+  if (bench_recipe->judge) {
+    TEPHRA_ASSIGN_OR_RETURN(spec.judge, pinned_judge(*bench_recipe->judge));
+    const char* key =
+        bench_recipe->judge->key_env.empty() ? nullptr : std::getenv(bench_recipe->judge->key_env.c_str());
+    TEPHRA_ASSIGN_OR_RETURN(judgments, judge_answers(*bench_recipe->judge, questions, answers, judge_dir(stage, bench),
+                                                     key == nullptr ? "" : key, progress));
+  }
+  TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::score_bench(spec, questions, answers, judgments.replies));
+  result.incomplete = judgments.incomplete;
   const std::string path = result_path(stage, bench);
   TEPHRA_RETURN_IF_ERROR(Env::posix().make_directories(parent_of(path)));
   TEPHRA_RETURN_IF_ERROR(write_file_atomic(Env::posix(), path, eval::to_json(result)));
   return result;
+}
+
+Result<std::vector<recipes::GateOutcome>> JobFiles::judge_gates(const recipes::Recipe& recipe, const JobState& state,
+                                                                const std::string& stage) const {
+  std::vector<recipes::GateOutcome> outcomes;
+  const recipes::StageRecipe* stage_recipe = recipe.find_stage(stage);
+  if (stage_recipe == nullptr) return outcomes;
+  for (const std::string& text : stage_recipe->require) {
+    TEPHRA_ASSIGN_OR_RETURN(const recipes::Gate gate, recipes::parse_gate(text));
+    std::optional<eval::BenchResult> now, before;
+    for (const StagePlan& planned : state.plan) {
+      const auto file = read_file(Env::posix(), result_path(planned.name, gate.bench));
+      if (file.ok()) {
+        TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::from_json(*file));
+        if (planned.name == stage)
+          now = std::move(result);
+        else if (eval::gate_metric(result, gate.metric))
+          before = std::move(result);
+      }
+      if (planned.name == stage) break;
+    }
+    const auto value = now ? eval::gate_metric(*now, gate.metric) : std::nullopt;
+    const auto previous = before ? eval::gate_metric(*before, gate.metric) : std::nullopt;
+    if (now && !now->incomplete.empty()) {
+      outcomes.push_back({false, text + ": bench " + gate.bench + " is incomplete: " + now->incomplete});
+      continue;
+    }
+    if (gate.previous && now && before && !eval::change_between(*before, *now).differing.empty()) {
+      outcomes.push_back(
+          {false, text + ": the stages are not comparable, as bench " + gate.bench + " was run with other settings"});
+      continue;
+    }
+    const double ci = now && before ? eval::half_interval(*before, *now, gate.metric) : 0;
+    outcomes.push_back(recipes::judge_gate(gate, value, previous, ci));
+  }
+  return outcomes;
 }
 
 Status JobFiles::write_report(const recipes::Recipe& recipe, const JobState& state, const PreparedJob& prepared,

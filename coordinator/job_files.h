@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -22,8 +23,10 @@
 #include "cluster/messages.h"
 #include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
+#include "coordinator/judging.h"
 #include "coordinator/preparation.h"
 #include "eval/score/results.h"
+#include "recipes/gate.h"
 #include "recipes/recipe.h"
 
 namespace tephra::storage {
@@ -41,6 +44,7 @@ class JobFiles {
   std::string metrics_path() const { return directory_ + "/metrics.jsonl"; }
   std::string answers_path(const std::string& stage, const std::string& bench) const;
   std::string result_path(const std::string& stage, const std::string& bench) const;
+  std::string judge_dir(const std::string& stage, const std::string& bench) const;  // journal of the judge's replies
   std::string checkpoints_log_path() const { return directory_ + "/checkpoints.log"; }
   std::string report_dir() const { return directory_ + "/report"; }
   std::string report_path() const { return report_dir() + "/report.html"; }
@@ -50,6 +54,7 @@ class JobFiles {
 
   Status create(const std::string& recipe_json) const;
   Status append_step(uint32_t attempt, int64_t unix_ms, const cluster::StepProgress& step) const;
+  int64_t last_step(const std::string& stage) const;  // that append_step has written; 0: none
   Status append_answers(const std::string& stage, const std::string& bench,
                         const std::vector<cluster::Answer>& answers) const;
   // What was done to the job's checkpoints after they were committed: "2026-01-31T12:00:00Z checkpoint ... removed: ...".
@@ -63,8 +68,14 @@ class JobFiles {
   Result<std::map<std::string, std::string>> read_answers(const std::string& stage, const std::string& bench) const;
 
   // Scores the bench's answers and writes the result file; returns its text.
+  // With a judge its replies are asked for first, those that earlier calls did not get; one that cannot be had leaves the result
+  // incomplete, with the reason. progress: of the judge; may be empty.
   Result<eval::BenchResult> score(const recipes::Recipe& recipe, const PreparedJob& prepared, const std::string& stage,
-                                  const std::string& bench) const;
+                                  const std::string& bench,
+                                  const std::function<void(const JudgeProgress&)>& progress = {}) const;
+  // The stage's gates, by the results that have been written so far, in the recipe's order.
+  Result<std::vector<recipes::GateOutcome>> judge_gates(const recipes::Recipe& recipe, const JobState& state,
+                                                        const std::string& stage) const;
   // Of every stage that has a checkpoint, whether or not the stage, or the job, came to its end.
   Status write_report(const recipes::Recipe& recipe, const JobState& state, const PreparedJob& prepared,
                       const storage::Store& store, int64_t now_unix_ms) const;

@@ -127,7 +127,11 @@ std::string to_json(const JobView& view, bool with_recipe) {
               {"submitted_unix_ms", state.submitted_unix_ms},
               {"started_unix_ms", state.started_unix_ms},
               {"finished_unix_ms", state.finished_unix_ms},
+              {"priority", state.priority},
+              {"time_limit_seconds", static_cast<double>(state.time_limit_ms) / 1000},
+              {"after", state.after},
               {"queue_position", view.queue_position},
+              {"waits_for", view.waits_for},
               {"answers", view.answers},
               {"directory", view.directory},
               {"report", view.report_path}};

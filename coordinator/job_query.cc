@@ -1,37 +1,27 @@
 #include "coordinator/job_query.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <cctype>
 
 #include "coordinator/job_runner.h"
 
 namespace tephra::coordinator {
 namespace {
 
+bool contains_folded(const std::string& text, const std::string& part) {
+  const auto lower = [](unsigned char c) { return std::tolower(c); };
+  return std::search(text.begin(), text.end(), part.begin(), part.end(),
+                     [&](char a, char b) { return lower(a) == lower(b); }) != text.end();
+}
+
 bool matches(const JobState& state, const JobQuery& query) {
   if (!query.phases.empty() && std::find(query.phases.begin(), query.phases.end(), state.phase) == query.phases.end())
     return false;
+  if (!query.text.empty() && !contains_folded(state.id, query.text) && !contains_folded(state.user, query.text) &&
+      !contains_folded(state.recipe_name, query.text))
+    return false;
   return (query.user.empty() || query.user == state.user) &&
          (query.recipe.empty() || query.recipe == state.recipe_name);
-}
-
-bool queued(const JobRunner& runner) { return runner.state().phase == Phase::kQueued; }
-
-// Places in the queue of those that are queued, in one walk.
-void fill_positions(const Runners& runners, std::vector<JobView>* views) {
-  std::unordered_map<std::string, JobView*> wanted;
-  for (JobView& view : *views)
-    if (view.state.phase == Phase::kQueued) wanted[view.state.id] = &view;
-  int position = 0;
-  for (const auto& runner : runners) {
-    if (wanted.empty()) return;
-    if (!queued(*runner)) continue;
-    ++position;
-    const auto found = wanted.find(runner->state().id);
-    if (found == wanted.end()) continue;
-    found->second->queue_position = position;
-    wanted.erase(found);
-  }
 }
 
 }  // namespace
@@ -61,16 +51,7 @@ JobPage select_jobs(const Runners& runners, const JobQuery& query) {
          at != runners.end() && take(**at); ++at) {
     }
   }
-  fill_positions(runners, &page.jobs);
   return page;
-}
-
-JobView view_of(const Runners& runners, const JobRunner& runner) {
-  JobView view = runner.view();
-  if (!queued(runner)) return view;
-  for (const auto& other : runners)
-    if (other->order() <= runner.order() && queued(*other)) ++view.queue_position;
-  return view;
 }
 
 Workload workload_of(const Runners& runners) {
@@ -78,7 +59,7 @@ Workload workload_of(const Runners& runners) {
   for (const auto& runner : runners) {
     const Phase phase = runner->state().phase;
     ++load.jobs[phase];
-    if (phase == Phase::kQueued || is_final(phase)) continue;
+    if (!holds_slots(phase)) continue;
     load.slots_used += runner->slots();
     load.running.push_back(runner->view());
   }

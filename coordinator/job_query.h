@@ -13,7 +13,6 @@ class JobRunner;
 using Runners = std::vector<std::shared_ptr<JobRunner>>;  // in order of submission
 
 JobPage select_jobs(const Runners& runners, const JobQuery& query);
-JobView view_of(const Runners& runners, const JobRunner& runner);  // with its place in the queue
 Workload workload_of(const Runners& runners);
 
 }  // namespace tephra::coordinator

@@ -1,9 +1,12 @@
 #include "coordinator/job_runner.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/env.h"
+#include "coordinator/crypto.h"
+#include "coordinator/rpc_address.h"
 #include "coordinator/tokens.h"
 #include "storage/handover.h"
 #include "storage/pack.h"
@@ -34,7 +37,10 @@ JobView JobRunner::view() const {
   JobView view;
   view.state = job_.state;
   view.directory = files_.directory();
-  if (gang_ != nullptr) view.ranks = gang_->ranks();
+  if (gang_ != nullptr) {
+    view.ranks = gang_->ranks();
+    if (job_.state.gang == GangPhase::kStarting) view.waits_for = gang_->waiting();
+  }
   view.step = step_;
   view.answers = answers_;
   if (step_.has_value() && job_.state.phase == Phase::kTraining && step_->total_steps > 0)
@@ -101,6 +107,8 @@ void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vec
     if (job_.state.stage != before.stage) step_.reset();
     answers_ = 0;
   }
+  if (job_.state.slots_unix_ms != before.slots_unix_ms || std::holds_alternative<CoordinatorRestarted>(pending.event))
+    watch_time_limit();
   tell(before, pending);
   if (const auto* committed = std::get_if<CheckpointCommitted>(&pending.event)) tend(committed->stage);
   if (pending.durable) pending.durable(ok_status());
@@ -190,51 +198,72 @@ void JobRunner::act(const Prepare&) {
 
 void JobRunner::act(const LaunchGang& action) {
   const Options& options = *services_.options;
-  const std::string id = job_.state.id;
-  GangSessionOptions gang;
-  gang.job = id;
-  gang.attempt = action.attempt;
-  gang.world = action.world;
-  gang.token = random_token();
-  gang.heartbeat_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.heartbeat_timeout_s * 1000));
-  gang.start_timeout = options.start_timeout;
-  gang.stop_grace = options.stop_grace;
-  gang.spec.command = {
-      options.worker_program,
-      "rank",
-      "--coordinator",
-      (options.rpc_host.find(':') == std::string::npos ? options.rpc_host : "[" + options.rpc_host + "]") + ":" +
-          std::to_string(services_.rpc->port()),
-      "--job",
-      id,
-      "--attempt",
-      std::to_string(action.attempt)};
+  GangSessionOptions gang = session_options();
+  const std::string token = random_token();
+  gang.token_sha256 = sha256_hex(token);
+  gang.spec.name = job_id_;
+  gang.spec.command = {options.worker_program,
+                       "rank",
+                       "--coordinator",
+                       rpc_address(options.rpc_host, services_.rpc->port()),
+                       "--coordinator-file",
+                       rpc_address_path(options.store_dir),
+                       "--reattach-ms",
+                       std::to_string(static_cast<int64_t>(recipe_.gang.reattach_s * 1000)),
+                       "--job",
+                       job_id_,
+                       "--attempt",
+                       std::to_string(action.attempt)};
   gang.spec.ranks = action.world;
   gang.spec.threads_per_rank = job_.state.threads_per_rank;
-  gang.spec.environment["TEPHRA_GANG_TOKEN"] = gang.token;
-  gang.spec.log_dir = files_.log_dir(action.attempt);
+  gang.spec.environment["TEPHRA_GANG_TOKEN"] = token;
   gang.spec.work_dir = files_.directory();
   gang.spec.oversubscribe = slots() > options.slots;
+  adopted_ = false;
+  make_session(std::move(gang));
+  gang_->launch();
+}
 
+GangSessionOptions JobRunner::session_options() const {
+  GangSessionOptions gang;
+  gang.job = job_id_;
+  gang.attempt = job_.state.attempt;
+  gang.world = job_.state.world;
+  gang.heartbeat_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.heartbeat_timeout_s * 1000));
+  gang.start_timeout = services_.options->start_timeout;
+  gang.spec.log_dir = files_.log_dir(job_.state.attempt);
+  return gang;
+}
+
+void JobRunner::make_session(GangSessionOptions gang) {
   // Weak: the gang belongs to this runner.
   const std::weak_ptr<JobRunner> weak = weak_from_this();
-  const uint32_t attempt = action.attempt;
+  const uint32_t attempt = gang.attempt;
   const auto with_self = [weak](auto&& work) {
     if (const std::shared_ptr<JobRunner> self = weak.lock()) work(*self);
   };
   GangSession::Callbacks callbacks;
-  callbacks.on_launched = [with_self, attempt](const cluster::GangIdentity& identity) {
+  callbacks.on_launched = [with_self, attempt, token_sha256 = gang.token_sha256](const cluster::GangIdentity& gang) {
     with_self([&](JobRunner& self) {
-      self.handle(GangLaunched{attempt, {identity.pid, identity.start_ticks, identity.marker, identity.log_dir}});
+      self.handle(
+          GangLaunched{attempt, {gang.pid, gang.start_ticks, gang.marker, gang.log_dir, gang.launcher, token_sha256}});
     });
   };
-  callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.handle(GangUp{attempt}); }); };
+  callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.gang_up(attempt); }); };
   callbacks.on_lost = [with_self, attempt](const std::string& reason, RetryClass retry, const GangFlight& flights) {
     with_self([&](JobRunner& self) {
       if (self.shut_) return;
       self.file_flights(flights);
       self.handle(GangLost{attempt, reason, retry});
     });
+  };
+  callbacks.on_withdrawn = [with_self, attempt](const std::string& reason) {
+    with_self([&](JobRunner& self) {
+      if (!self.shut_) self.handle(HostsWithdrawn{attempt, reason});
+    });
+  };
+  callbacks.on_waiting = [with_self](const std::string& what) {
+    with_self([&](JobRunner& self) { self.services_.publish(self.make_event(JobEvent::Kind::kLog, what)); });
   };
   callbacks.on_finished = [with_self](const std::vector<cluster::Finished>&) {
     with_self([](JobRunner& self) { self.task_done(); });
@@ -243,7 +272,44 @@ void JobRunner::act(const LaunchGang& action) {
   shards_.clear();
   gang_ = std::make_shared<GangSession>(std::move(gang), std::move(callbacks), *services_.dispatcher, *services_.pool,
                                         *services_.launcher, *services_.rpc);
-  gang_->launch();
+}
+
+// Before the runner's first event, CoordinatorRestarted{.adopted = true}.
+void JobRunner::adopt(std::shared_ptr<cluster::Gang> gang) {
+  GangSessionOptions options = session_options();
+  options.token_sha256 = job_.state.gang_record.token_sha256;
+  options.start_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.reattach_s * 1000));
+  make_session(std::move(options));
+  adopted_ = true;
+  last_step_ = {job_.state.stage, files_.last_step(stage_name())};
+  if (job_.state.work == Work::kTrain) {
+    // What the task started from. A checkpoint that this attempt has committed since knows it as its parent.
+    bool resume = false;
+    const std::string checkpoint = job_.state.train_from(&resume);
+    task_input_ = checkpoint.empty() ? prepared_.base_checkpoint : checkpoint;
+    const Result<storage::Manifest> newest = services_.store->get(task_input_);
+    if (newest.ok() && newest->job == job_id_ && newest->stage == stage_name() &&
+        newest->attempt == static_cast<int64_t>(job_.state.attempt))
+      task_input_ = newest->parent;
+  } else {
+    const auto known = files_.read_answers(stage_name(), job_.state.work_bench);
+    if (known.ok())
+      for (const auto& [id, text] : *known) known_answers_.insert(id);
+    answers_ = static_cast<int64_t>(known_answers_.size());
+  }
+  gang_->adopt(std::move(gang));
+}
+
+// A gang that came back has its task, unless the coordinator was killed while it gave it.
+void JobRunner::gang_up(uint32_t attempt) {
+  if (!adopted_) return handle(GangUp{attempt});
+  services_.publish(make_event(JobEvent::Kind::kLog, "attempt " + std::to_string(attempt) +
+                                                         " goes on under this coordinator: its ranks came back"));
+  const JobState& s = job_.state;
+  bool resume = false;
+  const std::string checkpoint = s.train_from(&resume);
+  if (s.work == Work::kTrain) act(SendTrain{s.stage, checkpoint, resume ? s.stages[s.stage].step : 0, resume});
+  if (s.work == Work::kEvaluate) act(SendEvaluate{s.stage, s.work_bench, s.stages[s.stage].checkpoint});
 }
 
 void JobRunner::gang_ended(uint32_t attempt) {
@@ -252,13 +318,15 @@ void JobRunner::gang_ended(uint32_t attempt) {
   });
   ended_attempt_ = attempt;
   if (shut_ended_) return shut_ended_();
-  handle(GangEnded{attempt});
+  handle(GangEnded{attempt, services_.options->clock->unix_ms()});
 }
 
 void JobRunner::act(const SendTrain& action) {
   cluster::Task task;
   task.kind = "train";
   task.stage = job_.state.plan[action.stage].name;
+  task.name = "train " + task.stage;
+  if (gang_->all_have(task.name)) return;
   const bool from_base = action.checkpoint.empty();
   const bool forked = from_base && action.stage == 0 && prepared_.resume_step > 0;  // goes on where another job was
   task.start_step = static_cast<uint64_t>(forked ? prepared_.resume_step : action.start_step);
@@ -271,7 +339,10 @@ void JobRunner::act(const SendEvaluate& action) {
   cluster::Task task;
   task.kind = "evaluate";
   task.stage = job_.state.plan[action.stage].name;
+  task.name = "evaluate " + task.stage + " " + action.bench;
+  if (gang_->all_have(task.name)) return;
   answers_ = 0;
+  known_answers_.clear();
   send_task(std::move(task), action.checkpoint, task_options(action.stage, action.bench, false),
             storage::HandoverUse::kContinue);
 }
@@ -291,37 +362,12 @@ std::string JobRunner::task_options(int stage, const std::string& bench, bool re
 }
 
 void JobRunner::act(const StopGang& action) {
-  if (gang_ != nullptr) gang_->stop(action.reason);
+  const milliseconds grace = action.may_commit ? services_.options->checkpoint_grace : services_.options->stop_grace;
+  if (gang_ != nullptr) gang_->stop(action.reason, grace);
 }
 
 void JobRunner::act(const KillGang&) {
   if (gang_ != nullptr) gang_->kill();
-}
-
-void JobRunner::act(const ScoreBench& action) {
-  auto self = shared_from_this();
-  const std::string stage = job_.state.plan[action.stage].name;
-  lane_.post([self, stage, bench = action.bench, checkpoint = action.checkpoint, prepared = prepared_] {
-    const Result<eval::BenchResult> result = self->files_.score(self->recipe_, prepared, stage, bench);
-    std::string text;
-    if (result.ok()) {
-      nlohmann::json document = {
-          {"bench", bench}, {"stage", stage}, {"metrics", result->metrics}, {"counts", result->counts}};
-      text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-    }
-    self->services_.dispatcher->post([self, stage, bench, checkpoint, text, status = result.status()] {
-      if (status.ok()) {
-        JobEvent event =
-            self->make_event(JobEvent::Kind::kBenchResult, "bench " + bench + " on " + checkpoint + " scored");
-        event.stage = stage;
-        event.bench = bench;
-        event.checkpoint = checkpoint;
-        event.result_json = text;
-        self->services_.publish(std::move(event));
-      }
-      self->handle(BenchScored{stage, bench, status});
-    });
-  });
 }
 
 void JobRunner::act(const WriteReport& action) {
@@ -352,6 +398,18 @@ void JobRunner::act(const StartBackoff& action) {
   auto self = shared_from_this();
   services_.dispatcher->post_after(milliseconds(action.ms), [self, attempt = action.attempt] {
     if (!self->shut_) self->handle(BackoffElapsed{attempt});
+  });
+}
+
+// The gang is stopped a little early, so that its last checkpoint is there at the limit.
+void JobRunner::watch_time_limit() {
+  const JobState& s = job_.state;
+  if (s.time_limit_ms <= 0 || s.slots_unix_ms == 0) return;
+  const int64_t grace = std::min<int64_t>(services_.options->checkpoint_grace.count(), s.time_limit_ms / 10);
+  const int64_t left = s.slots_unix_ms + s.time_limit_ms - grace - services_.options->clock->unix_ms();
+  auto self = shared_from_this();
+  services_.dispatcher->post_after(milliseconds(std::max<int64_t>(0, left)), [self, slots = s.slots_unix_ms] {
+    if (!self->shut_ && self->job_.state.slots_unix_ms == slots) self->handle(TimeLimitReached{});
   });
 }
 
@@ -387,6 +445,10 @@ void JobRunner::connection_closed(int rank, uint32_t attempt, const Status& reas
 }
 
 void JobRunner::stepped(const cluster::StepProgress& step) {
+  // Ranks that come back say again what the coordinator before may not have heard.
+  const int stage = job_.state.stage_index(step.stage);
+  if (adopted_ && std::pair(stage, step.step) <= last_step_) return;
+  last_step_ = {stage, step.step};
   step_seconds_ = step_.has_value() && step_seconds_ > 0
                       ? kSmoothing * step.step_seconds + (1 - kSmoothing) * step_seconds_
                       : step.step_seconds;
@@ -406,8 +468,10 @@ void JobRunner::stepped(const cluster::StepProgress& step) {
   services_.publish(std::move(event));
 }
 
-void JobRunner::answered(const cluster::Answers& answers) {
+void JobRunner::answered(cluster::Answers answers) {
   if (job_.state.work != Work::kEvaluate || answers.task != job_.state.work_bench) return;
+  if (adopted_)
+    std::erase_if(answers.answers, [this](const cluster::Answer& a) { return known_answers_.contains(a.question_id); });
   answers_ += static_cast<int64_t>(answers.answers.size());
   auto self = shared_from_this();
   const std::string stage = job_.state.plan[job_.state.stage].name;
@@ -478,7 +542,7 @@ void JobRunner::shut_down(std::function<void()> ended) {
   const bool live = gang_ != nullptr && ended_attempt_ != gang_->options().attempt;
   if (!live) return ended();
   shut_ended_ = std::move(ended);
-  if (!gang_->ending()) gang_->stop("the coordinator is shutting down");
+  if (!gang_->ending()) gang_->stop("the coordinator is shutting down", services_.options->stop_grace);
 }
 
 }  // namespace tephra::coordinator

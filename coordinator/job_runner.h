@@ -9,7 +9,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/threads.h"
@@ -50,6 +52,9 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   // Queues an event. `durable`, if any, is called when it was processed: with the journal's error, or ok.
   void handle(Event event, std::function<void(const Status&)> durable = nullptr);
 
+  // Takes back the gang of an earlier coordinator; before the first event, CoordinatorRestarted{.adopted = true}.
+  void adopt(std::shared_ptr<cluster::Gang> gang);
+
   Status hello(cluster::ConnectionId connection, const cluster::Hello& hello);
   void message(int rank, uint32_t attempt, const cluster::RankMessage& message);
   void connection_closed(int rank, uint32_t attempt, const Status& reason);
@@ -89,6 +94,9 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void act(const StopGang&);
   void act(const KillGang&);
   void act(const ScoreBench&);
+  void publish_judging(const std::string& stage, const std::string& bench, const JudgeProgress& judged);
+  std::string pass_gates(const JobState& state, const std::string& stage, const std::string& bench,
+                         const std::string& checkpoint) const;
   void act(const WriteReport&);
   void act(const StartBackoff&);
   void act(const NotifyDone&);
@@ -98,13 +106,18 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void tend(const std::string& stage_name);
   void collect_garbage(bool now_or_never);
   void publish_line(log::Level level, const std::string& line);
+  void watch_time_limit();
   void shard_written(int rank, const cluster::ShardWritten& shard);
   void stepped(const cluster::StepProgress& step);
-  void answered(const cluster::Answers& answers);
+  void answered(cluster::Answers answers);
   void logged(int rank, const cluster::Log& log);
   void task_done();
   void file_flights(GangFlight gang);
+  void gang_up(uint32_t attempt);
   void gang_ended(uint32_t attempt);
+  GangSessionOptions session_options() const;
+  void make_session(GangSessionOptions gang);
+  const std::string& stage_name() const { return job_.state.plan[job_.state.stage].name; }
   std::string task_options(int stage, const std::string& bench, bool resume) const;
   JobEvent make_event(JobEvent::Kind kind, std::string message) const;
 
@@ -122,6 +135,9 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
 
   std::shared_ptr<GangSession> gang_;
+  bool adopted_ = false;                      // gang_ is an earlier coordinator's
+  std::pair<int, int64_t> last_step_{-1, 0};  // stage and step of the newest that metrics.jsonl has
+  std::set<std::string> known_answers_;       // ids of the bench's questions that an earlier coordinator wrote down
   uint32_t ended_attempt_ = 0;
   std::function<void()> shut_ended_;
   std::map<CheckpointKey, std::vector<std::optional<cluster::ShardWritten>>> shards_;

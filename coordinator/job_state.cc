@@ -30,6 +30,7 @@ class Machine {
     JobState& s = change();
     s.phase = Phase::kQueued;
     s.submitted_unix_ms = event.unix_ms;
+    s.queued_unix_ms = event.unix_ms;
     s.stages.resize(s.plan.size());
     for (size_t i = 0; i < s.plan.size(); ++i)
       for (const std::string& bench : s.plan[i].benches) s.stages[i].bench_done.emplace(bench, false);
@@ -38,7 +39,8 @@ class Machine {
   void on(const Scheduled& event) {
     if (now().phase != Phase::kQueued) return;
     change().phase = Phase::kPreparing;
-    change().started_unix_ms = event.unix_ms;
+    if (now().started_unix_ms == 0) change().started_unix_ms = event.unix_ms;
+    change().slots_unix_ms = event.unix_ms;
     act(Prepare{});
   }
 
@@ -65,7 +67,7 @@ class Machine {
   }
 
   void on(const CheckpointCommitted& event) {
-    if (!is_up(event.attempt) || now().phase != Phase::kTraining || now().work != Work::kTrain) return;
+    if (!may_commit(event.attempt) || now().phase != Phase::kTraining || now().work != Work::kTrain) return;
     const StageState& stage = now().stages[now().stage];
     if (event.stage != now().plan[now().stage].name || event.step <= stage.step || stage.complete) return;
     StageState& next = change().stages[now().stage];
@@ -92,7 +94,7 @@ class Machine {
 
   void on(const BenchScored& event) {
     if (is_final(now().phase)) return;
-    const int stage = stage_index(event.stage);
+    const int stage = now().stage_index(event.stage);
     if (stage < 0 || !now().stages[stage].bench_done.contains(event.bench) ||
         now().stages[stage].bench_done.at(event.bench))
       return;
@@ -106,6 +108,13 @@ class Machine {
     }
     change().stages[stage].bench_done[event.bench] = true;
     change().restarts_used = 0;
+    if (!event.gate.empty() && !now().failing && !now().cancel_requested) {
+      if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
+        return stop_and_fail(event.gate, RetryClass::kPermanent);
+      fail(event.gate, RetryClass::kPermanent);
+      if (now().gang == GangPhase::kEnding) return;
+      return end_early();
+    }
     if (now().gang == GangPhase::kUp && now().work == Work::kScoring && now().work_bench == event.bench) give_work();
   }
 
@@ -131,6 +140,51 @@ class Machine {
     }
   }
 
+  void on(const Preempted& event) {
+    if (!holds_slots() || bound_to_end() || now().yield != Yield::kNone) return;
+    yield(Yield::kToQueue, "makes room for job " + event.by);
+  }
+
+  void on(const HostsWithdrawn& event) {
+    if (event.attempt != now().attempt || (now().gang != GangPhase::kStarting && now().gang != GangPhase::kUp)) return;
+    if (!holds_slots() || bound_to_end() || now().yield != Yield::kNone) return;
+    yield(Yield::kToQueue, event.reason);
+  }
+
+  void on(const PauseRequested&) {
+    if (is_final(now().phase) || now().phase == Phase::kPaused || now().phase == Phase::kReporting || bound_to_end())
+      return;
+    if (now().phase == Phase::kQueued) {
+      change().phase = Phase::kPaused;
+      return;
+    }
+    if (now().yield != Yield::kNone) {
+      if (now().yield != Yield::kToPause) change().yield = Yield::kToPause;
+      return;
+    }
+    yield(Yield::kToPause, "paused");
+  }
+
+  void on(const ResumeRequested& event) {
+    if (now().yield == Yield::kToPause) change().yield = Yield::kToQueue;
+    if (now().phase != Phase::kPaused) return;
+    change().phase = Phase::kQueued;
+    change().queued_unix_ms = event.unix_ms;
+  }
+
+  void on(const TimeLimitReached&) {
+    if (!holds_slots() || bound_to_end() || now().yield != Yield::kNone) return;
+    fail("it held its slots for its time limit (queue.time_limit_s)", RetryClass::kPermanent);
+    // As when it makes way, so that the gang may commit a last checkpoint; failing decides where the job goes.
+    yield(Yield::kToQueue, now().reason);
+  }
+
+  void on(const DependencyFailed& event) {
+    if (now().phase != Phase::kQueued) return;
+    fail(event.reason, RetryClass::kPermanent);
+    end_early();
+  }
+
   void on(const GangEnded& event) {
     if (!is_live(event.attempt)) return;
     if (now().gang != GangPhase::kEnding) lose("the gang ended", RetryClass::kNewAttempt);
@@ -139,6 +193,7 @@ class Machine {
     if (now().cancel_requested || now().failing) return end_early();
     if (now().phase == Phase::kReporting) return act(WriteReport{true});
     change().retrying = false;
+    if (now().yield != Yield::kNone) return make_way(event.unix_ms);
     if (!settle()) return act(WriteReport{true});
     change().restarts_used += 1;
     change().restarts_total += 1;
@@ -160,12 +215,18 @@ class Machine {
 
   void on(const CoordinatorRestarted& event) {
     if (is_final(now().phase)) return;
+    if (event.adopted && may_adopt(now())) {
+      out_.changed = true;
+      if (now().work == Work::kScoring)
+        act(ScoreBench{now().stage, now().work_bench, now().stages[now().stage].checkpoint});
+      return;
+    }
     if (event.change.has_value()) {
       change().recipe_json = event.change->recipe_json;
       change().world = event.change->world;
       change().max_restarts = event.change->max_restarts;
     }
-    if (now().phase == Phase::kQueued) return;
+    if (now().phase == Phase::kQueued || now().phase == Phase::kPaused) return;
     JobState& s = change();
     s.gang = GangPhase::kNone;
     s.gang_record = {};
@@ -173,6 +234,7 @@ class Machine {
     s.work_bench.clear();
     if (s.cancel_requested || s.failing) return end_early();
     s.retrying = false;
+    if (s.yield != Yield::kNone) return make_way(s.queued_unix_ms);
     if (s.phase == Phase::kPreparing) return act(Prepare{});
     if (s.phase == Phase::kReporting) return act(WriteReport{true});
     launch_or_report();
@@ -196,10 +258,45 @@ class Machine {
   }
   bool is_up(uint32_t attempt) const { return attempt == now().attempt && now().gang == GangPhase::kUp; }
 
-  int stage_index(const std::string& name) const {
-    for (size_t i = 0; i < now().plan.size(); ++i)
-      if (now().plan[i].name == name) return static_cast<int>(i);
-    return -1;
+  // A gang that makes way may commit while it ends.
+  bool may_commit(uint32_t attempt) const {
+    return is_up(attempt) || (is_live(attempt) && now().yield != Yield::kNone);
+  }
+  bool holds_slots() const {
+    const Phase phase = now().phase;
+    return phase == Phase::kPreparing || phase == Phase::kTraining || phase == Phase::kEvaluating;
+  }
+  bool bound_to_end() const { return now().cancel_requested || now().failing; }
+
+  void yield(Yield where, const std::string& reason) {
+    change().yield = where;
+    switch (now().gang) {
+      case GangPhase::kStarting:
+      case GangPhase::kUp:
+        change().gang = GangPhase::kEnding;
+        if (now().work != Work::kTrain) {
+          change().work = Work::kNone;
+          change().work_bench.clear();
+        }
+        act(StopGang{reason, now().work == Work::kTrain});
+        return;
+      case GangPhase::kEnding: return;
+      case GangPhase::kNone:
+      case GangPhase::kBackoff:
+        if (now().failing) return end_early();
+        make_way(now().queued_unix_ms);
+    }
+  }
+
+  // No process is left.
+  void make_way(int64_t unix_ms) {
+    JobState& s = change();
+    s.phase = s.yield == Yield::kToPause ? Phase::kPaused : Phase::kQueued;
+    s.yield = Yield::kNone;
+    s.gang = GangPhase::kNone;
+    s.work = Work::kNone;
+    s.work_bench.clear();
+    s.queued_unix_ms = unix_ms;
   }
 
   void fail(const std::string& reason, RetryClass retry) {
@@ -215,10 +312,13 @@ class Machine {
       return finish();
     change().phase = Phase::kReporting;
     change().gang = GangPhase::kNone;
+    change().work = Work::kNone;
+    change().work_bench.clear();
     act(WriteReport{true});
   }
 
   void finish() {
+    change().yield = Yield::kNone;
     change().phase = now().cancel_requested ? Phase::kCancelled : now().failing ? Phase::kFailed : Phase::kDone;
     change().gang = GangPhase::kNone;
     change().work = Work::kNone;
@@ -312,6 +412,7 @@ std::string_view phase_name(Phase phase) {
     case Phase::kDone: return "done";
     case Phase::kFailed: return "failed";
     case Phase::kCancelled: return "cancelled";
+    case Phase::kPaused: return "paused";
   }
   return "?";
 }
@@ -329,6 +430,13 @@ Result<Phase> parse_phase(const std::string& name) {
 }
 
 bool is_final(Phase phase) { return phase == Phase::kDone || phase == Phase::kFailed || phase == Phase::kCancelled; }
+
+bool may_adopt(const JobState& state) {
+  return state.gang == GangPhase::kUp && state.gang_record.pid != 0 && !state.cancel_requested && !state.failing &&
+         state.yield == Yield::kNone;
+}
+
+bool holds_slots(Phase phase) { return phase != Phase::kQueued && phase != Phase::kPaused && !is_final(phase); }
 
 std::string_view gang_phase_name(GangPhase phase) {
   switch (phase) {
@@ -361,6 +469,12 @@ std::string JobState::train_from(bool* resume) const {
   return "";
 }
 
+int JobState::stage_index(const std::string& name) const {
+  for (size_t i = 0; i < plan.size(); ++i)
+    if (plan[i].name == name) return static_cast<int>(i);
+  return -1;
+}
+
 std::string_view event_name(const Event& event) {
   return std::visit(Overloaded{
                         [](const Submitted&) { return "submitted"; },
@@ -373,6 +487,12 @@ std::string_view event_name(const Event& event) {
                         [](const BenchScored&) { return "bench_scored"; },
                         [](const GangLost&) { return "gang_lost"; },
                         [](const CancelRequested&) { return "cancel_requested"; },
+                        [](const Preempted&) { return "preempted"; },
+                        [](const HostsWithdrawn&) { return "hosts_withdrawn"; },
+                        [](const PauseRequested&) { return "pause_requested"; },
+                        [](const ResumeRequested&) { return "resume_requested"; },
+                        [](const TimeLimitReached&) { return "time_limit_reached"; },
+                        [](const DependencyFailed&) { return "dependency_failed"; },
                         [](const GangEnded&) { return "gang_ended"; },
                         [](const ReportWritten&) { return "report_written"; },
                         [](const BackoffElapsed&) { return "backoff_elapsed"; },
@@ -405,6 +525,12 @@ std::string describe(const Event& event) {
           },
           [&](const GangLost& e) { return attempt(e.attempt) + "gang lost: " + e.reason; },
           [](const CancelRequested& e) { return "cancel requested" + (e.reason.empty() ? "" : ": " + e.reason); },
+          [](const Preempted& e) { return "makes room for job " + e.by; },
+          [&](const HostsWithdrawn& e) { return attempt(e.attempt) + "goes back to the queue: " + e.reason; },
+          [](const PauseRequested&) { return std::string("pause requested"); },
+          [](const ResumeRequested&) { return std::string("resume requested"); },
+          [](const TimeLimitReached&) { return std::string("time limit reached"); },
+          [](const DependencyFailed& e) { return e.reason; },
           [&](const GangEnded& e) { return attempt(e.attempt) + "gang ended"; },
           [](const ReportWritten& e) {
             return e.status.ok() ? std::string("report written") : "report could not be written: " + e.status.message();

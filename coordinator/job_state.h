@@ -3,6 +3,10 @@
 //
 //   queued -> preparing -> [ training -> evaluating ] for each stage -> reporting -> done | failed | cancelled
 //
+// A job that makes room for another (Preempted), or whose hosts are taken back (HostsWithdrawn), goes back to queued, and
+// one that is paused waits in kPaused until it is resumed, which queues it; both go on from their last checkpoint. The
+// gang that has to yield is asked to stop and may still commit: it finishes its step and writes a checkpoint.
+//
 // A job that fails or is cancelled goes to reporting from wherever it is once it has a checkpoint, and ends at once
 // before that.
 //
@@ -24,10 +28,11 @@
 
 namespace tephra::coordinator {
 
-enum class Phase { kQueued = 1, kPreparing, kTraining, kEvaluating, kReporting, kDone, kFailed, kCancelled };
+enum class Phase { kQueued = 1, kPreparing, kTraining, kEvaluating, kReporting, kDone, kFailed, kCancelled, kPaused };
 std::string_view phase_name(Phase phase);            // "queued", ...
 Result<Phase> parse_phase(const std::string& name);  // kInvalidArgument
 bool is_final(Phase phase);
+bool holds_slots(Phase phase);  // neither queued, nor paused, nor ended
 
 enum class GangPhase {
   kNone = 1,  // no process of any attempt exists
@@ -45,6 +50,9 @@ enum class Work {
   kEvaluate,
   kScoring
 };  // kScoring: it waits while the coordinator scores `work_bench`
+
+// Why a gang that is ending makes way: where the job goes once no process is left.
+enum class Yield { kNone = 1, kToQueue, kToPause };
 
 // What the state machine needs to know of a stage; the rest stays in the recipe.
 struct StagePlan {
@@ -68,6 +76,8 @@ struct GangRecord {
   uint64_t start_ticks = 0;
   std::string marker;
   std::string log_dir;
+  std::string launcher = "local";
+  std::string token_sha256{};  // of the gang's secret, hex
 };
 
 struct JobState {
@@ -79,6 +89,9 @@ struct JobState {
   int world = 1;  // ranks of the gang
   int threads_per_rank = 1;
   int max_restarts = 3;
+  int priority = 0;                // higher goes first
+  int64_t time_limit_ms = 0;       // of one stretch on the slots; 0: none
+  std::vector<std::string> after;  // ids of the jobs that have to be done before it starts
 
   Phase phase = Phase::kQueued;
   GangPhase gang = GangPhase::kNone;
@@ -93,12 +106,15 @@ struct JobState {
   GangRecord gang_record;
   bool cancel_requested = false;
   bool failing = false;                       // the job fails once the gang has ended and the report is written
+  Yield yield = Yield::kNone;                 // set while the gang ends to make way
   bool retrying = false;                      // a new attempt follows once the gang has ended
   std::string reason;                         // of the failure, or of the last restart
   RetryClass retry = RetryClass::kPermanent;  // of `reason`
   std::string cancel_reason;
   int64_t submitted_unix_ms = 0;
-  int64_t started_unix_ms = 0;          // 0: not yet
+  int64_t started_unix_ms = 0;          // first, 0: not yet
+  int64_t queued_unix_ms = 0;           // last put in the queue
+  int64_t slots_unix_ms = 0;            // last given slots; 0: not yet
   int64_t finished_unix_ms = 0;         // 0: not yet
   std::string submit_key, submit_hash;  // Coordinator's SubmitOnce; empty: none
 
@@ -109,6 +125,7 @@ struct JobState {
   // The checkpoint that the present stage (re)starts from; empty: the job's base model. `resume`: it is a mid-stage one
   // of the same stage.
   std::string train_from(bool* resume) const;
+  int stage_index(const std::string& name) const;  // in `plan`; -1: none
 };
 
 // --- events
@@ -143,6 +160,7 @@ struct TaskFinished {
 struct BenchScored {
   std::string stage, bench;
   Status status;
+  std::string gate;  // which of the stage's gates its benches did not pass, and the report's address; empty: none
 };
 struct GangLost {
   uint32_t attempt = 0;
@@ -152,8 +170,29 @@ struct GangLost {
 struct CancelRequested {
   std::string reason;
 };
+// Another job gets its slots. Nothing happens to a job that holds none, or only has its report to write.
+struct Preempted {
+  std::string by;
+};
+// The cluster's own scheduler takes the gang's hosts back, or has. The job goes back to the queue, as one that makes room.
+struct HostsWithdrawn {
+  uint32_t attempt = 0;
+  std::string reason;
+};
+// Nothing happens to a job that ends or only has its report to write.
+struct PauseRequested {};
+struct ResumeRequested {
+  int64_t unix_ms = 0;
+};
+// It held its slots for its time limit. It fails.
+struct TimeLimitReached {};
+// A job that it runs after did not end well. Only a queued job fails of it.
+struct DependencyFailed {
+  std::string reason;
+};
 struct GangEnded {
   uint32_t attempt = 0;
+  int64_t unix_ms = 0;
 };  // no process of it is left
 struct ReportWritten {
   Status status;
@@ -167,13 +206,17 @@ struct GangChange {
   int world = 1;
   int max_restarts = 3;
 };
+// The first event after a load. No process of an earlier attempt is left, unless the gang was adopted: then it goes on, and
+// `change` is empty.
 struct CoordinatorRestarted {
-  std::optional<GangChange> change;
-};  // the first event after a load; no process of an earlier attempt is left
+  std::optional<GangChange> change{};
+  bool adopted = false;
+};
 
 using Event =
     std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished, BenchScored,
-                 GangLost, CancelRequested, GangEnded, ReportWritten, BackoffElapsed, CoordinatorRestarted>;
+                 GangLost, CancelRequested, Preempted, HostsWithdrawn, PauseRequested, ResumeRequested,
+                 TimeLimitReached, DependencyFailed, GangEnded, ReportWritten, BackoffElapsed, CoordinatorRestarted>;
 std::string_view event_name(const Event& event);
 std::string describe(const Event& event);  // one line for people and the journal
 
@@ -195,7 +238,8 @@ struct SendEvaluate {
 };
 struct StopGang {
   std::string reason;
-};  // ask, then kill
+  bool may_commit = false;  // it is given the time to write a checkpoint
+};                          // ask, then kill
 struct KillGang {
   std::string reason;
 };
@@ -221,6 +265,9 @@ struct Transition {
   std::vector<Action> actions;
   bool changed = false;  // false: the event was stale or made no difference; nothing needs to be written
 };
+
+// Whether a coordinator that restarts may take the job's gang back: it is up, and nothing wants it ended.
+bool may_adopt(const JobState& state);
 
 // Total: every event is accepted in every state; one that does not fit changes nothing.
 Transition transition(const JobState& state, const Event& event);

@@ -81,6 +81,7 @@ Status check(const v1::JobRecord& record) {
     return bad("gang is out of range");
   if (record.work() == v1::WORK_UNSPECIFIED || !v1::WorkRecord_IsValid(record.work()))
     return bad("work is out of range");
+  if (!v1::YieldRecord_IsValid(record.yield())) return bad("yield is out of range");
   if (record.plan_size() == 0 || record.plan_size() != record.stages_size())
     return bad("plan and stages differ in number");
   if (record.stage() < 0 || record.stage() >= record.plan_size()) return bad("stage is out of range");
@@ -124,6 +125,8 @@ std::string encode(const JournaledJob& job) {
     record.mutable_gang_record()->set_start_ticks(s.gang_record.start_ticks);
     record.mutable_gang_record()->set_marker(s.gang_record.marker);
     record.mutable_gang_record()->set_log_dir(s.gang_record.log_dir);
+    record.mutable_gang_record()->set_token_sha256(s.gang_record.token_sha256);
+    record.mutable_gang_record()->set_launcher(s.gang_record.launcher);
   }
   record.set_cancel_requested(s.cancel_requested);
   record.set_failing(s.failing);
@@ -136,6 +139,12 @@ std::string encode(const JournaledJob& job) {
   record.set_finished_unix_ms(s.finished_unix_ms);
   record.set_submit_key(s.submit_key);
   record.set_submit_hash(s.submit_hash);
+  record.set_priority(s.priority);
+  record.set_time_limit_ms(s.time_limit_ms);
+  for (const std::string& job : s.after) record.add_after(job);
+  record.set_yield(static_cast<v1::YieldRecord>(s.yield));
+  record.set_queued_unix_ms(s.queued_unix_ms);
+  record.set_slots_unix_ms(s.slots_unix_ms);
   return record.SerializeAsString();
 }
 
@@ -167,8 +176,12 @@ Result<JournaledJob> decode_job(std::string_view bytes) {
   s.restarts_used = record.restarts_used();
   s.restarts_total = record.restarts_total();
   if (record.has_gang_record())
-    s.gang_record = {record.gang_record().pid(), record.gang_record().start_ticks(), record.gang_record().marker(),
-                     record.gang_record().log_dir()};
+    s.gang_record = {record.gang_record().pid(),
+                     record.gang_record().start_ticks(),
+                     record.gang_record().marker(),
+                     record.gang_record().log_dir(),
+                     record.gang_record().launcher().empty() ? "local" : record.gang_record().launcher(),
+                     record.gang_record().token_sha256()};
   s.cancel_requested = record.cancel_requested();
   s.failing = record.failing();
   s.retrying = record.retrying();
@@ -180,6 +193,12 @@ Result<JournaledJob> decode_job(std::string_view bytes) {
   s.finished_unix_ms = record.finished_unix_ms();
   s.submit_key = record.submit_key();
   s.submit_hash = record.submit_hash();
+  s.priority = record.priority();
+  s.time_limit_ms = record.time_limit_ms();
+  s.after.assign(record.after().begin(), record.after().end());
+  if (record.yield() != v1::YIELD_UNSPECIFIED) s.yield = static_cast<Yield>(record.yield());
+  s.queued_unix_ms = record.queued_unix_ms();
+  s.slots_unix_ms = record.slots_unix_ms();
   return job;
 }
 

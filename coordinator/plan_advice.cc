@@ -61,10 +61,19 @@ Candidates recomputing(const Candidate& from) {
 }
 
 Candidates offloading(const Candidate& from) {
-  if (from.stage.sharding.offload != "none" || from.stage.optimizer.moments() == 0) return {};
-  Candidates out{from};
-  out[0].stage.sharding.offload = "optimizer";
-  out[0].turned.emplace_back("sharding.offload: optimizer");
+  Candidates out;
+  const auto add = [&](const char* what) {
+    Candidate& c = out.emplace_back(from);
+    c.stage.sharding.offload = what;
+    c.turned.push_back(std::string("sharding.offload: ") + what);
+  };
+  if (from.stage.sharding.offload == "none" && from.stage.optimizer.moments() > 0) add("optimizer");
+  if (from.stage.sharding.offload == "parameters") return out;
+  add("parameters");
+  if (from.stage.sharding.shard != "parameters") {
+    out.back().stage.sharding.shard = "parameters";
+    out.back().turned.emplace_back("shard: parameters");
+  }
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include "data/conversation_source.h"
 #include "model/spec/units.h"
 #include "recipes/quantity.h"
+#include "sharding/plan/prefetch.h"
 #include "sharding/policy/stage_policy.h"
 
 namespace tephra::coordinator {
@@ -164,23 +165,33 @@ Result<PlannedStage> plan_stage(const Recipe& recipe, const StageRecipe& stage, 
     for (sharding::UnitSpec& unit : plan.units) unit.compute_dtype = DType::kBFloat16;
   }
   TEPHRA_ASSIGN_OR_RETURN(plan.policy, sharding::stage_policy(stage, ranks));
-  plan.schedule = sharding::make_schedule(plan.units, plan.policy);
   const DataFacts facts = facts_of(recipe, stage, setting);
   plan.longest = micro_batch(stage, static_cast<double>(facts.longest), std::ceil(facts.images), made.image_tokens);
   plan.mean = micro_batch(stage, facts.tokens, facts.images, made.image_tokens);
-  plan.estimate = sharding::estimate(plan.schedule, plan.units, plan.policy, plan.longest);
   plan.runtime_bytes = setting.cluster ? setting.cluster->device.runtime_bytes : kProcessBytes;
-  plan.samples = facts.samples;
-  plan.steps = stage.total_steps(facts.samples);
-  plan.tokens_per_step = static_cast<double>(plan.mean.tokens) * static_cast<double>(stage.micro_batches_per_step());
+  plan.feature_cache_bytes = stage.feature_cache_bytes();
+  std::optional<sharding::OpSeconds> seconds;
   if (setting.cluster) {
     for (const sharding::UnitSpec& unit : plan.units)
       TEPHRA_RETURN_IF_ERROR(
           sharding::check_numbers(setting.cluster->device, sharding::numbers_of(unit, setting.numbers)));
-    plan.time = sharding::step_time(
-        plan.schedule, plan.units, plan.policy,
-        sharding::op_seconds(plan.units, plan.policy, plan.mean, *setting.cluster, setting.numbers));
+    seconds = sharding::op_seconds(plan.units, plan.policy, plan.mean, *setting.cluster, setting.numbers);
   }
+  if (stage.sharding.prefetch == "auto") {
+    const int64_t has = memory_of_a_rank(setting, plan);
+    const sharding::PrefetchChoice choice = sharding::choose_prefetch(
+        plan.units, plan.policy, plan.longest,
+        has > 0 ? std::max<int64_t>(1, has - plan.runtime_bytes - plan.feature_cache_bytes) : 0,
+        seconds ? &*seconds : nullptr);
+    plan.policy.prefetch = choice.depth;
+    plan.prefetch_reason = choice.reason;
+  }
+  plan.schedule = sharding::make_schedule(plan.units, plan.policy);
+  plan.estimate = sharding::estimate(plan.schedule, plan.units, plan.policy, plan.longest);
+  plan.samples = facts.samples;
+  plan.steps = stage.total_steps(facts.samples);
+  plan.tokens_per_step = static_cast<double>(plan.mean.tokens) * static_cast<double>(stage.micro_batches_per_step());
+  if (seconds) plan.time = sharding::step_time(plan.schedule, plan.units, plan.policy, *seconds);
   plan.checkpoint_bytes = sharding::checkpoint_bytes(plan.units, plan.policy.moments);
   plan.checkpoint_count = sharding::checkpoint_count(plan.steps, stage.checkpoint.every_steps);
   plan.checkpoint_peak = sharding::checkpoint_peak(plan.steps, stage.checkpoint.every_steps,

@@ -40,16 +40,18 @@ struct PlannedStage {
   std::string name;
   std::vector<sharding::UnitSpec> units;
   sharding::Policy policy;
+  std::string prefetch_reason;  // why policy.prefetch was chosen, where the recipe says auto
   sharding::Schedule schedule;
   sharding::MicroBatchSize longest, mean;  // of micro-batches: memory is of the longest, time of the mean
   sharding::StepEstimate estimate;         // at the longest
   int64_t runtime_bytes = 0;               // of the process, beside what the estimate counts
+  int64_t feature_cache_bytes = 0;         // at most
   std::optional<sharding::StepTime> time;  // at the mean
   int64_t samples = 0, steps = 0;          // of the stage; 0: not known
   double tokens_per_step = 0;              // of all ranks, at the mean
   int64_t checkpoint_bytes = 0, checkpoint_count = 0;
   int64_t checkpoint_peak = 0;  // the most of them that are on disk at one time
-  int64_t memory_bytes() const { return estimate.memory.total() + runtime_bytes; }
+  int64_t memory_bytes() const { return estimate.memory.total() + runtime_bytes + feature_cache_bytes; }
 };
 
 // The stage's model as units with tensors' names and shapes, from the configuration files.

@@ -36,7 +36,7 @@ std::vector<ReadinessCheck> Readiness::checks() {
   at_ = now;
   const std::string value = std::to_string(options_.clock->unix_ms());
   found_ = {{"journal", store_.write({{storage::ColumnFamily::kMeta, "coordinator/ready", value, false}})},
-            {"launcher", find_program(options_.mpirun)},
+            {"launcher", find_program(options_.launcher == "slurm" ? "sbatch" : options_.launching.mpirun)},
             {"worker", find_program(options_.worker_program)}};
   return found_;
 }

@@ -147,10 +147,13 @@ Result<PreparedDataset> prepare_dataset(const std::string& kind, const std::map<
     std::vector<const char*> files;                                  // options that name the user's files
     Status (*make)(const Options& options, const std::string& dir);  // nullptr: those files are the dataset
   };
-  static const auto* kinds = new std::map<std::string, Kind>{
-      {"easy_vqa", {{"path"}, make_easy_vqa}}, {"llava", {{"conversations"}, nullptr}},
-      {"scenes", {{}, make_scenes}},           {"scienceqa", {{"problems", "splits"}, make_scienceqa}},
-      {"shapes", {{}, make_shapes}},           {"stamps", {{"path"}, make_stamps}}};
+  static const auto* kinds = new std::map<std::string, Kind>{{"benchmark", {{"questions"}, nullptr}},
+                                                             {"easy_vqa", {{"path"}, make_easy_vqa}},
+                                                             {"llava", {{"conversations"}, nullptr}},
+                                                             {"scenes", {{}, make_scenes}},
+                                                             {"scienceqa", {{"problems", "splits"}, make_scienceqa}},
+                                                             {"shapes", {{}, make_shapes}},
+                                                             {"stamps", {{"path"}, make_stamps}}};
   const auto found = kinds->find(kind);
   if (found == kinds->end()) {
     std::string known;
@@ -159,6 +162,8 @@ Result<PreparedDataset> prepare_dataset(const std::string& kind, const std::map<
   }
   TEPHRA_RETURN_IF_ERROR(require_files(options, found->second.files));
   PreparedDataset dataset{kind, "", options};
+  for (const char* key : {"annotations", "images", "reference", "context"})
+    if (kind == "benchmark" && !option(options, key).empty()) TEPHRA_RETURN_IF_ERROR(require_files(options, {key}));
   if (found->second.make == nullptr) return dataset;
   dataset.dir = folder_for(root, kind, options);
   TEPHRA_RETURN_IF_ERROR(found->second.make(options, dataset.dir));

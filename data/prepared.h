@@ -28,7 +28,7 @@ struct PreparedDataset {
 
   // kNotFound names the parts that the kind has.
   //   scenes: captions, instruct, heldout, corpus.  llava: "" (all).  scienceqa: train (made from the problems' train split,
-  //   or minitrain).  easy_vqa: train, captions.  shapes, stamps: captions.
+  //   or minitrain).  easy_vqa: train, captions.  shapes, stamps: captions.  benchmark: none, its files are the options.
   Result<DatasetPart> part(const std::string& name) const;
   Result<ScienceQaFiles> scienceqa() const;  // scenes, scienceqa
   // easy_vqa: the questions of split train or test, each a conversation of two turns. kNotFound names the splits.

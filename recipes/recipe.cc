@@ -8,6 +8,7 @@
 
 #include "base/env.h"
 #include "recipes/number_text.h"
+#include "recipes/quantity.h"
 #include "recipes/reader.h"
 #include "recipes/schema.h"
 
@@ -101,6 +102,16 @@ std::optional<int> ShardingRecipe::recompute_every() const {
   return every && *every >= 1 ? every : std::nullopt;
 }
 
+std::optional<int> ShardingRecipe::prefetch_depth() const {
+  if (prefetch == "auto") return 1;
+  const auto depth = parse_number<int>(prefetch);
+  return depth && *depth >= 0 && *depth <= 64 ? depth : std::nullopt;
+}
+
+int64_t StageRecipe::feature_cache_bytes() const {
+  return static_cast<int64_t>(parse_bytes(feature_cache).value_or(0));
+}
+
 std::string to_string(const LoraRecipe& lora) {
   std::string text = "rank " + std::to_string(lora.rank) + ", alpha " + number_text(lora.alpha) + ", targets ";
   for (const std::string& target : lora.targets) text += (&target == &lora.targets.front() ? "" : ", ") + target;
@@ -182,8 +193,10 @@ bool continues(const Recipe& a, const Recipe& b) {
     gang.threads_per_rank = recipe.gang.threads_per_rank;
     if (any_order) gang.ranks = recipe.gang.ranks;
     recipe.gang = gang;
+    recipe.queue = {};
     for (StageRecipe& stage : recipe.stages) {
       if (!any_order) stage.sharding = {};
+      stage.feature_cache.clear();
       stage.checkpoint.best.reset();
       stage.checkpoint.keep.reset();
     }

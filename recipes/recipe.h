@@ -37,6 +37,7 @@ struct GangRecipe {
   int64_t max_restarts = 3;           // attempts after the first
   double collective_timeout_s = 120;  // seconds
   double heartbeat_timeout_s = 30;    // seconds
+  double reattach_s = 60;             // seconds that ranks go on without a coordinator
   bool oversubscribe = false;         // more threads than the machine has slots is meant
 };
 
@@ -84,13 +85,15 @@ struct ShardingRecipe {
   std::string shard = "parameters";   // none | optimizer | gradients | parameters; each divides more
   bool reshard_after_forward = true;  // parameters only: free gathered blocks between forward and backward
   std::string recompute = "none";     // none | all | a number N: every N-th block's activations are recomputed
-  int64_t prefetch = 1;               // blocks that are gathered ahead of the compute
+  std::string prefetch = "1";         // auto | a number: blocks that are gathered ahead of the compute
   int64_t group_ranks = 0;            // hybrid: ranks that divide one copy of the state; 0: all
   std::string reduction = "tree";     // tree | fast: whether sums over ranks have one order at every number of ranks
-  std::string offload = "none";       // none | optimizer: what is kept in host memory, apart from the step
+  std::string offload = "none";       // none | optimizer | parameters (and moments): what is kept in host memory
 
   // `recompute` as a number: 0 for none, 1 for all; nothing when it is none of the three.
   std::optional<int> recompute_every() const;
+  // `prefetch` as a number; of auto 1, until the planner has chosen; nothing when it is neither that nor 0 to 64.
+  std::optional<int> prefetch_depth() const;
 };
 
 // What each group is gathered and computed in; masters, moments and gradient sums are float32.
@@ -145,6 +148,7 @@ struct StageRecipe {
   std::optional<LoraRecipe> lora;                  // the language model learns through adapters only
   std::string template_name = "v1";                // key `template`
   std::vector<DataUse> data;
+  std::string feature_cache;            // "512MiB": most bytes of pictures' features that a rank keeps; empty: none
   int64_t max_length = 2048;            // tokens, the picture's included
   std::string image_aspect = "square";  // square | pad
   int64_t epochs = 0;                   // passes over the data; 0: `steps` counts
@@ -158,26 +162,44 @@ struct StageRecipe {
   CheckpointRecipe checkpoint;
   std::vector<std::string>
       evaluate;  // bench names, after the stage; load_recipe fills in all benches when the key is absent
+  std::vector<std::string> require;  // gates that the benches have to pass before the next stage, see recipes/gate.h
 
+  int64_t feature_cache_bytes() const;                                           // 0: none
   int64_t micro_batches_per_step() const { return global_batch / micro_batch; }  // M, independent of the world size
   // Optimizer steps over `samples` samples: `steps`, or whole global batches in `epochs` passes, at least one. 0 samples:
   // not known, and then neither are the steps of `epochs` (0).
   int64_t total_steps(int64_t samples) const;
 };
 
+// Who compares a model's answers with the reference's (llava_bench).
+struct JudgeRecipe {
+  std::string endpoint;  // base address of an OpenAI-compatible service, or "local": overlap of words, a smoke check
+  std::string model;     // name there
+  std::string prompts;   // file, see recipes/judge
+  std::string key_env;   // environment variable of the coordinator that holds the key; empty: none is sent
+  std::string orders = "both";      // both | reference_first
+  int64_t concurrency = 4;          // requests at a time
+  int64_t requests_per_minute = 0;  // at most; 0: no limit
+  double max_cost = 0;              // USD over the bench, by prices; 0: no limit
+  double price_in = 0;              // USD a million prompt tokens
+  double price_out = 0;             // USD a million reply tokens
+};
+
 struct BenchRecipe {
   std::string name;
-  std::string kind;  // scienceqa | instruct | vqa
+  std::string kind;  // scienceqa | instruct | vqa | loss | pope | mme | vqav2 | textvqa | captions | llava_bench
   std::string dataset;
   std::string split;                      // scienceqa, vqa: "test" by default
-  std::string part;                       // instruct: "heldout" by default
+  std::string part;                       // instruct, loss: "heldout" by default
   std::string prompt = "CQM-A";           // scienceqa: order of question, context, choices
-  std::string answer_rule = "scienceqa";  // scienceqa: scienceqa | llava | letter, see eval/score/scienceqa.h
+  std::string answer_rule = "scienceqa";  // scienceqa: scienceqa | llava | letter | loglik, see eval/score/scienceqa.h
   std::string score = "exact";            // instruct: exact | token_f1
-  int64_t max_new_tokens = 64;            // tokens
-  int64_t limit = 0;                      // questions, evenly spread; 0: all
-  bool swap_images = false;               // also ask every question with another question's picture
-  int64_t batch = 8;                      // questions decoded together on one rank
+  std::string instruction;  // pope, mme, vqav2, textvqa, captions: words of the question; empty: the kind's own
+  std::optional<JudgeRecipe> judge;  // llava_bench
+  int64_t max_new_tokens = 64;       // tokens
+  int64_t limit = 0;                 // questions, evenly spread; 0: all
+  bool swap_images = false;          // also ask every question with another question's picture
+  int64_t batch = 8;                 // questions decoded together on one rank
 };
 
 // A checkpoint of the same store that stages with `init: base` start from, in place of the model's own weights.
@@ -191,12 +213,20 @@ struct ReportRecipe {
   std::vector<std::string> baselines = {"majority"};  // majority, blind
 };
 
+// How the job stands in the coordinator's queue; nothing of it changes what is computed.
+struct QueueRecipe {
+  int64_t priority = 0;            // higher goes first
+  double time_limit_s = 0;         // seconds on the slots; 0: none
+  std::vector<std::string> after;  // ids of jobs that have to be done first
+};
+
 struct Recipe {
   std::string name;
   int64_t seed = 17;
   ModelRecipe model;
   std::optional<ForkRecipe> fork;
   GangRecipe gang;
+  QueueRecipe queue;
   std::vector<DatasetRecipe> datasets;  // in the file's order
   std::vector<StageRecipe> stages;
   std::vector<BenchRecipe> benches;  // in the file's order
@@ -236,7 +266,7 @@ Result<Recipe> from_json(const std::string& text);
 Hash128 hash(const Recipe& recipe);
 
 // Whether a job of `a` can go on as one of `b`: they differ only in what changes no bits of what is trained, which is
-// `gang` but for its threads_per_rank, the stages' `sharding`, and which checkpoints are kept and called the best. Where a stage has reduction: fast, ranks and sharding
+// `gang` but for its threads_per_rank, the stages' `sharding` and `feature_cache`, and which checkpoints are kept and called the best. Where a stage has reduction: fast, ranks and sharding
 // change bits and have to be equal too.
 bool continues(const Recipe& a, const Recipe& b);
 

@@ -2,6 +2,7 @@
 #include <bit>
 #include <set>
 
+#include "recipes/gate.h"
 #include "recipes/quantity.h"
 #include "recipes/reader.h"
 #include "recipes/schema.h"
@@ -97,6 +98,10 @@ class Rules {
       report(path + ".sharding.recompute",
              "'" + stage.sharding.recompute + "' is not one of none, all or a number of blocks",
              "for example 2: every second block");
+    if (!stage.sharding.prefetch_depth())
+      report(path + ".sharding.prefetch",
+             "'" + stage.sharding.prefetch + "' is neither auto nor a number of blocks from 0 to 64", "for example 2");
+    check_feature_cache(stage, path);
     if ((stage.epochs > 0) == (stage.steps > 0))
       report(path + (stage.epochs > 0 ? ".steps" : ".epochs"),
              stage.epochs > 0 ? "given together with " + path + ".epochs" : "neither epochs nor steps is given",
@@ -110,7 +115,9 @@ class Rules {
              "take it away, or train the connector");
     check_optimizer(optimizer, path + ".optimizer");
     check_groups_of_ranks(stage.sharding, path + ".sharding");
+    check_offload(stage.sharding, path + ".sharding");
     check_evaluate(stage, path);
+    check_require(stage, path);
     check_keep(stage.checkpoint, path + ".checkpoint");
   }
 
@@ -161,6 +168,22 @@ class Rules {
                  std::to_string(std::min(std::bit_floor(static_cast<uint64_t>(size)),
                                          std::bit_floor(static_cast<uint64_t>(ranks)))) +
                  ", or 0 for all ranks");
+  }
+
+  void check_feature_cache(const StageRecipe& stage, const std::string& path) {
+    if (stage.feature_cache.empty()) return;
+    if (stage.kind != "train")
+      report(path + ".feature_cache", "means nothing with " + path + ".kind " + stage.kind,
+             "only with train, where the vision tower is frozen");
+    else if (stage.feature_cache_bytes() == 0)
+      report(path + ".feature_cache", "'" + stage.feature_cache + "' is not a size", "for example 512MiB or 4GB");
+  }
+
+  void check_offload(const ShardingRecipe& sharding, const std::string& path) {
+    if (sharding.offload == "parameters" && sharding.shard != "parameters")
+      report(path + ".offload",
+             "parameters, but with " + path + ".shard " + sharding.shard + " units stay gathered on the device",
+             "write shard: parameters, or offload: optimizer");
   }
 
   void check_stage_names(size_t index, const std::string& path) {
@@ -292,6 +315,20 @@ class Rules {
     }
   }
 
+  void check_require(const StageRecipe& stage, const std::string& path) {
+    std::vector<std::string> asked = stage.evaluate;
+    if (!places_.contains(path + ".evaluate"))
+      for (const auto& bench : recipe_.benches) asked.push_back(bench.name);
+    for (size_t i = 0; i < stage.require.size(); ++i) {
+      const std::string here = path + ".require[" + std::to_string(i) + "]";
+      const auto gate = parse_gate(stage.require[i]);
+      if (!gate.ok())
+        report(here, gate.status().message(), "scienceqa.avg >= previous - ci, or scienceqa.avg >= 45%");
+      else if (!contains(asked, gate->bench))
+        report_unknown(here, "bench of this stage", gate->bench, asked);
+    }
+  }
+
   void check_bench(const BenchRecipe& bench) {
     const std::string path = "benches." + bench.name;
     const DatasetRecipe* dataset = find_dataset(path + ".dataset", bench.dataset);
@@ -301,8 +338,37 @@ class Rules {
     refuse_if(bench.kind != "scienceqa" && bench.answer_rule != defaults.answer_rule, path, "answer_rule", bench,
               "scienceqa");
     refuse_if(bench.kind != "instruct" && bench.score != defaults.score, path, "score", bench, "instruct");
-    refuse_if(bench.kind != "instruct" && !bench.part.empty(), path, "part", bench, "instruct");
-    refuse_if(bench.kind == "instruct" && !bench.split.empty(), path, "split", bench, "scienceqa and vqa");
+    const bool has_part = bench.kind == "instruct" || bench.kind == "loss",
+               has_split = bench.kind == "scienceqa" || bench.kind == "vqa";
+    refuse_if(!has_part && !bench.part.empty(), path, "part", bench, "instruct and loss");
+    refuse_if(!has_split && !bench.split.empty(), path, "split", bench, "scienceqa and vqa");
+    const bool worded = bench_has_files(bench.kind) && bench.kind != "llava_bench";
+    refuse_if(!worded && !bench.instruction.empty(), path, "instruction", bench,
+              "pope, mme, vqav2, textvqa and captions");
+    refuse_if(bench.kind == "loss" && bench.swap_images, path, "swap_images", bench, "benches that ask questions");
+    refuse_if(bench.kind != "llava_bench" && bench.judge.has_value(), path, "judge", bench, "llava_bench");
+    if (bench.kind == "llava_bench") check_judge(bench, path);
+  }
+
+  void check_judge(const BenchRecipe& bench, const std::string& path) {
+    if (!bench.judge)
+      return report(
+          path, "a bench of kind llava_bench needs a judge",
+          "judge: {endpoint: https://HOST/v1, model: NAME, prompts: judge/llava_bench.json}, or endpoint: local for a smoke check");
+    const JudgeRecipe& judge = *bench.judge;
+    const bool local = judge.endpoint == "local";
+    if (!local && !judge.endpoint.starts_with("http://") && !judge.endpoint.starts_with("https://"))
+      report(path + ".judge.endpoint", "'" + judge.endpoint + "' is no address", "https://HOST/v1, or local");
+    if (!local && judge.model.empty())
+      report(path + ".judge.model", "missing", "the judge's name at " + judge.endpoint);
+    if (judge.max_cost > 0 && judge.price_in == 0 && judge.price_out == 0)
+      report(path + ".judge.max_cost", "given without prices, so no cost is known",
+             "give price_in and price_out, or take it away");
+  }
+
+  // Whether benches of this kind are read from files of their own: a dataset of kind benchmark.
+  static bool bench_has_files(const std::string& kind) {
+    return contains({"pope", "mme", "vqav2", "textvqa", "captions", "llava_bench"}, kind);
   }
 
   void refuse_if(bool wrong, const std::string& path, const char* field, const BenchRecipe& bench, const char* kinds) {
@@ -315,13 +381,23 @@ class Rules {
     const std::vector<std::string> datasets =
         bench.kind == "scienceqa" ? std::vector<std::string>{"scenes", "scienceqa"}
         : bench.kind == "vqa"     ? std::vector<std::string>{"easy_vqa"}
-                                  : std::vector<std::string>{"scenes", "llava", "shapes", "stamps"};
+        : bench.kind == "loss"
+            ? std::vector<std::string>{"scenes", "llava", "scienceqa", "easy_vqa", "shapes", "stamps"}
+        : bench_has_files(bench.kind) ? std::vector<std::string>{"benchmark"}
+                                      : std::vector<std::string>{"scenes", "llava", "shapes", "stamps"};
     if (!contains(datasets, dataset.kind))
       return report(path + ".dataset",
                     "'" + dataset.name + "' is of kind " + dataset.kind + ", which " + path + ".kind " + bench.kind +
                         " cannot ask",
                     "it can ask " + joined(datasets));
-    if (bench.kind == "instruct") {
+    if (bench_has_files(bench.kind)) {
+      std::vector<std::string> needed = {"images"};
+      if (bench.kind == "vqav2") needed.push_back("annotations");
+      if (bench.kind == "llava_bench") needed.push_back("reference");
+      for (const std::string& option : needed)
+        if (!dataset.options.contains(option) || dataset.options.at(option).empty())
+          report("datasets." + dataset.name + "." + option, "missing; " + path + ".kind " + bench.kind + " needs it");
+    } else if (bench.kind == "instruct" || bench.kind == "loss") {
       const auto& parts = dataset_parts(dataset.kind);
       if (!bench.part.empty() && !contains(parts, bench.part))
         report(path + ".part",
@@ -349,9 +425,9 @@ void check_rules(const Recipe& recipe, const Places& places, std::vector<Diagnos
 void resolve(Recipe* recipe, const Places& places) {
   if (recipe->report.title.empty()) recipe->report.title = recipe->name;
   for (auto& bench : recipe->benches) {
-    if (bench.kind != "instruct") {
+    if (bench.kind == "scienceqa" || bench.kind == "vqa") {
       if (bench.split.empty()) bench.split = "test";
-    } else if (bench.part.empty()) {
+    } else if ((bench.kind == "instruct" || bench.kind == "loss") && bench.part.empty()) {
       const auto& parts = dataset_parts(recipe->find_dataset(bench.dataset)->kind);
       bench.part = contains(parts, "heldout") ? "heldout" : parts.front();
     }

@@ -63,6 +63,20 @@ void describe(V& v, ConnectorRecipe& c) {
 }
 
 template <class V>
+void describe(V& v, QueueRecipe& q) {
+  v.field("priority", q.priority,
+          Field{.about = "of the job in the queue: higher goes first, and lower ones make room for it",
+                .low = -1000,
+                .high = 1000});
+  v.field("time_limit_s", q.time_limit_s,
+          Field{.about = "longest stretch on the slots: the job then commits a checkpoint and fails; 0: none",
+                .unit = "s",
+                .low = 0,
+                .high = 31536000});
+  v.field("after", q.after, Field{.about = "ids of jobs that have to be done before this one starts"});
+}
+
+template <class V>
 void describe(V& v, ModelRecipe& m) {
   v.field("llava", m.llava,
           Field{.about = "a whole model in the llava-hf layout; instead of vision and language", .path = true});
@@ -99,6 +113,11 @@ void describe(V& v, GangRecipe& g) {
                 .low = 0,
                 .high = 86400,
                 .above_low = true});
+  v.field("reattach_s", g.reattach_s,
+          Field{.about = "how long ranks go on without a coordinator, and wait for it or the next one; 0: not at all",
+                .unit = "s",
+                .low = 0,
+                .high = 86400});
   v.field("oversubscribe", g.oversubscribe,
           Field{.about = "run although the ranks' threads together are more than the machine's slots"});
 }
@@ -167,10 +186,10 @@ void describe(V& v, ShardingRecipe& s) {
                      "N-th"});
   v.field(
       "prefetch", s.prefetch,
-      Field{.about = "blocks that are gathered ahead of the compute; 0: each when it is needed (not with shard: none)",
-            .unit = "blocks",
-            .low = 0,
-            .high = 64});
+      Field{.about =
+                "blocks that are gathered ahead of the compute: a number up to 64, 0: each when it is needed; auto: "
+                "the planner chooses (not with shard: none)",
+            .unit = "blocks"});
   v.field(
       "group_ranks", s.group_ranks,
       Field{.about = "hybrid: so many neighbouring ranks divide one copy of the state, and each further group of as "
@@ -185,8 +204,8 @@ void describe(V& v, ShardingRecipe& s) {
   v.field(
       "offload", s.offload,
       Field{.about = "optimizer: its moments are in host memory (on a CPU, in a file in TMPDIR) and fetched unit by "
-                     "unit in the update",
-            .allowed = {"none", "optimizer"}});
+                     "unit in the update; parameters: these too, and fetched before each gather (shard: parameters)",
+            .allowed = {"none", "optimizer", "parameters"}});
 }
 
 template <class V>
@@ -285,6 +304,10 @@ void describe(V& v, StageRecipe& s) {
   v.group("lora", s.lora, "adapters in place of the language model's own weights");
   v.field("template", s.template_name, Field{.about = "how a conversation becomes text", .allowed = template_names()});
   v.list("data", s.data, "what it trains on, shuffled together");
+  v.field("feature_cache", s.feature_cache,
+          Field{.about = "most memory of a rank for features of pictures, which the frozen vision tower then computes "
+                         "once: 512MiB, 4GB (kind train)",
+                .absent = "none are kept"});
   v.field("max_length", s.max_length,
           Field{.about = "longest sample, the picture's tokens included", .unit = "tokens", .low = 8, .high = 1048576});
   v.field("image_aspect", s.image_aspect,
@@ -315,22 +338,63 @@ void describe(V& v, StageRecipe& s) {
   v.group("checkpoint", s.checkpoint, "");
   v.field("evaluate", s.evaluate,
           Field{.about = "benches to run on the stage's last checkpoint", .absent = "all benches"});
+  v.field(
+      "require", s.require,
+      Field{.about = "gates that the benches pass before the next stage starts, such as scienceqa.avg >= previous - ci",
+            .absent = "none"});
+}
+
+template <class V>
+void describe(V& v, JudgeRecipe& j) {
+  v.field(
+      "endpoint", j.endpoint,
+      Field{
+          .about =
+              "base address of an OpenAI-compatible service, such as https://host/v1; local: overlap of words with the "
+              "reference, which shows that judging works and measures nothing",
+          .required = true});
+  v.field("model", j.model, Field{.about = "the judge's name at the endpoint", .absent = "none (local)"});
+  v.field("prompts", j.prompts,
+          Field{.about = "what it is asked, as recipes/judge/llava_bench.json", .required = true, .path = true});
+  v.field("key_env", j.key_env,
+          Field{.about = "environment variable of the coordinator that holds the endpoint's key",
+                .absent = "no key is sent"});
+  v.field("orders", j.orders,
+          Field{.about = "show each pair of answers in both orders, or the reference first only, as LLaVA does",
+                .allowed = {"both", "reference_first"}});
+  v.field("concurrency", j.concurrency,
+          Field{.about = "requests under way together", .unit = "requests", .low = 1, .high = 256});
+  v.field("requests_per_minute", j.requests_per_minute,
+          Field{.about = "at most; 0: no limit", .unit = "requests", .low = 0, .high = 1e6});
+  v.field("max_cost", j.max_cost,
+          Field{.about = "the bench is left incomplete before it costs more, by the prices below; 0: no limit",
+                .unit = "USD",
+                .low = 0,
+                .high = 1e6});
+  v.field("price_in", j.price_in, Field{.about = "of a million tokens asked", .unit = "USD", .low = 0, .high = 1e6});
+  v.field("price_out", j.price_out,
+          Field{.about = "of a million tokens replied", .unit = "USD", .low = 0, .high = 1e6});
 }
 
 template <class V>
 void describe(V& v, BenchRecipe& b) {
   v.field("kind", b.kind,
-          Field{.about = "scienceqa: choices; instruct: free text; vqa: short answers",
-                .allowed = {"scienceqa", "instruct", "vqa"},
+          Field{.about = "what is asked and how it is scored, see docs/evaluation.md",
+                .allowed = {"scienceqa", "instruct", "vqa", "loss", "pope", "mme", "vqav2", "textvqa", "captions",
+                            "llava_bench"},
                 .required = true});
   v.field("dataset", b.dataset, Field{.about = "name of a dataset", .required = true});
   v.field("split", b.split, Field{.about = "questions of the dataset (scienceqa, vqa)", .absent = "test"});
-  v.field("part", b.part, Field{.about = "part of the dataset (instruct)", .absent = "heldout"});
+  v.field("part", b.part, Field{.about = "part of the dataset (instruct, loss)", .absent = "heldout"});
   v.field("prompt", b.prompt, Field{.about = "how a question is put (scienceqa)", .allowed = {"CQM-A", "QCM-LEA"}});
-  v.field(
-      "answer_rule", b.answer_rule,
-      Field{.about = "how a choice is read from the answer (scienceqa)", .allowed = {"scienceqa", "llava", "letter"}});
+  v.field("answer_rule", b.answer_rule,
+          Field{.about = "how a choice is read from the answer (scienceqa)",
+                .allowed = {"scienceqa", "llava", "letter", "loglik"}});
   v.field("score", b.score, Field{.about = "the bench's headline number (instruct)", .allowed = {"exact", "token_f1"}});
+  v.field("instruction", b.instruction,
+          Field{.about = "words behind the question (pope, mme, vqav2, textvqa), or in place of one (captions)",
+                .absent = "the kind's own, see docs/evaluation.md"});
+  v.group("judge", b.judge, "who compares answers with the reference's (llava_bench)");
   v.field("max_new_tokens", b.max_new_tokens,
           Field{.about = "longest answer", .unit = "tokens", .low = 1, .high = 65536});
   v.field(
@@ -369,6 +433,7 @@ void describe(V& v, Recipe& r) {
   v.group("model", r.model, "");
   v.group("fork", r.fork, "a checkpoint in place of the model's weights");
   v.group("gang", r.gang, "");
+  v.group("queue", r.queue, "");
   v.named("datasets", r.datasets, "");
   v.list("stages", r.stages, "run in this order");
   v.named("benches", r.benches, "");

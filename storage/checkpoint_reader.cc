@@ -72,7 +72,8 @@ Status CheckpointReader::read_range(const ManifestTensor& tensor, int64_t begin,
   for (; begin < end; ++it) {
     const int64_t n = std::min(end, it->begin + it->count) - begin;
     const std::span<std::byte> to(out, static_cast<size_t>(n * element));
-    Status status = read_piece(*it, static_cast<uint64_t>((begin - it->begin) * element), to);
+    Status status =
+        read_chunk(it->chunk, it->offset_in_chunk + static_cast<uint64_t>((begin - it->begin) * element), to);
     if (!status.ok())
       return status.with_context("tensor " + tensor.name + " of checkpoint " + located_.manifest.name());
     out += n * element;
@@ -81,13 +82,23 @@ Status CheckpointReader::read_range(const ManifestTensor& tensor, int64_t begin,
   return ok_status();
 }
 
-Status CheckpointReader::read_piece(const Piece& piece, uint64_t offset, std::span<std::byte> out) const {
-  if (out.size() == piece.chunk.length) {  // the whole chunk: to its place without a copy
-    TEPHRA_ASSIGN_OR_RETURN(const auto found, place(piece.chunk));
-    return found.pack->read_chunk(piece.chunk, found.offset, out);
+Status CheckpointReader::read_chunk(const ChunkRef& chunk, uint64_t begin, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const uint64_t in_block = begin % kBlockBytes, end = begin + out.size();
+    const uint64_t whole_end = end == chunk.length ? end : end - end % kBlockBytes;
+    uint64_t part = 0;
+    if (in_block == 0 && whole_end > begin) {  // whole blocks: to their place without a copy
+      part = whole_end - begin;
+      TEPHRA_ASSIGN_OR_RETURN(const auto found, place(chunk));
+      TEPHRA_RETURN_IF_ERROR(found.pack->read_blocks(chunk, found.offset, begin, out.first(part)));
+    } else {
+      TEPHRA_ASSIGN_OR_RETURN(const Bytes bytes, block(chunk, begin - in_block));
+      part = std::min<uint64_t>(out.size(), bytes->size() - in_block);
+      std::memcpy(out.data(), bytes->data() + in_block, part);
+    }
+    begin += part;
+    out = out.subspan(part);
   }
-  TEPHRA_ASSIGN_OR_RETURN(const Bytes bytes, chunk(piece.chunk));
-  std::memcpy(out.data(), bytes->data() + piece.offset_in_chunk + offset, out.size());
   return ok_status();
 }
 
@@ -98,23 +109,53 @@ Result<CheckpointReader::Found> CheckpointReader::place(const ChunkRef& ref) con
   return Found{std::move(reader), location->offset};
 }
 
-Result<CheckpointReader::Bytes> CheckpointReader::chunk(const ChunkRef& ref) const {
+Result<CheckpointReader::Bytes> CheckpointReader::block(const ChunkRef& ref, uint64_t begin) const {
   {
     std::lock_guard lock(mutex_);
-    auto it = std::find_if(chunks_.begin(), chunks_.end(), [&](const auto& entry) { return entry.first == ref; });
-    if (it != chunks_.end()) {
-      chunks_.splice(chunks_.begin(), chunks_, it);
-      return it->second;
+    auto it = std::find_if(blocks_.begin(), blocks_.end(),
+                           [&](const CachedBlock& cached) { return cached.begin == begin && cached.chunk == ref; });
+    if (it != blocks_.end()) {
+      blocks_.splice(blocks_.begin(), blocks_, it);
+      return it->bytes;
     }
   }
   TEPHRA_ASSIGN_OR_RETURN(const Found found, place(ref));
-  auto bytes = std::make_shared<std::vector<std::byte>>(ref.length);
-  TEPHRA_RETURN_IF_ERROR(found.pack->read_chunk(ref, found.offset, *bytes));
-  // Two threads may have read the same chunk meanwhile; both copies are good and one is soon evicted.
+  auto bytes = std::make_shared<std::vector<std::byte>>(std::min(kBlockBytes, ref.length - begin));
+  TEPHRA_RETURN_IF_ERROR(found.pack->read_blocks(ref, found.offset, begin, *bytes));
+  // Two threads may have read the same block meanwhile; both copies are good and one is soon evicted.
   std::lock_guard lock(mutex_);
-  chunks_.emplace_front(ref, bytes);
-  if (chunks_.size() > kCachedChunks) chunks_.pop_back();
+  blocks_.push_front({ref, begin, bytes});
+  if (blocks_.size() > kCachedBlocks) blocks_.pop_back();
   return Bytes(bytes);
+}
+
+Result<Hash128> CheckpointReader::content_of(const ManifestTensor& tensor) const {
+  const uint64_t element = static_cast<uint64_t>(size_bytes(tensor.dtype)), total = tensor.logical_bytes();
+  ContentHasher content;
+  std::vector<std::byte> shared(kBlockBytes);
+  auto piece = tensor.pieces.begin();
+  for (uint64_t at = 0; at < total;) {  // bytes of the tensor; the start of a block
+    const auto end_of = [&](const Piece& p) { return static_cast<uint64_t>(p.begin + p.count) * element; };
+    while (end_of(*piece) <= at) ++piece;
+    const uint64_t in_chunk = piece->offset_in_chunk + at - static_cast<uint64_t>(piece->begin) * element;
+    const uint64_t length = std::min(kBlockBytes, total - at), there = end_of(*piece) - at;
+    if (in_chunk % kBlockBytes == 0 && there >= length &&
+        std::min(kBlockBytes, piece->chunk.length - in_chunk) == length) {
+      // This block of the tensor is one of the chunk's, and so are the next ones.
+      TEPHRA_ASSIGN_OR_RETURN(const auto found, place(piece->chunk));
+      TEPHRA_ASSIGN_OR_RETURN(const auto hashes, found.pack->blocks(piece->chunk, found.offset));
+      const uint64_t count = std::max<uint64_t>(1, there / kBlockBytes);
+      content.add(hashes.subspan(in_chunk / kBlockBytes, count));
+      at += count * length;
+      continue;
+    }
+    const auto bytes = std::span(shared).first(length);
+    TEPHRA_RETURN_IF_ERROR(
+        read_range(tensor, static_cast<int64_t>(at / element), static_cast<int64_t>(length / element), bytes.data()));
+    content.add(hash_blocks(bytes));
+    at += length;
+  }
+  return content.digest();
 }
 
 Result<std::shared_ptr<const PackReader>> CheckpointReader::pack(const std::string& name) const {

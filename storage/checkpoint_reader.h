@@ -19,12 +19,12 @@
 namespace tephra::storage {
 
 // As a TensorSource it shows the parameters; the optimizer's moments are read with read_state_float32.
-// Every chunk is checked against its hash when it is read. One that a range covers goes straight to the caller's memory;
-// of the others a few are kept, with open packs, so that sequential ranges read each chunk once. Memory: at most kCachedChunks * kChunkBytesMax, plus one chunk per reading thread. Any
-// thread.
+// Every block is compared with its hash when it is read. Those that a range covers go straight to the caller's memory; of
+// the others a few are kept, with open packs, so that sequential ranges read each block once. Memory: at most
+// kCachedBlocks * kBlockBytes, one block per reading thread, and the open packs' footers. Any thread.
 class CheckpointReader : public TensorSource {
  public:
-  static constexpr size_t kCachedChunks = 4;
+  static constexpr size_t kCachedBlocks = 64;
   static constexpr size_t kOpenPacks = 64;
 
   CheckpointReader(Env& env, std::string packs_dir, LocatedManifest located);
@@ -41,6 +41,11 @@ class CheckpointReader : public TensorSource {
   // fail their checksum; the message names tensor, chunk and pack.
   Status read_state_float32(const std::string& name, StateKind kind, int64_t begin, int64_t count, float* out) const;
   Status read_state_bytes(const std::string& name, StateKind kind, int64_t begin, int64_t count, std::byte* out) const;
+  // From the hashes of the tensor's blocks (ContentHasher), as the packs' footers have them. Only a block that lies in
+  // several chunks is read. Errors as above.
+  Result<Hash128> content_of(const ManifestTensor& tensor) const;
+  // Fills `out` with a chunk's bytes from `begin` on.
+  Status read_chunk(const ChunkRef& chunk, uint64_t begin, std::span<std::byte> out) const;
 
  private:
   using Bytes =
@@ -52,18 +57,21 @@ class CheckpointReader : public TensorSource {
     std::shared_ptr<const PackReader> pack;
     uint64_t offset = 0;
   };
-  // Fills `out` from the piece's bytes, from `offset` on.
-  Status read_piece(const Piece& piece, uint64_t offset, std::span<std::byte> out) const;
   Result<Found> place(const ChunkRef& ref) const;
-  Result<Bytes> chunk(const ChunkRef& ref) const;
+  Result<Bytes> block(const ChunkRef& ref, uint64_t begin) const;
   Result<std::shared_ptr<const PackReader>> pack(const std::string& name) const;
 
   Env& env_;
   const std::string packs_dir_;
   const LocatedManifest located_;
   std::vector<TensorInfo> parameters_;
-  mutable std::mutex mutex_;                              // guards the two caches; not held during I/O
-  mutable std::list<std::pair<ChunkRef, Bytes>> chunks_;  // most recent first
+  struct CachedBlock {
+    ChunkRef chunk;
+    uint64_t begin;
+    Bytes bytes;
+  };
+  mutable std::mutex mutex_;               // guards the two caches; not held during I/O
+  mutable std::list<CachedBlock> blocks_;  // most recent first
   mutable std::map<std::string, std::shared_ptr<const PackReader>> packs_;
 };
 

@@ -101,43 +101,9 @@ Status validate(const Manifest& manifest) {
   return ok_status();
 }
 
-std::string chunk_key(const ChunkRef& chunk) {
-  std::string key;
-  key.reserve(24);
-  for (const uint64_t part : {chunk.hash.high, chunk.hash.low, chunk.length})
-    for (int shift = 56; shift >= 0; shift -= 8) key.push_back(static_cast<char>(part >> shift));
-  return key;
-}
+ContentHasher::ContentHasher() { hasher_.update(std::string_view("tephra tensor 3\n")); }
 
-ContentHasher::ContentHasher() { blocks_.update(std::string_view("tephra tensor 2\n")); }
-
-void ContentHasher::add(const ChunkRef& block) {
-  TEPHRA_CHECK(block_ == nullptr, "a block is added where the one before ends");
-  blocks_.update(chunk_key(block));
-}
-
-void ContentHasher::update(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    if (block_ == nullptr) block_ = std::make_unique<Hasher>();
-    const auto part = bytes.first(std::min<size_t>(bytes.size(), kChunkBytesMax - block_bytes_));
-    block_->update(part);
-    block_bytes_ += part.size();
-    bytes = bytes.subspan(part.size());
-    if (block_bytes_ == kChunkBytesMax) end_block();
-  }
-}
-
-void ContentHasher::end_block() {
-  const ChunkRef block{block_->digest(), block_bytes_};
-  block_.reset();
-  block_bytes_ = 0;
-  add(block);
-}
-
-Hash128 ContentHasher::digest() {
-  if (block_ != nullptr) end_block();
-  return blocks_.digest();
-}
+void ContentHasher::add(std::span<const Hash128> blocks) { hasher_.update(std::as_bytes(blocks)); }
 
 Hash128 content_hash_of(const std::vector<ManifestTensor>& tensors) {
   std::vector<const ManifestTensor*> sorted;
@@ -147,7 +113,7 @@ Hash128 content_hash_of(const std::vector<ManifestTensor>& tensors) {
   // Text, so that the domain can be written down and hashed again by anything; a name's length keeps two lists from
   // reading alike.
   Hasher hasher;
-  hasher.update(std::string_view("tephra content 2\n"));
+  hasher.update(std::string_view("tephra content 3\n"));
   for (const ManifestTensor* tensor : sorted) {
     hasher.update(std::to_string(tensor->name.size()) + " " + tensor->name + " " +
                   std::string(state_kind_name(tensor->kind)) + " " + std::string(dtype_name(tensor->dtype)) + " " +

@@ -16,21 +16,9 @@
 #include "base/dtype.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "storage/chunk.h"
 
 namespace tephra::storage {
-
-// The largest chunk. Writers cut tensors at multiples of it, counted from the tensor's first byte, so that equal
-// tensors have equal chunks whoever wrote them.
-inline constexpr uint64_t kChunkBytesMax = 4u << 20;
-
-// The address of a chunk's bytes, and their checksum.
-struct ChunkRef {
-  Hash128 hash;
-  uint64_t length = 0;  // bytes
-  auto operator<=>(const ChunkRef&) const = default;
-};
-// As 24 bytes, big-endian: hash high, hash low, length. The index's key of the chunk; sorts as the chunks do.
-std::string chunk_key(const ChunkRef& chunk);
 
 // Where a chunk lies: `offset` bytes into packs/<pack>.pack.
 struct ChunkLocation {
@@ -98,22 +86,17 @@ Status check_name(std::string_view what, std::string_view word);
 Status validate(const Manifest& manifest);
 Status validate_tensor(const ManifestTensor& tensor);  // one tensor of it
 
-// A tensor's content: XXH3-128 over the addresses of its blocks, the 4 MiB (kChunkBytesMax) of its row-major bytes that
-// start at each multiple of 4 MiB; the last may be shorter. So it is known from the chunks that were written, without
-// reading their bytes again, and is the same however many ranks wrote them. docs/store-format.md has it byte for byte.
+// A tensor's content: XXH3-128 over the hashes of its blocks, the kBlockBytes of its row-major bytes that start at each
+// multiple of kBlockBytes. So it is known from what was hashed when it was written, without reading the bytes again, and
+// is the same however many ranks wrote them. docs/store-format.md has it byte for byte.
 class ContentHasher {
  public:
   ContentHasher();
-  void add(const ChunkRef& block);                // the next block, whole; only where the one before is whole
-  void update(std::span<const std::byte> bytes);  // the next bytes, of any number
-  Hash128 digest();                               // once, last
+  void add(std::span<const Hash128> blocks);  // the next ones
+  Hash128 digest() const { return hasher_.digest(); }
 
  private:
-  void end_block();
-
-  Hasher blocks_;
-  std::unique_ptr<Hasher> block_;  // the one begun by update()
-  uint64_t block_bytes_ = 0;
+  Hasher hasher_;
 };
 
 // Hash over the sorted (name, kind, dtype, shape, content) of all tensors; requires their `content` to be set.

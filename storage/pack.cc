@@ -12,8 +12,7 @@ namespace {
 // docs/store-format.md, "Pack file". All integers little-endian.
 static_assert(std::endian::native == std::endian::little, "packs are written with plain stores");
 constexpr uint64_t kAlignment = 64;
-constexpr uint32_t kVersion = 1;
-constexpr size_t kReadBytes = 64u << 10;
+constexpr uint32_t kVersion = 2;
 constexpr char kHeaderMagic[9] = "TEPHRAPK";
 constexpr char kTrailerMagic[9] = "TEPHRAND";
 
@@ -35,9 +34,8 @@ struct Trailer {
   uint64_t footer_offset;
   uint64_t entry_count;
   uint64_t file_bytes;
-  uint64_t checksum_high,
-      checksum_low;      // XXH3-128 of the header, the footer's entries and the trailer's first 24 bytes
-  uint64_t reserved[2];  // zero
+  uint64_t checksum_high, checksum_low;  // XXH3-128 of the header, the footer and the trailer's first 24 bytes
+  uint64_t reserved[2];                  // zero
   char magic[8];
 };
 static_assert(sizeof(Trailer) == 64);
@@ -56,10 +54,12 @@ Header make_header() {
   return header;
 }
 
-Hash128 footer_checksum(const Header& header, std::span<const FooterEntry> entries, const Trailer& trailer) {
+Hash128 footer_checksum(const Header& header, std::span<const FooterEntry> entries, std::span<const Hash128> blocks,
+                        const Trailer& trailer) {
   Hasher hasher;
   hasher.update(bytes_of(header));
   hasher.update(std::as_bytes(entries));
+  hasher.update(std::as_bytes(blocks));
   hasher.update(bytes_of(trailer).first(24));
   return hasher.digest();
 }
@@ -132,7 +132,8 @@ Result<ChunkRef> PackWriter::add(std::span<const std::byte> bytes) {
   TEPHRA_CHECK(!bytes.empty() && bytes.size() <= kChunkBytesMax && !sealed_,
                "a chunk is 1 byte to 4 MiB, of an open pack");
   TEPHRA_RETURN_IF_ERROR(error_);
-  ChunkRef chunk{hash_bytes(bytes), bytes.size()};
+  const std::vector<Hash128> blocks = hash_blocks(bytes);
+  const ChunkRef chunk = chunk_of_blocks(blocks, bytes.size());
   if (offsets_.contains(chunk)) return chunk;
   // Aligned before, not after: the last chunk's padding is then the footer's.
   TEPHRA_RETURN_IF_ERROR(pad_to_alignment());
@@ -140,6 +141,7 @@ Result<ChunkRef> PackWriter::add(std::span<const std::byte> bytes) {
   TEPHRA_RETURN_IF_ERROR(append(bytes));
   offsets_.emplace(chunk, offset);
   summary_.chunks.emplace_back(chunk, offset);
+  if (blocks.size() > 1) blocks_.insert(blocks_.end(), blocks.begin(), blocks.end());
   return chunk;
 }
 
@@ -152,12 +154,14 @@ Status PackWriter::seal() {
   Trailer trailer{};
   trailer.footer_offset = offset_;
   trailer.entry_count = entries.size();
-  trailer.file_bytes = offset_ + entries.size() * sizeof(FooterEntry) + sizeof(Trailer);
-  Hash128 checksum = footer_checksum(make_header(), entries, trailer);
+  trailer.file_bytes =
+      offset_ + entries.size() * sizeof(FooterEntry) + blocks_.size() * sizeof(Hash128) + sizeof(Trailer);
+  Hash128 checksum = footer_checksum(make_header(), entries, blocks_, trailer);
   trailer.checksum_high = checksum.high;
   trailer.checksum_low = checksum.low;
   std::memcpy(trailer.magic, kTrailerMagic, 8);
   if (!entries.empty()) TEPHRA_RETURN_IF_ERROR(append(std::as_bytes(std::span(entries))));
+  if (!blocks_.empty()) TEPHRA_RETURN_IF_ERROR(append(std::as_bytes(std::span(blocks_))));
   TEPHRA_RETURN_IF_ERROR(append(bytes_of(trailer)));
   // Bytes first, then the name, then the folder: a crash in between leaves a .partial file, which nobody reads, or a
   // whole pack.
@@ -207,42 +211,78 @@ Status PackReader::load(const std::string& path) {
   if (trailer.file_bytes != size)
     return corrupt("is " + std::to_string(size) + " bytes long and was sealed at " +
                    std::to_string(trailer.file_bytes));
-  const uint64_t table_bytes = size - sizeof(Trailer);  // end of the footer
-  if (trailer.footer_offset < sizeof(Header) || trailer.footer_offset > table_bytes ||
-      trailer.entry_count != (table_bytes - trailer.footer_offset) / sizeof(FooterEntry) ||
-      (table_bytes - trailer.footer_offset) % sizeof(FooterEntry) != 0)
+  const uint64_t footer_bytes = size - sizeof(Trailer) - trailer.footer_offset;
+  const uint64_t entry_bytes = trailer.entry_count * sizeof(FooterEntry);
+  if (trailer.footer_offset < sizeof(Header) || trailer.footer_offset > size - sizeof(Trailer) ||
+      trailer.entry_count > footer_bytes / sizeof(FooterEntry) || (footer_bytes - entry_bytes) % sizeof(Hash128) != 0)
     return corrupt("its trailer places the footer outside the file");
   std::vector<FooterEntry> entries(trailer.entry_count);
+  std::vector<Hash128> blocks((footer_bytes - entry_bytes) / sizeof(Hash128));
   TEPHRA_RETURN_IF_ERROR(file_->read_at(trailer.footer_offset, std::as_writable_bytes(std::span(entries))));
-  if (footer_checksum(header, entries, trailer) != Hash128{trailer.checksum_high, trailer.checksum_low})
+  TEPHRA_RETURN_IF_ERROR(
+      file_->read_at(trailer.footer_offset + entry_bytes, std::as_writable_bytes(std::span(blocks))));
+  if (footer_checksum(header, entries, blocks, trailer) != Hash128{trailer.checksum_high, trailer.checksum_low})
     return corrupt("its footer fails its checksum");
   summary_.chunks.reserve(entries.size());
-  for (const FooterEntry& entry : entries) {
-    if (entry.length == 0 || entry.length > kChunkBytesMax || entry.offset > trailer.footer_offset ||
-        entry.length > trailer.footer_offset - entry.offset)
-      return corrupt("its footer names a chunk outside the file");
+  for (const FooterEntry& entry : entries)
     summary_.chunks.push_back({{{entry.hash_high, entry.hash_low}, entry.length}, entry.offset});
+  return index_chunks(blocks, trailer.footer_offset) ? ok_status() : corrupt("its footer does not fit the file");
+}
+
+bool PackReader::index_chunks(std::span<const Hash128> blocks, uint64_t footer_offset) {
+  first_blocks_.reserve(summary_.chunks.size());
+  uint64_t end = sizeof(Header);  // of the chunk before
+  for (const auto& [chunk, offset] : summary_.chunks) {
+    if (chunk.length == 0 || chunk.length > kChunkBytesMax || offset < end || offset > footer_offset ||
+        chunk.length > footer_offset - offset)
+      return false;
+    end = offset + chunk.length;
+    first_blocks_.push_back(blocks_.size());
+    const uint64_t count = block_count(chunk.length);
+    if (count == 1) {  // its block's hash is its own
+      blocks_.push_back(chunk.hash);
+      continue;
+    }
+    if (count > blocks.size() || chunk_of_blocks(blocks.first(count), chunk.length) != chunk) return false;
+    blocks_.insert(blocks_.end(), blocks.begin(), blocks.begin() + static_cast<std::ptrdiff_t>(count));
+    blocks = blocks.subspan(count);
   }
-  return ok_status();
+  return blocks.empty();
+}
+
+std::string PackReader::describe(const ChunkRef& chunk, uint64_t offset) const {
+  return "chunk " + chunk.hash.hex() + " (" + std::to_string(chunk.length) + " bytes at " + std::to_string(offset) +
+         ") of pack " + path_;
+}
+
+Result<std::span<const Hash128>> PackReader::blocks(const ChunkRef& chunk, uint64_t offset) const {
+  const auto it = std::lower_bound(summary_.chunks.begin(), summary_.chunks.end(), offset,
+                                   [](const auto& entry, uint64_t at) { return entry.second < at; });
+  if (it == summary_.chunks.end() || *it != std::pair(chunk, offset))
+    return Status(Code::kCorruption, describe(chunk, offset) + " is not what the pack's footer has there");
+  const size_t first = first_blocks_[static_cast<size_t>(it - summary_.chunks.begin())];
+  return std::span(blocks_).subspan(first, block_count(chunk.length));
 }
 
 Status PackReader::read_chunk(const ChunkRef& chunk, uint64_t offset, std::span<std::byte> out) const {
   TEPHRA_CHECK(out.size() == chunk.length, "a chunk is read whole");
-  auto name = [&] {
-    return "chunk " + chunk.hash.hex() + " (" + std::to_string(chunk.length) + " bytes at " + std::to_string(offset) +
-           ") of pack " + path_;
-  };
-  if (offset > file_->size_bytes() || chunk.length > file_->size_bytes() - offset)
-    return {Code::kCorruption, name() + " lies outside the file"};
-  // Hashed while the bytes are in the core's own cache.
-  Hasher hasher;
-  for (size_t at = 0; at < out.size(); at += kReadBytes) {
-    const auto part = out.subspan(at, std::min(kReadBytes, out.size() - at));
-    TEPHRA_RETURN_IF_ERROR(file_->read_at(offset + at, part).with_context(name()));
-    hasher.update(part);
+  return read_blocks(chunk, offset, 0, out);
+}
+
+Status PackReader::read_blocks(const ChunkRef& chunk, uint64_t offset, uint64_t begin, std::span<std::byte> out) const {
+  TEPHRA_CHECK(begin % kBlockBytes == 0 && begin + out.size() <= chunk.length &&
+                   (begin + out.size() == chunk.length || out.size() % kBlockBytes == 0),
+               "blocks are read whole");
+  TEPHRA_ASSIGN_OR_RETURN(const auto hashes, blocks(chunk, offset));
+  // One at a time, so that it is hashed while it is in the core's own cache.
+  for (size_t block = begin / kBlockBytes; !out.empty(); ++block) {
+    const auto part = out.first(std::min<size_t>(kBlockBytes, out.size()));
+    Status read = file_->read_at(offset + block * kBlockBytes, part);
+    if (!read.ok()) return read.with_context(describe(chunk, offset));
+    if (hash_bytes(part) != hashes[block])
+      return {Code::kCorruption, describe(chunk, offset) + " fails its checksum; the bytes on disk changed"};
+    out = out.subspan(part.size());
   }
-  if (hasher.digest() != chunk.hash)
-    return {Code::kCorruption, name() + " fails its checksum; the bytes on disk changed"};
   return ok_status();
 }
 

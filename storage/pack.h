@@ -68,6 +68,7 @@ class PackWriter {
   uint64_t offset_ = 0;
   PackSummary summary_;
   std::map<ChunkRef, uint64_t> offsets_;
+  std::vector<Hash128> blocks_;  // of the chunks that have several, in file order
   Status error_;
   bool sealed_ = false;
 };
@@ -79,19 +80,28 @@ class PackReader {
   // kUnsupported when the file is of a later version; kNotFound when there is none.
   static Result<std::unique_ptr<PackReader>> open(Env& env, const std::string& packs_dir, const std::string& pack_name);
 
-  // Fills `out` (chunk.length bytes) from `offset` and compares its hash with the chunk's. kCorruption names pack and
-  // chunk.
+  // Fills `out` (chunk.length bytes) with the chunk at `offset` and compares it with its hash. kCorruption names pack and
+  // chunk, also when the pack's footer has another chunk there.
   Status read_chunk(const ChunkRef& chunk, uint64_t offset, std::span<std::byte> out) const;
+  // The same for a part: the bytes from `begin` on, which starts a block; `out` ends where a block or the chunk does.
+  Status read_blocks(const ChunkRef& chunk, uint64_t offset, uint64_t begin, std::span<std::byte> out) const;
+  // The hashes of the chunk's blocks, from the footer; they hash to the chunk's address.
+  Result<std::span<const Hash128>> blocks(const ChunkRef& chunk, uint64_t offset) const;
 
   const PackSummary& summary() const { return summary_; }  // the footer's table: what an index is rebuilt from
 
  private:
   PackReader() = default;
   Status load(const std::string& path);
+  // Checks the footer's chunks and finds each one's block hashes; `blocks`: those of the chunks that have several.
+  bool index_chunks(std::span<const Hash128> blocks, uint64_t footer_offset);
+  std::string describe(const ChunkRef& chunk, uint64_t offset) const;
 
   std::string path_;
   std::unique_ptr<ReadableFile> file_;
   PackSummary summary_;
+  std::vector<Hash128> blocks_;       // of all chunks
+  std::vector<size_t> first_blocks_;  // by chunk: its first one
 };
 
 }  // namespace tephra::storage

@@ -2,7 +2,7 @@
 
 namespace tephra::storage {
 namespace {
-constexpr uint32_t kManifestVersion = 2;
+constexpr uint32_t kManifestVersion = 3;
 
 void to_record(const Hash128& hash, v1::HashRecord* record) {
   record->set_high(hash.high);

@@ -21,9 +21,9 @@ void sort_pieces(ManifestTensor* tensor) {
 }  // namespace
 
 Result<std::unique_ptr<TensorWriter>> TensorWriter::create(Env& env, const std::string& packs_dir,
-                                                           const std::string& pack_name) {
+                                                           const std::string& pack_name, AfterChunk after_chunk) {
   TEPHRA_ASSIGN_OR_RETURN(auto pack, PackWriter::create(env, packs_dir, pack_name));
-  return std::unique_ptr<TensorWriter>(new TensorWriter(std::move(pack)));
+  return std::unique_ptr<TensorWriter>(new TensorWriter(std::move(pack), std::move(after_chunk)));
 }
 
 Status TensorWriter::add(const std::string& name, StateKind kind, DType dtype, const Shape& shape, int64_t begin,
@@ -37,11 +37,16 @@ Status TensorWriter::add(const std::string& name, StateKind kind, DType dtype, c
   TEPHRA_RETURN_IF_ERROR(same_tensor(tensor, declared, Code::kInvalidArgument));
   const int64_t element = tephra::size_bytes(dtype);
   const int64_t chunk_elements = static_cast<int64_t>(kChunkBytesMax) / element;
+  const int64_t block_elements = static_cast<int64_t>(kBlockBytes) / element;
   while (count > 0) {
-    // Cut at multiples of the chunk size from the tensor's start, not from this range's: see kChunkBytesMax.
-    int64_t n = std::min(count, chunk_elements - begin % chunk_elements);
+    // Cut at multiples of the chunk size from the tensor's start, not from this range's: see kChunkBytesMax. A range that
+    // starts inside of a block has a chunk of what is left of it, so that later chunks' blocks are the tensor's.
+    const int64_t cut = begin % block_elements != 0 ? block_elements : chunk_elements;
+    int64_t n = std::min(count, cut - begin % cut);
     TEPHRA_ASSIGN_OR_RETURN(ChunkRef chunk, pack_->add(std::span(bytes, static_cast<size_t>(n * element))));
     tensor.pieces.push_back({begin, n, chunk, 0});
+    added_bytes_ += chunk.length;
+    if (after_chunk_) after_chunk_(added_bytes_);
     begin += n;
     count -= n;
     bytes += n * element;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,8 +28,11 @@ Result<ShardSummary> decode_shard_summary(std::string_view bytes);
 // Used by one thread (a rank's writer).
 class TensorWriter {
  public:
+  // Called after each chunk with the bytes that were added so far; may wait, to spread the work.
+  using AfterChunk = std::function<void(uint64_t bytes)>;
+
   static Result<std::unique_ptr<TensorWriter>> create(Env& env, const std::string& packs_dir,
-                                                      const std::string& pack_name);
+                                                      const std::string& pack_name, AfterChunk after_chunk = {});
 
   // Adds elements [begin, begin + count) of a tensor of `shape` (row-major; `bytes` holds count * size_bytes(dtype) of
   // them, not kept). A tensor may come in several calls, in any order; count 0 only declares it. kInvalidArgument when
@@ -42,9 +46,12 @@ class TensorWriter {
   uint64_t size_bytes() const { return pack_->size_bytes(); }
 
  private:
-  explicit TensorWriter(std::unique_ptr<PackWriter> pack) : pack_(std::move(pack)) {}
+  TensorWriter(std::unique_ptr<PackWriter> pack, AfterChunk after_chunk)
+      : pack_(std::move(pack)), after_chunk_(std::move(after_chunk)) {}
 
   std::unique_ptr<PackWriter> pack_;
+  const AfterChunk after_chunk_;
+  uint64_t added_bytes_ = 0;
   std::map<std::pair<std::string, StateKind>, ManifestTensor> tensors_;
 };
 

@@ -1,29 +1,15 @@
 #include "worker/evaluator.h"
 
-#include <fstream>
+#include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
-#include <set>
 
 #include "eval/run/bench_runner.h"
+#include "eval/score/answer_file.h"
 #include "model/nn/generate.h"
 #include "model/spec/lora.h"
 #include "worker/stage_model.h"
 
 namespace tephra::worker {
-namespace {
-
-// Keys in the answers file of earlier attempts. A torn last line, from a killed coordinator, is passed over.
-std::set<std::string> answered_keys(const std::string& path) {
-  std::set<std::string> keys;
-  std::ifstream in(path);
-  for (std::string line; std::getline(in, line);) {
-    auto j = nlohmann::json::parse(line, nullptr, false);
-    if (j.is_object() && j.contains("id") && j["id"].is_string()) keys.insert(j["id"]);
-  }
-  return keys;
-}
-}  // namespace
 
 Status evaluate_bench(const TaskContext& context) {
   context.vitals->phase = "load";
@@ -44,16 +30,22 @@ Status evaluate_bench(const TaskContext& context) {
     TEPHRA_ASSIGN_OR_RETURN(merged, model::merged_lora(*context.checkpoint, *lora));
   }
   TEPHRA_ASSIGN_OR_RETURN(auto generator, model::Generator::create(config, merged ? *merged : *context.checkpoint));
-  TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(eval::bench_spec(*bench), dataset->second));
+  const eval::BenchSpec spec = eval::bench_spec(*bench);
+  TEPHRA_ASSIGN_OR_RETURN(auto questions, eval::load_questions(spec, dataset->second));
 
   eval::RunOptions options;
+  options.mode = eval::ask_mode(spec);
+  options.prompt = bench->prompt;
+  options.max_length = config.text.max_position_embeddings;
+  if (options.mode == eval::AskMode::kLoss)
+    options.max_length = std::min(options.max_length, context.stage().max_length);
   options.rank = context.communicator->rank();
   options.world_size = context.communicator->world_size();
   options.batch = bench->batch;
   options.max_new_tokens = bench->max_new_tokens;
   // A stage trained on bare captions has no questions in it, so it is asked in the words that the next stage will be trained with.
   options.template_name = context.stage().template_name == "plain" ? "v1" : context.stage().template_name;
-  if (!context.options.answers_file.empty()) options.answered = answered_keys(context.options.answers_file);
+  if (!context.options.answers_file.empty()) options.answered = eval::answered_keys(context.options.answers_file);
   options.stop = [&] { return context.link->stop_requested(); };
   const auto total = eval::answer_count(questions) - static_cast<int64_t>(options.answered.size());
   context.vitals->phase = "evaluate";

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <fstream>
 #include <utility>
 
 namespace tephra::worker {
@@ -14,6 +16,10 @@ struct Overloaded : Ts... {
 };
 template <class... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;
+
+constexpr int64_t kStepsKept = 512;
+constexpr std::chrono::milliseconds kDial{500}, kBetweenTries{100};
+constexpr std::chrono::seconds kFlush{60};
 }  // namespace
 
 int64_t resident_bytes() {
@@ -52,36 +58,129 @@ cluster::Heartbeat heartbeat_of(const Vitals& vitals) {
   return beat;
 }
 
-Result<std::unique_ptr<Link>> Link::connect(const std::string& host, uint16_t port, const cluster::Hello& hello,
-                                            std::function<void(const Status&)> on_lost, Deadline deadline) {
-  std::unique_ptr<Link> link(new Link());
-  link->on_lost_ = std::move(on_lost);
-  Link* self = link.get();
+Result<std::shared_ptr<cluster::RpcClient>> Link::dial(const std::string& address, Deadline deadline) {
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return Status(Code::kInvalidArgument, "--coordinator wants HOST:PORT");
+  std::string host = address.substr(0, colon);
+  if (host.size() > 2 && host.front() == '[') host = host.substr(1, host.size() - 2);
   cluster::RpcClient::Handlers handlers;
-  handlers.on_message = [self](cluster::CoordinatorMessage m) { self->handle(std::move(m)); };
-  handlers.on_closed = [self](const Status& reason) { self->on_lost_(reason); };
-  TEPHRA_ASSIGN_OR_RETURN(link->client_, cluster::RpcClient::connect(host, port, std::move(handlers), deadline));
+  handlers.on_message = [this](cluster::CoordinatorMessage m) { handle(std::move(m)); };
+  handlers.on_closed = [this](const Status& reason) { cut(reason); };
+  TEPHRA_ASSIGN_OR_RETURN(
+      auto client, cluster::RpcClient::connect(host, static_cast<uint16_t>(std::atoi(address.c_str() + colon + 1)),
+                                               std::move(handlers), deadline));
+  return std::shared_ptr<cluster::RpcClient>(std::move(client));
+}
+
+Result<std::unique_ptr<Link>> Link::connect(LinkOptions options, const cluster::Hello& hello, Deadline deadline) {
+  std::unique_ptr<Link> link(new Link(std::move(options), hello));
+  TEPHRA_ASSIGN_OR_RETURN(link->client_, link->dial(link->options_.coordinator, deadline));
   TEPHRA_RETURN_IF_ERROR(link->client_->send(hello));
   return link;
 }
 
 Link::~Link() {
+  std::shared_ptr<cluster::RpcClient> client;
   {
     std::lock_guard lock(mutex_);
     closing_ = true;
+    client = client_;
   }
   changed_.notify_all();
   if (heartbeat_.joinable()) heartbeat_.join();
-  if (client_) client_->close();
+  if (client) client->close();
+}
+
+// On the io thread of the client that ended. A gang that is being ended, or that nobody may take back, ends here.
+void Link::cut(const Status& reason) {
+  {
+    std::lock_guard lock(mutex_);
+    if (options_.reattach.count() > 0 && !stop_ && !closing_) {
+      cut_reason_ = reason;
+      cut_at_ = std::chrono::steady_clock::now();
+      changed_.notify_all();
+      return;
+    }
+  }
+  options_.on_lost(reason);
+}
+
+void Link::remember(const cluster::RankMessage& message) {
+  const auto* step = std::get_if<cluster::StepProgress>(&message);
+  if (step == nullptr && !std::holds_alternative<cluster::ShardWritten>(message) &&
+      !std::holds_alternative<cluster::Answers>(message) && !std::holds_alternative<cluster::Finished>(message))
+    return;
+  if (step != nullptr)
+    forget<cluster::StepProgress>([step](const auto& old) { return old.step + kStepsKept <= step->step; });
+  unsettled_.push_back({++said_, message});
+}
+
+template <class Message>
+void Link::forget(const std::function<bool(const Message&)>& which) {
+  std::erase_if(unsettled_, [&](const Unsettled& u) {
+    const auto* message = std::get_if<Message>(&u.message);
+    return message != nullptr && which(*message);
+  });
+}
+
+// In order, until nothing is new; from then on send() uses the client.
+void Link::say_again(const std::shared_ptr<cluster::RpcClient>& client) {
+  for (uint64_t heard = 0;;) {
+    std::vector<cluster::RankMessage> more;
+    {
+      std::lock_guard lock(mutex_);
+      for (const Unsettled& u : unsettled_)
+        if (u.number > heard) more.push_back(u.message);
+      heard = said_;
+      if (more.empty()) {
+        client_ = client;
+        return;
+      }
+    }
+    for (const cluster::RankMessage& message : more)
+      while (client->send(message).code() == Code::kBusy) (void)client->flush(Deadline::after(kFlush));
+  }
+}
+
+// On the heartbeat thread, with the line cut: one try. What is sent while it is made is in `unsettled_`.
+void Link::look_for_coordinator(std::unique_lock<std::mutex>& lock) {
+  if (std::chrono::steady_clock::now() - cut_at_ > options_.reattach) {
+    const Status reason = cut_reason_;
+    lock.unlock();
+    options_.on_lost({reason.code(), reason.message() + ", and none took this rank back within " +
+                                         std::to_string(options_.reattach.count() / 1000) + " s"});
+    lock.lock();
+    return;
+  }
+  // Cleared before there is a new line, which may be cut at once.
+  const Status reason = std::exchange(cut_reason_, Status());
+  const cluster::Hello hello = hello_;
+  lock.unlock();
+  std::string address = options_.coordinator;
+  if (std::string now; std::ifstream(options_.coordinator_file) >> now) address = now;
+  bool dialled = false;
+  {  // a client that is not kept ends here, without the lock, which its io thread may want
+    const auto client = dial(address, Deadline::after(kDial));
+    dialled = client.ok();
+    if (dialled && (*client)->send(hello).ok()) say_again(*client);
+  }
+  lock.lock();
+  if (!dialled) cut_reason_ = reason;
 }
 
 void Link::handle(cluster::CoordinatorMessage message) {
   std::visit(Overloaded{[&](cluster::Task& task) {
                           std::lock_guard lock(mutex_);
+                          hello_.task = task.name;
+                          // Whoever gives it has heard how the one before ended.
+                          forget<cluster::Answers>([](const auto&) { return true; });
+                          forget<cluster::Finished>([](const auto&) { return true; });
                           tasks_.push_back(std::move(task));
                         },
                         [&](cluster::Committed& c) {
                           std::lock_guard lock(mutex_);
+                          forget<cluster::ShardWritten>(
+                              [&](const auto& shard) { return shard.stage == c.stage && shard.step == c.step; });
                           Status status = c.ok ? ok_status() : Status(Code::kIo, RetryClass::kNewAttempt, c.message);
                           if (!c.ok && commit_failure_.ok()) commit_failure_ = status;
                           commits_[{c.stage, c.step}] = status;
@@ -92,7 +191,7 @@ void Link::handle(cluster::CoordinatorMessage message) {
                           wanted_flight_ = request;  // an answer to the newest is one to those before it
                         },
                         [&](cluster::Refused& r) {
-                          on_lost_(Status(Code::kMismatch, "the coordinator refused this rank: " + r.message));
+                          options_.on_lost(Status(Code::kMismatch, "the coordinator refused this rank: " + r.message));
                         }},
              message);
   changed_.notify_all();
@@ -108,11 +207,31 @@ Result<cluster::Task> Link::next_task() {
 }
 
 Status Link::send(const cluster::RankMessage& message) {
-  for (;;) {
-    Status status = client_->send(message);
-    if (status.code() != Code::kBusy) return status;
-    TEPHRA_RETURN_IF_ERROR(client_->flush(Deadline::after(std::chrono::seconds(60))));
+  std::shared_ptr<cluster::RpcClient> client;
+  {
+    std::lock_guard lock(mutex_);
+    remember(message);
+    client = client_;
   }
+  for (;;) {
+    if (client == nullptr) return ok_status();
+    const Status status = client->send(message);
+    if (status.code() == Code::kBusy) {
+      (void)client->flush(Deadline::after(kFlush));
+    } else {
+      // A line that is cut: the next coordinator hears it.
+      return options_.reattach.count() > 0 ? ok_status() : status;
+    }
+  }
+}
+
+Status Link::flush(Deadline deadline) {
+  std::shared_ptr<cluster::RpcClient> client;
+  {
+    std::lock_guard lock(mutex_);
+    client = client_;
+  }
+  return client == nullptr ? cut_reason_ : client->flush(deadline);
 }
 
 Status Link::wait_committed(const std::string& stage, int64_t step, Deadline deadline) {
@@ -136,26 +255,36 @@ void Link::start_heartbeat(const Vitals* vitals) {
   heartbeat_ = std::thread([this, vitals] { heartbeat_loop(vitals); });
 }
 
-void Link::send_flight(const Vitals& vitals) {
-  (void)client_->send(cluster::FlightReport{0, vitals.flight.snapshot()});
-}
+void Link::send_flight(const Vitals& vitals) { (void)send(cluster::FlightReport{0, vitals.flight.snapshot()}); }
 
 void Link::heartbeat_loop(const Vitals* vitals) {
   constexpr std::chrono::seconds kInterval{1};
   SteadyTime next_beat = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   while (!closing_) {
+    if (!cut_reason_.ok()) {
+      if (client_ != nullptr) {
+        const auto ended = std::exchange(client_, nullptr);
+        lock.unlock();
+        ended->close();
+        lock.lock();
+      }
+      look_for_coordinator(lock);
+      if (client_ == nullptr) changed_.wait_for(lock, kBetweenTries, [&] { return closing_; });
+      continue;
+    }
+    const std::shared_ptr<cluster::RpcClient> client = client_;
     const cluster::FlightRequest wanted = std::exchange(wanted_flight_, {});
     lock.unlock();
-    // A full queue drops a beat or a flight; a cut line ends the process through on_lost.
+    // A full queue drops a beat or a flight.
     if (wanted.request != 0)
-      (void)client_->send(cluster::FlightReport{wanted.request, vitals->flight.snapshot(wanted.records_max)});
+      (void)client->send(cluster::FlightReport{wanted.request, vitals->flight.snapshot(wanted.records_max)});
     if (std::chrono::steady_clock::now() >= next_beat) {
-      (void)client_->send(heartbeat_of(*vitals));
+      (void)client->send(heartbeat_of(*vitals));
       next_beat = std::chrono::steady_clock::now() + kInterval;
     }
     lock.lock();
-    changed_.wait_until(lock, next_beat, [&] { return closing_ || wanted_flight_.request != 0; });
+    changed_.wait_until(lock, next_beat, [&] { return closing_ || wanted_flight_.request != 0 || !cut_reason_.ok(); });
   }
 }
 

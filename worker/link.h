@@ -1,5 +1,6 @@
-// A rank's line to the coordinator: sends what happens, receives tasks, and ends the process when the line is cut, because a rank
-// that nobody listens to must not go on computing.
+// A rank's line to the coordinator: sends what happens and receives tasks. When the line is cut the rank goes on computing for a
+// while and looks for the next coordinator, which hears what the one before may not have. When none comes, on_lost ends the
+// process, because a rank that nobody listens to must not compute for ever.
 #pragma once
 
 #include <atomic>
@@ -9,8 +10,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/flight_recorder.h"
@@ -30,19 +33,27 @@ cluster::Heartbeat heartbeat_of(const Vitals& vitals);
 
 int64_t resident_bytes();  // of this process, from /proc/self/statm
 
+struct LinkOptions {
+  std::string coordinator;                // HOST:PORT
+  std::string coordinator_file{};         // where the address of the next one will be; empty: it stays
+  std::chrono::milliseconds reattach{0};  // how long to go on without a coordinator
+  // Called once, on a thread of the link, when the coordinator has gone away for good or refuses this rank.
+  std::function<void(const Status&)> on_lost;
+};
+
 class Link {
  public:
-  // Connects and says hello. `on_lost` is called once, on the io thread, when the coordinator goes away or refuses this rank.
-  static Result<std::unique_ptr<Link>> connect(const std::string& host, uint16_t port, const cluster::Hello& hello,
-                                               std::function<void(const Status&)> on_lost, Deadline deadline);
+  // Connects and says hello.
+  static Result<std::unique_ptr<Link>> connect(LinkOptions options, const cluster::Hello& hello, Deadline deadline);
   ~Link();
 
   // Blocks until a task comes; kCancelled after Stop when none is waiting.
   Result<cluster::Task> next_task();
 
-  // Any thread. Waits while the queue is full.
+  // Any thread. Waits while the queue is full. While there is no coordinator, and when the line is cut before it was read,
+  // what must not be lost (steps, shards, answers, the task's end) is said to the next one; the rest is dropped.
   Status send(const cluster::RankMessage& message);
-  Status flush(Deadline deadline) { return client_->flush(deadline); }
+  Status flush(Deadline deadline);
 
   // Blocks until the coordinator has committed (or failed to commit) the checkpoint (stage, step).
   Status wait_committed(const std::string& stage, int64_t step, Deadline deadline);
@@ -58,14 +69,33 @@ class Link {
   void send_flight(const Vitals& vitals);
 
  private:
-  Link() = default;
+  struct Unsettled {
+    uint64_t number = 0;  // grows by one
+    cluster::RankMessage message;
+  };
+
+  Link(LinkOptions options, cluster::Hello hello) : options_(std::move(options)), hello_(std::move(hello)) {}
+  Result<std::shared_ptr<cluster::RpcClient>> dial(const std::string& address, Deadline deadline);
+  void remember(const cluster::RankMessage& message);
+  template <class Message>
+  void forget(const std::function<bool(const Message&)>& which);
+  void say_again(const std::shared_ptr<cluster::RpcClient>& client);
+  void cut(const Status& reason);
+  void look_for_coordinator(std::unique_lock<std::mutex>& lock);
   void handle(cluster::CoordinatorMessage message);
   void heartbeat_loop(const Vitals* vitals);
 
-  std::unique_ptr<cluster::RpcClient> client_;
-  std::function<void(const Status&)> on_lost_;
+  const LinkOptions options_;
+  cluster::Hello hello_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
+  std::shared_ptr<cluster::RpcClient> client_;  // null: none is connected
+  // What the coordinator may not have heard, should it be killed now: the newest steps, the shards that are not committed,
+  // the answers and the end of the task.
+  std::deque<Unsettled> unsettled_;
+  uint64_t said_ = 0;  // of the messages that are remembered
+  Status cut_reason_;
+  SteadyTime cut_at_{};
   std::deque<cluster::Task> tasks_;
   std::map<std::pair<std::string, int64_t>, Status> commits_;
   Status commit_failure_;

@@ -7,6 +7,7 @@
 #include <iostream>
 
 #include "base/version.h"
+#include "worker/bench_answers.h"
 #include "worker/calibrate.h"
 #include "worker/chat.h"
 #include "worker/inference.h"
@@ -68,6 +69,8 @@ int main(int argc, char** argv) {
   tephra::worker::RankOptions rank;
   auto* rank_verb = app.add_subcommand("rank", "one rank of a gang (started by mpirun or srun)");
   rank_verb->add_option("--coordinator", rank.coordinator, "HOST:PORT")->required();
+  rank_verb->add_option("--coordinator-file", rank.coordinator_file, "file with the address of the next coordinator");
+  rank_verb->add_option("--reattach-ms", rank.reattach_ms, "how long to go on without one");
   rank_verb->add_option("--job", rank.job)->required();
   rank_verb->add_option("--attempt", rank.attempt)->required();
 
@@ -87,6 +90,26 @@ int main(int argc, char** argv) {
   generate_verb->add_option("--max-new-tokens", request.max_new_tokens);
   generate_verb->add_option("--stop", request.stop, "text that ends the reply; may be given several times");
   add_sampling(generate_verb, &request.sampling);
+
+  tephra::worker::AnswerOptions answer;
+  std::vector<std::string> dataset_options;
+  auto* answer_verb = app.add_subcommand("answer", "one process of those that answer a bench (started by tephra eval)");
+  add_model(answer_verb, &answer.model);
+  answer_verb->add_option("--kind", answer.spec.kind)->required();
+  answer_verb->add_option("--split", answer.spec.split);
+  answer_verb->add_option("--part", answer.spec.part);
+  answer_verb->add_option("--prompt", answer.spec.prompt);
+  answer_verb->add_option("--answer-rule", answer.spec.answer_rule);
+  answer_verb->add_option("--instruction", answer.spec.instruction);
+  answer_verb->add_option("--limit", answer.spec.limit);
+  answer_verb->add_option("--max-new-tokens", answer.spec.max_new_tokens);
+  answer_verb->add_option("--max-length", answer.max_length);
+  answer_verb->add_option("--dataset-kind", answer.dataset.kind)->required();
+  answer_verb->add_option("--dataset-option", dataset_options, "KEY=VALUE");
+  answer_verb->add_option("--out", answer.out)->required();
+  answer_verb->add_option("--rank", answer.rank);
+  answer_verb->add_option("--world", answer.world_size);
+  answer_verb->add_option("--batch", answer.batch);
 
   tephra::worker::ChatOptions chat;
   auto* chat_verb = app.add_subcommand("chat", "a conversation in the terminal");
@@ -133,6 +156,13 @@ int main(int argc, char** argv) {
     if (!model_is_named(chat.model)) return 2;
     chat.prompts = isatty(STDIN_FILENO) != 0;
     return finish(tephra::worker::chat(chat, std::cin, std::cout, std::cerr));
+  }
+  if (answer_verb->parsed()) {
+    if (!model_is_named(answer.model)) return 2;
+    answer.spec.name = answer.spec.kind;
+    for (const std::string& option : dataset_options)
+      answer.dataset.options[option.substr(0, option.find('='))] = option.substr(option.find('=') + 1);
+    return finish(tephra::worker::answer_bench(answer));
   }
   if (serve_verb->parsed()) {
     if (!model_is_named(serving.model)) return 2;

@@ -82,8 +82,6 @@ int serve_tasks(const RankOptions& options, const std::string& build, cluster::C
 }  // namespace
 
 int run_rank(const RankOptions& options) {
-  size_t colon = options.coordinator.rfind(':');
-  if (colon == std::string::npos) return environment_failure({Code::kInvalidArgument, "--coordinator wants HOST:PORT"});
   keep_freed_memory();
   if (Status status = cluster::mpi_init(); !status.ok()) return environment_failure(status);
   auto communicator = cluster::make_mpi_communicator();
@@ -104,14 +102,15 @@ int run_rank(const RankOptions& options) {
   char host[256] = {};
   if (gethostname(host, sizeof host - 1) == 0) hello.host = host;
   Vitals vitals;
-  auto link = Link::connect(
-      options.coordinator.substr(0, colon), static_cast<uint16_t>(std::atoi(options.coordinator.c_str() + colon + 1)),
-      hello,
-      [](const Status& reason) {
-        std::fprintf(stderr, "tephra-worker: the coordinator is gone (%s); this rank ends\n", reason.message().c_str());
-        std::_Exit(kExitEnvironment);
-      },
-      Deadline::after(std::chrono::seconds(20)));
+  LinkOptions link_options;
+  link_options.coordinator = options.coordinator;
+  link_options.coordinator_file = options.coordinator_file;
+  link_options.reattach = std::chrono::milliseconds(options.reattach_ms);
+  link_options.on_lost = [](const Status& reason) {
+    std::fprintf(stderr, "tephra-worker: the coordinator is gone (%s); this rank ends\n", reason.message().c_str());
+    std::_Exit(kExitEnvironment);
+  };
+  auto link = Link::connect(std::move(link_options), hello, Deadline::after(std::chrono::seconds(20)));
   if (!link.ok()) return environment_failure(link.status());
   (*link)->start_heartbeat(&vitals);
   int code = serve_tasks(options, hello.build, communicator->get(), link->get(), &vitals);

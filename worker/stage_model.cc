@@ -32,6 +32,23 @@ Result<std::unique_ptr<sharding::MicroBatch>> boxed(Result<Batch> batch) {
 
 std::set<std::string> groups(const recipes::StageRecipe& stage) { return {stage.train.begin(), stage.train.end()}; }
 
+// Of what features depend on beside the picture.
+Hash128 tower_hash(const TaskContext& context, const model::ModelConfig& config,
+                   const std::vector<sharding::UnitSpec>& units) {
+  std::string text = std::to_string(config.vision_layer) + " " + context.stage().precision.vision + " " +
+                     std::to_string(context.recipe.seed);
+  for (const sharding::UnitSpec& unit : units) {
+    if (unit.group != "vision") continue;
+    for (const sharding::TensorSpec& tensor : unit.tensors) {
+      const storage::ManifestTensor* kept =
+          context.checkpoint ? context.checkpoint->manifest().find(tensor.name, storage::StateKind::kParameter)
+                             : nullptr;
+      text += "\n" + tensor.name + " " + (kept != nullptr ? kept->content.hex() : "initial");
+    }
+  }
+  return hash_text(text);
+}
+
 Result<StageModel> build_llava(const TaskContext& context) {
   TEPHRA_ASSIGN_OR_RETURN(ModelSource source, locate_model(context.recipe, context.options.model_dir));
   TEPHRA_ASSIGN_OR_RETURN(auto config, model::load_model_config(source.paths, source.parts));
@@ -44,9 +61,14 @@ Result<StageModel> build_llava(const TaskContext& context) {
   TEPHRA_ASSIGN_OR_RETURN(m.tokenizer, data::Tokenizer::load(source.tokenizer_dir));
   TEPHRA_ASSIGN_OR_RETURN(m.preprocess, data::load_preprocess(source.image_dir));
   TEPHRA_ASSIGN_OR_RETURN(m.preprocess.aspect, data::parse_aspect(stage.image_aspect));
-  m.make_batch = [config, max_length = stage.max_length](const std::vector<TrainingSample>& samples) {
+  if (const int64_t bytes = stage.feature_cache_bytes(); bytes > 0)
+    m.features = std::make_shared<model::FeatureCache>(bytes, tower_hash(context, config, m.units));
+  m.make_batch = [config, max_length = stage.max_length,
+                  features = m.features](const std::vector<TrainingSample>& samples) {
     auto tokenized = views(samples);
-    return boxed(model::make_batch(tokenized, config, max_length));
+    auto batch = model::make_batch(tokenized, config, max_length);
+    if (batch.ok() && features) features->look_up(*batch);
+    return boxed(std::move(batch));
   };
   return m;
 }

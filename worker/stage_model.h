@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "data/preprocess.h"
 #include "data/tokenizer.h"
+#include "model/nn/feature_cache.h"
 #include "model/nn/units.h"
 #include "model/spec/model_config.h"
 #include "sharding/exec/unit_module.h"
@@ -23,6 +24,7 @@ struct StageModel {
   model::Modules modules;
   std::shared_ptr<const data::Tokenizer> tokenizer;
   data::PreprocessOptions preprocess;
+  std::shared_ptr<model::FeatureCache> features;  // used by make_batch; null: none
   std::function<Result<std::unique_ptr<sharding::MicroBatch>>(const std::vector<TrainingSample>&)> make_batch;
 };
 

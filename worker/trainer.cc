@@ -8,10 +8,13 @@
 
 #include "base/diagnostic.h"
 #include "base/log.h"
+#include "base/memory.h"
+#include "base/text.h"
 #include "data/utf8.h"
 #include "model/spec/model_folder.h"
 #include "recipes/lr_schedule.h"
 #include "sharding/exec/executor.h"
+#include "sharding/plan/prefetch.h"
 #include "sharding/policy/stage_policy.h"
 #include "storage/pack.h"
 #include "worker/agreement.h"
@@ -76,6 +79,7 @@ class StageTrainer {
         return {Code::kCancelled, "stopped at step " + std::to_string(step_) + " of stage " + stage_.name};
       }
     }
+    TEPHRA_RETURN_IF_ERROR(tell_features());
     return wait_durable();
   }
 
@@ -115,8 +119,9 @@ class StageTrainer {
                                                  context_.checkpoint->manifest().name(), {"connector", "lora"});
       if (!problems.empty()) return {Code::kMismatch, RetryClass::kPermanent, to_string(problems)};
     }
-    TEPHRA_ASSIGN_OR_RETURN(const sharding::Policy policy,
+    TEPHRA_ASSIGN_OR_RETURN(sharding::Policy policy,
                             sharding::stage_policy(stage_, context_.communicator->world_size()));
+    if (stage_.sharding.prefetch == "auto") TEPHRA_RETURN_IF_ERROR(choose_prefetch(policy));
     TEPHRA_ASSIGN_OR_RETURN(
         executor_, sharding::Executor::create(model_.units, std::move(model_.modules), context_.communicator, policy,
                                               optimizer_of(stage_.optimizer), context_.collective_timeout(),
@@ -126,6 +131,23 @@ class StageTrainer {
     return executor_->load([this](const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,
                                   float* out) { return read_state(tensor, kind, begin, count, out); },
                            context_.options.resume);
+  }
+
+  // Gathers are in one order on all ranks, which may have different memories: the smallest depth that one chooses.
+  Status choose_prefetch(sharding::Policy& policy) const {
+    const int64_t machine = machine_memory_bytes();  // 0: not known, and then no limit
+    const int64_t memory =
+        machine > 0 ? std::max<int64_t>(1, machine / policy.world_size - stage_.feature_cache_bytes()) : 0;
+    const sharding::MicroBatchSize longest{.tokens = stage_.micro_batch * stage_.max_length,
+                                           .length = stage_.max_length};
+    const sharding::PrefetchChoice mine = sharding::choose_prefetch(model_.units, policy, longest, memory, nullptr);
+    TEPHRA_ASSIGN_OR_RETURN(
+        const std::vector<std::string> depths,
+        gather_texts(*context_.communicator, std::to_string(mine.depth), context_.collective_deadline()));
+    policy.prefetch = mine.depth;
+    for (const std::string& depth : depths) policy.prefetch = std::min(policy.prefetch, std::stoi(depth));
+    return tell("stage " + stage_.name + ": prefetch " + std::to_string(policy.prefetch) + " (auto: " + mine.reason +
+                ")");
   }
 
   Status read_state(const std::string& tensor, sharding::StateKind kind, int64_t begin, int64_t count,
@@ -248,6 +270,15 @@ class StageTrainer {
     if (rank_ != 0) return ok_status();
     log::info(line);
     return context_.link->send(cluster::Log{log::Level::kInfo, line});
+  }
+
+  // Rank 0's, of its own pictures.
+  Status tell_features() const {
+    if (!model_.features) return ok_status();
+    const model::FeatureCache& kept = *model_.features;
+    return tell("stage " + stage_.name + ": features of " + std::to_string(kept.found()) + " pictures of " +
+                std::to_string(kept.found() + kept.missed()) + " were kept from before, in " +
+                human_bytes(static_cast<double>(kept.held_bytes())));
   }
 
   Status wait_durable() {

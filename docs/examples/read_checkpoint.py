@@ -35,8 +35,18 @@ def xxh3(data):
 
 
 def little(data):
-    """The hash as packs and manifest files store it: high, then low, each little-endian; turned into the canonical order."""
+    """A hash between its canonical order and that of packs and manifest files: high, then low, each little-endian. Its own inverse."""
     return data[7::-1] + data[15:7:-1]
+
+
+BLOCK = 65536
+
+
+def chunk_hash(data):
+    """Of the only block, or of the blocks' hashes."""
+    if len(data) <= BLOCK:
+        return xxh3(data)
+    return xxh3(b"".join(little(xxh3(data[at:at + BLOCK])) for at in range(0, len(data), BLOCK)))
 
 
 # --- protobuf's wire format: {field number: [values]}
@@ -144,13 +154,16 @@ def read_footer(path, places):
         stream.seek(size - 64)
         trailer = stream.read(64)
         offset, count, file_bytes = struct.unpack_from("<QQQ", trailer)
-        if header[:8] != b"TEPHRAPK" or trailer[56:] != b"TEPHRAND" or file_bytes != size or offset + 32 * count + 64 != size:
+        version = struct.unpack_from("<I", header, 8)[0]
+        if header[:8] != b"TEPHRAPK" or trailer[56:] != b"TEPHRAND" or file_bytes != size or offset + 32 * count + 64 > size:
             fail(f"{path} is not a whole pack")
+        if version != 2:
+            fail(f"{path} is a pack of version {version}, not 2")
         stream.seek(offset)
-        footer = stream.read(32 * count)
+        footer = stream.read(size - 64 - offset)  # entries, then blocks' hashes
     if xxhash and xxh3(header + footer + trailer[:24]) != little(trailer[24:40]):
         fail(f"{path}: its footer fails its checksum")
-    for at in range(0, len(footer), 32):
+    for at in range(0, 32 * count, 32):
         length, chunk_offset = struct.unpack_from("<QQ", footer, at + 16)
         places.setdefault((little(footer[at:at + 16]), length), (path, chunk_offset))
 
@@ -173,7 +186,7 @@ def read_tensor(tensor, places):
         with open(path, "rb") as stream:
             stream.seek(at)
             data = stream.read(chunk[1])
-        if len(data) != chunk[1] or (xxhash and xxh3(data) != chunk[0]):
+        if len(data) != chunk[1] or (xxhash and chunk_hash(data) != chunk[0]):
             fail(f"{tensor['name']}: chunk {chunk[0].hex()} of {path} fails its checksum")
         flat[begin:begin + count] = np.frombuffer(data, dtype, count, offset)
     if tensor["dtype"] == "BF16":

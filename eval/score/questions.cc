@@ -6,9 +6,12 @@
 #include "base/env.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "eval/score/bench_files.h"
+#include "eval/score/bench_metrics.h"
 #include "eval/score/instruct.h"
 #include "eval/score/scienceqa.h"
 #include "eval/score/vqa.h"
+#include "eval/score/yes_no.h"
 
 namespace tephra::eval {
 namespace {
@@ -27,15 +30,9 @@ Result<QuestionSet> scienceqa_questions(const BenchSpec& spec, const data::Prepa
   TEPHRA_ASSIGN_OR_RETURN(set.data_hash, hash_of_file(files.problems));
   for (size_t i = 0; i < set.problems.size(); ++i) {
     const data::ScienceQaProblem& problem = set.problems[i];
-    Question q;
-    q.id = problem.pid;
-    if (data::has_picture_file(problem)) q.image = problem.image_path;
+    Question q = scienceqa_question(problem, static_cast<int64_t>(i));
     TEPHRA_ASSIGN_OR_RETURN(std::string prompt, data::scienceqa_prompt(problem, spec.prompt));
     q.turns = {{"human", (q.image.empty() ? "" : "<image>\n") + prompt}};
-    q.choices = problem.choices;
-    q.reference = letter(problem.answer);
-    q.category = problem.skill.empty() ? problem.topic : problem.skill;
-    q.problem = static_cast<int64_t>(i);
     set.questions.push_back(std::move(q));
   }
   return set;
@@ -70,10 +67,20 @@ Result<QuestionSet> instruct_questions(const BenchSpec& spec, const data::Prepar
   return set;
 }
 
-std::string question_text(const Question& q) {
-  std::string text = q.turns.back().value;
-  if (size_t at = text.find("<image>\n"); at != std::string::npos) text.erase(at, 8);
-  return text;
+// Each held-out conversation whole; its answers are what the loss is taken of.
+Result<QuestionSet> loss_questions(const BenchSpec& spec, const data::PreparedDataset& dataset) {
+  TEPHRA_ASSIGN_OR_RETURN(auto part, dataset.part(spec.part));
+  TEPHRA_ASSIGN_OR_RETURN(auto samples, data::load_conversations(part.conversations));
+  QuestionSet set;
+  TEPHRA_ASSIGN_OR_RETURN(set.data_hash, hash_of_file(part.conversations));
+  for (const data::Sample& sample : samples) {
+    Question q;
+    q.id = sample.id;
+    q.turns = sample.turns;
+    TEPHRA_ASSIGN_OR_RETURN(q.image, picture_of(sample, part));
+    set.questions.push_back(std::move(q));
+  }
+  return set;
 }
 
 // Each conversation is one question and its answer.
@@ -141,20 +148,85 @@ Judged judge(const BenchSpec& spec, AnswerRule rule, const Question& q, const st
     auto choice = parse_answer(rule, answer, static_cast<int>(q.choices.size()));
     if (choice) j.parsed = letter(*choice);
     j.correct = j.parsed == q.reference;
-    return j;
-  }
-  if (spec.kind == "vqa") {
+  } else if (spec.kind == "vqa") {
     j.parsed = normalize_vqa(answer);
     j.correct = vqa_match(answer, q.reference);
-    return j;
+  } else if (spec.kind == "pope") {
+    j.parsed = pope_answer(answer);
+    j.correct = j.parsed == q.reference;
+  } else if (spec.kind == "mme") {
+    if (const std::string said = mme_answer(answer); said != "other") j.parsed = said;
+    j.correct = j.parsed == q.reference;
+  } else if (spec.kind == "vqav2" || spec.kind == "textvqa") {
+    const bool text = spec.kind == "textvqa";
+    j.parsed = text ? normalize_textvqa(answer) : normalize_vqa(answer);
+    const double accuracy = text ? textvqa_accuracy(answer, q.references) : vqa_accuracy(answer, q.references);
+    j.scores["accuracy"] = accuracy;
+    j.correct = accuracy >= 0.5;
+  } else if (spec.kind == "instruct") {
+    InstructScore score = score_instruct(answer, q.reference);
+    j.parsed = normalize_answer(answer);
+    j.correct = score.exact > 0;
+    j.scores = {{"token_f1", score.token_f1}, {"rouge_l", score.rouge_l}};
+  } else {
+    j.parsed = answer;  // what these are worth is found over all of them: bench_metrics.h
   }
-  InstructScore score = score_instruct(answer, q.reference);
-  j.parsed = normalize_answer(answer);
-  j.correct = score.exact > 0;
-  j.scores = {{"token_f1", score.token_f1}, {"rouge_l", score.rouge_l}};
   return j;
 }
+
+void pin(const BenchSpec& spec, const QuestionSet& set, BenchResult* result) {
+  std::map<std::string, std::string>& pinned = result->pinned;
+  pinned["data_hash"] = set.data_hash;
+  if (ask_mode(spec) == AskMode::kGenerate) {
+    pinned["decoding"] = "greedy";
+    pinned["max_new_tokens"] = std::to_string(spec.max_new_tokens);
+  } else {
+    pinned["decoding"] =
+        ask_mode(spec) == AskMode::kChoices ? "none: likelihood of each choice" : "none: loss of the given answers";
+  }
+  if (spec.kind == "scienceqa") {
+    pinned["prompt"] = spec.prompt;
+    pinned["answer_rule"] = spec.answer_rule;
+  } else {
+    const std::string rule = rule_of(spec.kind);
+    if (!rule.empty()) pinned["answer_rule"] = rule;
+  }
+  if (spec.kind == "scienceqa" || spec.kind == "vqa") pinned["split"] = spec.split;
+  if (spec.kind == "instruct" || spec.kind == "loss") pinned["part"] = spec.part;
+  if (!spec.instruction.empty()) pinned["prompt"] = spec.instruction;
+  if (!spec.judge.empty()) pinned["judge"] = spec.judge;
+  if (spec.limit > 0) pinned["limit"] = std::to_string(spec.limit);
+}
+
+void add_groups(const ScienceQaScore& score, BenchResult* result) {
+  for (const auto& [title, columns] : {std::pair("topic", &score.topics), std::pair("grade", &score.grades)})
+    for (const auto& [name, column] : *columns)
+      if (!name.empty()) result->groups[title].push_back(column);
+}
 }  // namespace
+
+Question scienceqa_question(const data::ScienceQaProblem& problem, int64_t place) {
+  Question q;
+  q.id = problem.pid;
+  if (data::has_picture_file(problem)) q.image = problem.image_path;
+  q.turns = {{"human", problem.question}};
+  q.choices = problem.choices;
+  q.reference = letter(problem.answer);
+  q.category = problem.skill.empty() ? problem.topic : problem.skill;
+  q.problem = place;
+  return q;
+}
+
+AskMode ask_mode(const BenchSpec& spec) {
+  if (spec.kind == "loss") return AskMode::kLoss;
+  return spec.kind == "scienceqa" && spec.answer_rule == "loglik" ? AskMode::kChoices : AskMode::kGenerate;
+}
+
+std::string question_text(const Question& question) {
+  std::string text = question.turns.back().value;
+  if (size_t at = text.find("<image>\n"); at != std::string::npos) text.erase(at, 8);
+  return text;
+}
 
 std::string answer_key(const std::string& question_id, bool swapped) {
   return swapped ? question_id + "#swapped" : question_id;
@@ -174,8 +246,16 @@ Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDa
     TEPHRA_ASSIGN_OR_RETURN(set, instruct_questions(spec, dataset));
   } else if (spec.kind == "vqa") {
     TEPHRA_ASSIGN_OR_RETURN(set, vqa_questions(dataset, spec.split));
+  } else if (spec.kind == "loss") {
+    TEPHRA_ASSIGN_OR_RETURN(set, loss_questions(spec, dataset));
   } else {
-    return Status(Code::kUnsupported, "bench '" + spec.name + "' is of unknown kind '" + spec.kind + "'");
+    const auto& kinds = file_bench_kinds();
+    if (std::find(kinds.begin(), kinds.end(), spec.kind) == kinds.end())
+      return Status(Code::kUnsupported, "bench '" + spec.name + "' is of unknown kind '" + spec.kind + "'");
+    const std::string words = spec.instruction.empty() ? default_instruction(spec.kind) : spec.instruction;
+    auto loaded = load_bench_files(spec.kind, bench_files(dataset.options), words);
+    if (!loaded.ok()) return loaded.status().with_context("bench '" + spec.name + "'");
+    set = std::move(*loaded);
   }
   keep_spread(set.questions, spec.limit);
   if (set.questions.empty()) return Status(Code::kInvalidArgument, "bench '" + spec.name + "' has no questions");
@@ -195,7 +275,8 @@ Status add_baselines(const BenchSpec& spec, const data::PreparedDataset& dataset
 }
 
 Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set,
-                                const std::map<std::string, std::string>& answers) {
+                                const std::map<std::string, std::string>& answers,
+                                const std::map<std::string, std::string>& judgments) {
   AnswerRule rule = AnswerRule::kLetter;
   if (spec.kind == "scienceqa") {
     TEPHRA_ASSIGN_OR_RETURN(rule, parse_answer_rule(spec.answer_rule));
@@ -203,18 +284,7 @@ Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set,
   BenchResult result;
   result.bench = spec.name;
   result.kind = spec.kind;
-  result.pinned = {
-      {"data_hash", set.data_hash}, {"decoding", "greedy"}, {"max_new_tokens", std::to_string(spec.max_new_tokens)}};
-  if (spec.kind == "scienceqa") {
-    result.pinned["prompt"] = spec.prompt;
-    result.pinned["answer_rule"] = spec.answer_rule;
-    result.pinned["split"] = spec.split;
-  }
-  if (spec.kind == "vqa") {
-    result.pinned["split"] = spec.split;
-    result.pinned["answer_rule"] = "equal after VQA's normalisation (Antol et al. 2015)";
-  }
-  if (spec.limit > 0) result.pinned["limit"] = std::to_string(spec.limit);
+  pin(spec, set, &result);
   int64_t images_absent = 0;
   std::vector<ScienceQaAnswer> for_columns;
   for (const Question& q : set.questions) {
@@ -224,6 +294,7 @@ Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set,
     row.question = question_text(q);
     row.choices = q.choices;
     row.reference = q.reference;
+    row.group = q.group;
     row.image_path = q.image;
     row.category = q.category;
     if (found != answers.end()) {
@@ -244,8 +315,14 @@ Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set,
     }
     result.cases.push_back(std::move(row));
   }
-  if (!for_columns.empty()) result.columns = score_scienceqa(for_columns).columns;
+  if (!for_columns.empty()) {
+    const ScienceQaScore score = score_scienceqa(for_columns);
+    result.columns = score.columns;
+    add_groups(score, &result);
+  }
+  add_case_scores(spec, set, judgments, &result);
   summarize(&result);
+  add_bench_metrics(&result);
   if (images_absent > 0) result.counts["images_absent"] = images_absent;
   return result;
 }

@@ -17,12 +17,14 @@ namespace tephra::eval {
 // What a recipe says of a bench, as far as questions and scores depend on it.
 struct BenchSpec {
   std::string name;
-  std::string kind = "scienceqa";         // scienceqa | instruct | vqa
+  std::string kind = "scienceqa";         // scienceqa | instruct | vqa | loss | one of file_bench_kinds()
   std::string split = "test";             // scienceqa, vqa
-  std::string part = "heldout";           // instruct
+  std::string part = "heldout";           // instruct, loss
   std::string prompt = "CQM-A";           // scienceqa
   std::string answer_rule = "scienceqa";  // scienceqa
   std::string score = "exact";            // instruct
+  std::string instruction;                // kinds with files of their own: words behind the question
+  std::string judge;                      // llava_bench: what judges, as it is pinned
   int64_t limit = 0;                      // so many questions, spread evenly over all; 0: all
   bool swap_images = false;
   int64_t max_new_tokens = 64;
@@ -39,6 +41,7 @@ BenchSpec bench_spec(const BenchRecipe& bench) {
   spec.prompt = bench.prompt;
   spec.answer_rule = bench.answer_rule;
   spec.score = bench.score;
+  spec.instruction = bench.instruction;
   spec.limit = bench.limit;
   spec.swap_images = bench.swap_images;
   spec.max_new_tokens = bench.max_new_tokens;
@@ -52,7 +55,10 @@ struct Question {
   std::string image;          // absolute path; empty: none
   std::string swapped_image;  // another question's picture; empty unless swap_images and there is a picture
   std::vector<std::string> choices;
-  std::string reference;  // the right letter, or text
+  std::string reference;                // the right letter, or text
+  std::vector<std::string> references;  // of several people (vqav2, textvqa, captions); otherwise empty
+  std::string group;                    // questions that count together (mme: of one picture)
+  std::string context;                  // what the picture shows, in words (llava_bench)
   std::string category;
   int64_t problem = -1;                          // index into QuestionSet::problems (scienceqa)
   std::map<std::string, std::string> baselines;  // what answerers say that never see a picture (vqa): majority, blind
@@ -73,14 +79,26 @@ Result<QuestionSet> load_questions(const BenchSpec& spec, const data::PreparedDa
 // scores: it reads all training questions, which who asks has no use for.
 Status add_baselines(const BenchSpec& spec, const data::PreparedDataset& dataset, QuestionSet* set);
 
+// How a bench's questions are put to a model: a text is generated, each choice's likelihood is taken, or the loss of given answers.
+enum class AskMode { kGenerate, kChoices, kLoss };
+AskMode ask_mode(const BenchSpec& spec);
+
+// The question's own words, without the picture's mark.
+std::string question_text(const Question& question);
+
+// A ScienceQA problem as a question without its words to the model; `problem` is its place in QuestionSet::problems.
+Question scienceqa_question(const data::ScienceQaProblem& problem, int64_t place);
+
 // Key of an answer: the question's id, with "#swapped" behind it when it was asked with the swapped picture.
 std::string answer_key(const std::string& question_id, bool swapped);
 
 // Questions, and those of them that are asked once more with another picture.
 int64_t answer_count(const QuestionSet& set);
 
-// answers: answer_key -> text. Missing answers count as unparsed. Fills everything in BenchResult.
+// answers: answer_key -> text. Missing answers count as unparsed. judgments (llava_bench): a judge's replies by judgment key
+// (eval/score/judge.h). Fills everything in BenchResult.
 Result<BenchResult> score_bench(const BenchSpec& spec, const QuestionSet& set,
-                                const std::map<std::string, std::string>& answers);
+                                const std::map<std::string, std::string>& answers,
+                                const std::map<std::string, std::string>& judgments = {});
 
 }  // namespace tephra::eval

@@ -47,7 +47,8 @@ std::string table_markdown(const ReportTable& table) {
     std::vector<std::string> cells;
     for (const auto& cell : row)
       cells.push_back(markdown_escape(cell.text) +
-                      (cell.range.empty() ? "" : " (" + markdown_escape(cell.range) + ")"));
+                      (cell.range.empty() ? "" : " (" + markdown_escape(cell.range) + ")") +
+                      (cell.mark.empty() ? "" : " " + markdown_escape(cell.mark)));
     out += markdown_row(cells);
   }
   return out + "\n";
@@ -62,6 +63,7 @@ std::string pairs_markdown(const char* title, const KeyValues& pairs) {
 
 std::string example_markdown(const ReportExample& example) {
   std::string out = "- **" + markdown_escape(example.question) + "** (" + markdown_escape(example.id) + ")\n";
+  if (!example.reason.empty()) out += "  - " + markdown_escape(example.reason) + "\n";
   std::string choices;
   for (size_t i = 0; i < example.choices.size(); ++i)
     choices += std::string(choices.empty() ? "" : " ") + "(" + static_cast<char>('A' + i) + ") " +
@@ -83,7 +85,13 @@ std::string render_markdown(const ReportInput& input, const ReportView& view) {
     out += "## " + view.headline.title + "\n\n" + view.headline.note + "\n\n" + table_markdown(view.headline);
   for (const auto& bench : view.benches) {
     out += "## " + markdown_escape(bench.name) + "\n\n" + bench.columns.note + "\n\n" + table_markdown(bench.columns);
+    if (!bench.changes.rows.empty())
+      out += "### " + bench.changes.title + "\n\n" + bench.changes.note + "\n\n" + table_markdown(bench.changes);
     for (const auto& finding : bench.findings) out += "- " + markdown_escape(finding) + "\n";
+    for (const auto& group : bench.groups)
+      out += "\n### " + markdown_escape(group.title) + "\n\n" + table_markdown(group);
+    if (!bench.failures.empty()) out += "\n### The most telling failures\n\n";
+    for (const auto& failure : bench.failures) out += example_markdown(failure);
     if (!bench.examples.empty()) out += "\n### Examples\n\n";
     for (const auto& example : bench.examples) out += example_markdown(example);
     out += "\n";
@@ -117,6 +125,7 @@ Json table_json(const ReportTable& table) {
       Json item = {{"text", cell.text}};
       if (std::isfinite(cell.value)) item["value"] = cell.value;
       if (!cell.range.empty()) item["range"] = cell.range;
+      if (!cell.mark.empty()) item["mark"] = cell.mark;
       if (std::isfinite(cell.low)) item["low"] = cell.low, item["high"] = cell.high;
       cells.push_back(std::move(item));
     }
@@ -161,6 +170,8 @@ std::string render_json(const ReportInput& input, const ReportView& view) {
   out["findings"] = Json::object();
   for (const auto& bench : view.benches) {
     out["tables"].push_back(table_json(bench.columns));
+    if (!bench.changes.rows.empty()) out["tables"].push_back(table_json(bench.changes));
+    for (const auto& group : bench.groups) out["tables"].push_back(table_json(group));
     out["tables"].push_back(table_json(bench.pinned));
     out["findings"][bench.name] = bench.findings;
   }
@@ -197,6 +208,23 @@ std::string render_csv(const ReportInput& input) {
   return out;
 }
 
+// Every number of every bench, one a line.
+std::string render_results_csv(const ReportInput& input) {
+  std::string out = "stage,bench,kind,metric,value,questions\n";
+  for (const auto& stage : input.stages)
+    for (const auto& bench : stage.benches) {
+      const auto line = [&](const std::string& name, double value, int64_t questions) {
+        out += csv_text(stage.name) + "," + csv_text(bench.bench) + "," + bench.kind + "," + csv_text(name) + "," +
+               csv_number(value) + "," + std::to_string(questions) + "\n";
+      };
+      for (const auto& [name, value] : bench.metrics) line(name, value, static_cast<int64_t>(bench.cases.size()));
+      for (const auto& column : bench.columns) line(column.name, column.accuracy(), column.count);
+      for (const auto& [title, columns] : bench.groups)
+        for (const auto& column : columns) line(title + " " + column.name, column.accuracy(), column.count);
+    }
+  return out;
+}
+
 }  // namespace
 
 std::vector<Baseline> baselines_of(const std::vector<std::string>& names, const std::vector<StageReport>& stages) {
@@ -221,7 +249,8 @@ std::map<std::string, std::string> render_report(const ReportInput& given) {
   return {{"report.html", render_html(input, view)},
           {"report.md", render_markdown(input, view)},
           {"report.json", render_json(input, view)},
-          {"curves.csv", render_csv(input)}};
+          {"curves.csv", render_csv(input)},
+          {"results.csv", render_results_csv(input)}};
 }
 
 Status write_report(const ReportInput& input, const std::string& out_dir) {

@@ -4,12 +4,14 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/status.h"
 #include "eval/score/results.h"
+#include "eval/score/statistics.h"
 
 namespace tephra::eval {
 
@@ -57,15 +59,26 @@ struct ReportInput {
   KeyValues handover;     // vision tower, template, tokenizer hash, data hash, ...
   KeyValues environment;  // build, host, threads
   std::vector<Baseline> baselines;
-  int examples_per_bench = 8;              // cases shown with pictures: mixed right and wrong
+  int examples_per_bench = 20;                      // cases shown with pictures: mixed right and wrong
+  int failures_per_bench = 6;                       // and of the most telling failures
   int64_t picture_bytes_max = int64_t{256} * 1024;  // larger picture files are named, not embedded
 };
 
-// Writes report.html, report.md, report.json and curves.csv into `out_dir` (made when absent), each atomically. Blocks
+// What changed between two results of one bench, on the questions that both answered.
+struct Change {
+  std::vector<std::string> differing;  // pinned settings that differ: then the numbers should not be compared
+  int64_t questions = 0;               // answered by both
+  double difference = 0;               // after - before: share right, or mean of the bench's score per question
+  Interval interval;                   // 95 %, bootstrap over the questions
+  std::optional<double> p_value;       // McNemar's, of benches with right and wrong answers
+};
+Change change_between(const BenchResult& before, const BenchResult& after);
+
+// Writes report.html, report.md, report.json, curves.csv and results.csv into `out_dir` (made when absent), each atomically. Blocks
 // on disk. A picture that cannot be read becomes a note in its place. Errors are the Env's, with the path.
 Status write_report(const ReportInput& input, const std::string& out_dir);
 
-// The texts of the four files by name, without writing them (pictures are still read).
+// The texts of the five files by name, without writing them (pictures are still read).
 std::map<std::string, std::string> render_report(const ReportInput& input);
 
 }  // namespace tephra::eval

@@ -34,11 +34,12 @@ th.n, td.n { text-align: right; padding: 6px 0 6px 18px; }
 tbody tr:last-child td { border-bottom: 0; }
 td.lead { font-weight: 600; }
 td.words { white-space: normal; min-width: 8em; }
+td small.mark { color: var(--bad); }
 td small { display: block; color: var(--dim); font-size: 11.5px; line-height: 1.3; }
 .wrap td { white-space: normal; overflow-wrap: anywhere; }
 .wrap td:first-child { color: var(--dim); white-space: nowrap; min-width: 0; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 18px 36px; }
-figure { margin: 0; min-width: 0; }
+figure { margin: 0; min-width: 0; max-width: 560px; }
 figure > b { display: block; font-size: 14px; margin-bottom: 2px; }
 .sparks { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; margin-top: 4px; }
 svg { display: block; width: 100%; height: auto; font: 11.5px system-ui, sans-serif;
@@ -61,21 +62,26 @@ svg .dot { fill: var(--accent); } svg .ring { fill: var(--paper); stroke: var(--
 .example .nopicture { width: 112px; flex: none; color: var(--dim); font-size: 12px; overflow-wrap: anywhere; }
 .example > div:last-child { min-width: 0; flex: 1; }
 .question { white-space: pre-line; overflow-wrap: anywhere; margin: 0 0 6px; font-weight: 500; }
+.reason { color: var(--bad); font-size: 13px; margin: 0 0 4px; }
 .choices { list-style: none; margin: 0 0 8px; padding: 0; color: var(--dim); font-size: 13.5px; }
 .choices .right { color: var(--good); font-weight: 600; }
 .reference { margin: 0 0 8px; font-size: 13.5px; color: var(--good); overflow-wrap: anywhere; }
-.answers { margin: 0; font-size: 13.5px; }
-.answers div { display: grid; grid-template-columns: 1.4em minmax(4em, auto) 1fr; gap: 6px; padding: 3px 6px;
+.answers { list-style: none; margin: 0; padding: 0; font-size: 13.5px; }
+.answers li { display: grid; grid-template-columns: 1.4em minmax(4em, auto) 1fr; gap: 6px; padding: 3px 6px;
   border-radius: 4px; margin-top: 2px; }
 .answers .ok { background: var(--good-wash); } .answers .no { background: var(--bad-wash); }
 .answers .ok span:first-child { color: var(--good); } .answers .no span:first-child { color: var(--bad); }
-.answers dt { color: var(--dim); } .answers dd { margin: 0; overflow-wrap: anywhere; white-space: pre-line; }
+.answers b { color: var(--dim); font-weight: 400; } .answers b + span { overflow-wrap: anywhere; white-space: pre-line; }
+summary { cursor: pointer; padding: 4px 0; }
 ul.plain { margin: 6px 0; padding-left: 18px; }
 pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px;
   font: 12.5px/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
   overflow: auto; max-height: 480px; white-space: pre-wrap; overflow-wrap: anywhere; }
 @media (max-width: 560px) { main { padding: 24px 16px 48px; } h1 { font-size: 23px; }
+  td.lead, td.words { white-space: normal; min-width: 7em; }
+  .scroll td:first-child, .scroll th:first-child { position: sticky; left: 0; background: var(--paper); }
   .example { flex-direction: column; } .sparks { grid-template-columns: 1fr 1fr; } }
+@page { margin: 14mm; }
 @media print { :root { --ink: #000; --dim: #444; --line: #ccc; --paper: #fff; --wash: #fff; --accent: #234f91;
   --raw: #bbb; --good: #135c36; --bad: #932a1e;
   --good-wash: #fff; --bad-wash: #fff; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
@@ -90,8 +96,9 @@ std::string element(const char* name, const char* css, const std::string& words)
 }
 
 std::string table_html(const ReportTable& table, const char* css = "") {
-  std::string out = std::string("<div class=\"scroll\"><table id=\"") + html_escape(table.id) + "\"" +
-                    (*css ? std::string(" class=\"") + css + "\"" : "") + "><thead><tr>";
+  std::string out = std::string("<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"") +
+                    html_escape(table.title.empty() ? table.id : table.title) + "\"><table id=\"" +
+                    html_escape(table.id) + "\"" + (*css ? std::string(" class=\"") + css + "\"" : "") + "><thead><tr>";
   for (size_t i = 0; i < table.header.size(); ++i)
     out += std::string(i >= table.first_numeric ? "<th class=\"n\" scope=\"col\">" : "<th scope=\"col\">") +
            html_escape(table.header[i]) + "</th>";
@@ -107,6 +114,7 @@ std::string table_html(const ReportTable& table, const char* css = "") {
                                                    : " class=\"words\"";
       out += std::string("<td") + cell_css + ">" + (repeated ? "" : html_escape(row[i].text));
       if (!row[i].range.empty()) out += "<small>" + html_escape(row[i].range) + "</small>";
+      if (!row[i].mark.empty()) out += "<small class=\"mark\">" + html_escape(row[i].mark) + "</small>";
       out += "</td>";
     }
     lead = row[0].text;
@@ -136,7 +144,8 @@ std::string example_html(const ReportExample& example) {
     out += "<img alt=\"Picture of question " + html_escape(example.id) + "\" src=\"" + example.picture + "\">";
   else if (!example.picture_note.empty())
     out += "<div class=\"nopicture\">No picture: " + html_escape(example.picture_note) + "</div>";
-  out += "<div>" + element("p", "question", example.question);
+  out += "<div>" + (example.reason.empty() ? "" : element("p", "reason", example.reason)) +
+         element("p", "question", example.question);
   if (!example.choices.empty()) {
     out += "<ul class=\"choices\">";
     for (size_t i = 0; i < example.choices.size(); ++i) {
@@ -148,39 +157,55 @@ std::string example_html(const ReportExample& example) {
   } else {
     out += element("p", "reference", "Reference: " + example.reference);
   }
-  out += "<dl class=\"answers\">";
+  out += "<ul class=\"answers\">";
   for (const auto& answer : example.answers)
-    out += std::string("<div class=\"") + (answer.correct ? "ok" : "no") + "\"><span>" + (answer.correct ? "✓" : "✗") +
-           "</span><dt>" + html_escape(answer.stage) + "</dt><dd>" +
-           (answer.answer.empty() ? "(no answer)" : html_escape(answer.answer)) + "</dd></div>";
-  out += "</dl><p class=\"note\">" + html_escape(example.id) +
+    out += std::string("<li class=\"") + (answer.correct ? "ok" : "no") + "\"><span title=\"" +
+           (answer.correct ? "right" : "wrong") + "\">" + (answer.correct ? "✓" : "✗") + "</span><b>" +
+           html_escape(answer.stage) + "</b><span>" +
+           (answer.answer.empty() ? "(no answer)" : html_escape(answer.answer)) + "</span></li>";
+  out += "</ul><p class=\"note\">" + html_escape(example.id) +
          (example.category.empty() ? "" : ", " + html_escape(example.category)) + "</p>";
   return out + "</div></div>\n";
+}
+
+std::string examples_html(const char* title, const char* note, const std::vector<ReportExample>& examples) {
+  if (examples.empty()) return "";
+  std::string out = element("h3", "", title) + element("p", "note", note) + "<div class=\"examples\">";
+  for (const auto& example : examples) out += example_html(example);
+  return out + "</div>\n";
 }
 
 std::string bench_html(const ReportBench& bench) {
   std::string out = element("h2", "", bench.name);
   if (!bench.columns.note.empty()) out += element("p", "note", bench.columns.note);
   if (bench.columns.header.size() > 1) out += table_html(bench.columns);
+  if (!bench.changes.rows.empty())
+    out +=
+        element("h3", "", bench.changes.title) + element("p", "note", bench.changes.note) + table_html(bench.changes);
   if (!bench.findings.empty()) {
     out += "<ul class=\"plain\">";
     for (const auto& finding : bench.findings) out += element("li", "", finding);
-    out += "</ul>";
+    out += "</ul>\n";
   }
-  if (!bench.examples.empty()) {
-    out +=
-        "<h3>Examples</h3>\n<p class=\"note\">In turn: put right by training, still wrong, and right all along; drawn "
-        "by a hash of the question's id.</p>\n";
-    out += "<div class=\"examples\">";
-    for (const auto& example : bench.examples) out += example_html(example);
-    out += "</div>";
-  }
+  for (const auto& group : bench.groups)
+    out += "<details open><summary>" + html_escape(group.title) + "</summary>" + table_html(group) + "</details>\n";
+  out += examples_html(
+      "The most telling failures",
+      "Wrong after the last stage, and why each is shown; of equals, drawn by a hash of the question's id.",
+      bench.failures);
+  out += examples_html(
+      "Examples",
+      has_right_answers(bench.kind)
+          ? "In turn: put right by training, still wrong, and right all along; drawn by a hash of the question's id."
+          : "Drawn by a hash of the question's id.",
+      bench.examples);
   return out;
 }
 
 std::string pairs_html(const char* title, const KeyValues& pairs) {
   if (pairs.empty()) return "";
-  std::string out = element("h3", "", title) + "<div class=\"scroll\"><table class=\"wrap\"><tbody>";
+  std::string out = element("h3", "", title) + "<div class=\"scroll\" tabindex=\"0\" role=\"group\" aria-label=\"" +
+                    title + "\"><table class=\"wrap\"><tbody>";
   for (const auto& [key, value] : pairs)
     out += "<tr><td>" + html_escape(key) + "</td><td>" + html_escape(value) + "</td></tr>\n";
   return out + "</tbody></table></div>\n";

@@ -18,6 +18,7 @@ struct ReportCell {
   double low = std::numeric_limits<double>::quiet_NaN();    // of the range
   double high = std::numeric_limits<double>::quiet_NaN();
   bool numeric = false;  // set to the right
+  std::string mark;      // "not comparable", "incomplete"; empty: none
 };
 
 struct ReportTable {
@@ -57,15 +58,19 @@ struct ReportExample {
   std::string picture;       // data URI; empty: none
   std::string picture_note;  // why there is none, when there should be
   std::vector<ReportAnswer> answers;
+  std::string reason;  // of a failure: why it is shown
 };
 
 struct ReportBench {
   std::string name;
   std::string kind;
   ReportTable columns;                // the nine columns, or categories
+  std::vector<ReportTable> groups;    // by topic, by grade; may be empty
+  ReportTable changes;                // from stage to stage; may have no rows
   ReportTable pinned;                 // what the numbers depend on
   std::vector<std::string> findings;  // sentences: differences with their p-values
   std::vector<ReportExample> examples;
+  std::vector<ReportExample> failures;
 };
 
 struct ReportView {

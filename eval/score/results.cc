@@ -59,7 +59,11 @@ void summarize_categories(BenchResult* result) {
     column.name = row.category;
     ++column.count;
     column.correct += row.correct;
+    if (const auto score = row.scores.find("accuracy"); score != row.scores.end())
+      column.mean = column.mean.value_or(0) + score->second;
   }
+  for (auto& [name, column] : categories)
+    if (column.mean) column.mean = *column.mean / static_cast<double>(column.count);
   for (auto& [name, column] : categories) result->columns.push_back(std::move(column));
 }
 
@@ -73,6 +77,7 @@ Json to_json(const CaseRow& row) {
                {"correct", row.correct},
                {"image", row.image_path},
                {"category", row.category}};
+  if (!row.group.empty()) json["group"] = row.group;
   if (!row.scores.empty()) json["scores"] = row.scores;
   if (row.correct_swapped) json["correct_swapped"] = *row.correct_swapped;
   if (!row.baselines.empty()) json["baselines"] = row.baselines;
@@ -90,13 +95,36 @@ CaseRow case_from(const Json& json) {
   json.at("correct").get_to(row.correct);
   json.at("image").get_to(row.image_path);
   json.at("category").get_to(row.category);
+  if (json.contains("group")) json["group"].get_to(row.group);
   if (json.contains("scores")) json["scores"].get_to(row.scores);
   if (json.contains("correct_swapped")) row.correct_swapped = json["correct_swapped"].get<bool>();
   if (json.contains("baselines")) json["baselines"].get_to(row.baselines);
   return row;
 }
 
+Json to_json(const std::vector<Column>& columns) {
+  Json out = Json::array();
+  for (const auto& column : columns) {
+    out.push_back({{"name", column.name}, {"correct", column.correct}, {"count", column.count}});
+    if (column.mean) out.back()["mean"] = *column.mean;
+  }
+  return out;
+}
+
+std::vector<Column> columns_from(const Json& json) {
+  std::vector<Column> out;
+  for (const auto& column : json) {
+    out.push_back({column.at("name"), column.at("correct"), column.at("count"), {}});
+    if (column.contains("mean")) out.back().mean = column["mean"].get<double>();
+  }
+  return out;
+}
+
 }  // namespace
+
+bool has_right_answers(const std::string& kind) {
+  return kind != "captions" && kind != "loss" && kind != "llava_bench";
+}
 
 void summarize(BenchResult* result) {
   int64_t correct = 0, unparsed = 0, images = 0;
@@ -113,8 +141,13 @@ void summarize(BenchResult* result) {
   result->counts["unparsed"] = unparsed;
   result->counts["images"] = images;
   if (total == 0) return;
-  result->metrics["accuracy"] = static_cast<double>(correct) / static_cast<double>(total);
+  const bool right_or_wrong = has_right_answers(result->kind);
+  if (right_or_wrong) result->metrics["accuracy"] = static_cast<double>(correct) / static_cast<double>(total);
   for (const auto& [name, sum] : sums) result->metrics[name] = sum / static_cast<double>(total);
+  if (!right_or_wrong) {
+    result->counts.erase("correct");
+    return;
+  }
   summarize_guessing(result);
   summarize_swaps(result);
   if (result->columns.empty()) summarize_categories(result);
@@ -126,9 +159,9 @@ std::string to_json(const BenchResult& result) {
                {"pinned", result.pinned},
                {"metrics", result.metrics},
                {"counts", result.counts}};
-  json["columns"] = Json::array();
-  for (const auto& column : result.columns)
-    json["columns"].push_back({{"name", column.name}, {"correct", column.correct}, {"count", column.count}});
+  if (!result.incomplete.empty()) json["incomplete"] = result.incomplete;
+  json["columns"] = to_json(result.columns);
+  for (const auto& [title, columns] : result.groups) json["groups"][title] = to_json(columns);
   json["cases"] = Json::array();
   for (const auto& row : result.cases) json["cases"].push_back(to_json(row));
   // Answers are a model's bytes and need not be valid UTF-8; what is not becomes U+FFFD.
@@ -144,8 +177,10 @@ Result<BenchResult> from_json(const std::string& text) {
     json.at("pinned").get_to(result.pinned);
     json.at("metrics").get_to(result.metrics);
     json.at("counts").get_to(result.counts);
-    for (const auto& column : json.at("columns"))
-      result.columns.push_back({column.at("name"), column.at("correct"), column.at("count")});
+    if (json.contains("incomplete")) json["incomplete"].get_to(result.incomplete);
+    result.columns = columns_from(json.at("columns"));
+    if (json.contains("groups"))
+      for (const auto& [title, columns] : json["groups"].items()) result.groups[title] = columns_from(columns);
     for (const auto& row : json.at("cases")) result.cases.push_back(case_from(row));
     return result;
   } catch (const nlohmann::json::exception& e) {

@@ -24,6 +24,7 @@ struct CaseRow {
   bool correct = false;
   std::string image_path;  // absolute; empty: no picture
   std::string category;
+  std::string group;                     // questions that count together; empty: each by itself
   std::map<std::string, double> scores;  // per question, for example token_f1
   std::optional<bool> correct_swapped;   // outcome with another question's picture; absent: not asked
   std::map<std::string, bool>
@@ -32,7 +33,7 @@ struct CaseRow {
 
 struct BenchResult {
   std::string bench;  // name in the recipe
-  std::string kind;   // scienceqa | instruct | vqa
+  std::string kind;   // as BenchSpec's
   std::map<std::string, std::string>
       pinned;  // prompt, rule, decoding, data hash, ...: results compare only when these are equal
   std::map<std::string, double>
@@ -40,6 +41,9 @@ struct BenchResult {
   std::map<std::string, int64_t>
       counts;                   // total, correct, unparsed, images, skipped, correct_swapped, count_swapped, ...
   std::vector<Column> columns;  // scienceqa: nine; otherwise one a category, may be empty
+  std::map<std::string, std::vector<Column>>
+      groups;              // finer columns by what they divide by: topic, grade; may be empty
+  std::string incomplete;  // why some answers are not scored yet; empty: all are
   std::vector<CaseRow> cases;
 };
 
@@ -49,7 +53,11 @@ struct BenchResult {
 // swap_p_value (McNemar). majority: of the most frequent reference among the cases; where the cases have baselines, their
 // shares by name instead (majority, blind), with counts NAME_correct. guess_level: mean of 1/choices, or the majority's
 // share for free text.
+// Benches without right and wrong answers (has_right_answers) have the means, counts and columns only.
 void summarize(BenchResult* result);
+
+// Whether a case of a bench of this kind is right or wrong: all kinds but captions, loss and llava_bench.
+bool has_right_answers(const std::string& kind);
 
 std::string to_json(const BenchResult& result);
 Result<BenchResult> from_json(const std::string& text);  // kCorruption with what is wrong

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cmath>
+#include <cstdio>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "base/env.h"
 
@@ -58,6 +61,20 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
 }
 
+std::optional<int> most_likely(std::string_view text, int choice_count) {
+  std::istringstream in{std::string(text)};
+  std::string word;
+  if (!(in >> word) || word != "loglik") return std::nullopt;
+  std::vector<double> values;
+  while (in >> word) {
+    char* end = nullptr;
+    values.push_back(std::strtod(word.c_str(), &end));
+    if (end != word.c_str() + word.size() || std::isnan(values.back())) return std::nullopt;
+  }
+  if (values.empty() || static_cast<int>(values.size()) != choice_count) return std::nullopt;
+  return static_cast<int>(std::max_element(values.begin(), values.end()) - values.begin());
+}
+
 // "grade7" is 7; 0 when it is not of that form.
 int grade_number(const std::string& grade) {
   int number = 0;
@@ -84,10 +101,10 @@ std::array<bool, 9> membership(const data::ScienceQaProblem& problem) {
 }  // namespace
 
 Result<AnswerRule> parse_answer_rule(std::string_view name) {
-  for (AnswerRule rule : {AnswerRule::kScienceQa, AnswerRule::kLlava, AnswerRule::kLetter})
+  for (AnswerRule rule : {AnswerRule::kScienceQa, AnswerRule::kLlava, AnswerRule::kLetter, AnswerRule::kLoglik})
     if (name == to_string(rule)) return rule;
   return Status(Code::kInvalidArgument,
-                "there is no answer rule '" + std::string(name) + "'; use scienceqa, llava or letter");
+                "there is no answer rule '" + std::string(name) + "'; use scienceqa, llava, letter or loglik");
 }
 
 std::string_view to_string(AnswerRule rule) {
@@ -95,6 +112,7 @@ std::string_view to_string(AnswerRule rule) {
     case AnswerRule::kScienceQa: return "scienceqa";
     case AnswerRule::kLlava: return "llava";
     case AnswerRule::kLetter: return "letter";
+    case AnswerRule::kLoglik: return "loglik";
   }
   return "";
 }
@@ -104,6 +122,7 @@ std::optional<int> parse_answer(AnswerRule rule, std::string_view text, int choi
   switch (rule) {
     case AnswerRule::kScienceQa: letter = find_stated_letter(text); break;
     case AnswerRule::kLlava: letter = find_llava_letter(text); break;
+    case AnswerRule::kLoglik: return most_likely(text, choice_count);
     case AnswerRule::kLetter:
       letter = find_llava_letter(trimmed(text));
       if (!letter) letter = find_lone_letter(text);
@@ -113,6 +132,16 @@ std::optional<int> parse_answer(AnswerRule rule, std::string_view text, int choi
   return *letter - 'A';
 }
 
+std::string loglik_answer(const std::vector<double>& loglik) {
+  std::string out = "loglik";
+  for (const double value : loglik) {
+    char buffer[40];
+    std::snprintf(buffer, sizeof buffer, " %.17g", value);
+    out += buffer;
+  }
+  return out;
+}
+
 const std::vector<std::string>& column_names() {
   static const std::vector<std::string> names = {"NAT", "SOC", "LAN", "TXT", "IMG", "NO", "G1-6", "G7-12", "Avg"};
   return names;
@@ -120,7 +149,7 @@ const std::vector<std::string>& column_names() {
 
 ScienceQaScore score_scienceqa(const std::vector<ScienceQaAnswer>& answers) {
   ScienceQaScore score;
-  for (const auto& name : column_names()) score.columns.push_back({name, 0, 0});
+  for (const auto& name : column_names()) score.columns.push_back({name, 0, 0, {}});
   for (const auto& answer : answers) {
     const bool correct = answer.choice == answer.problem->answer;
     score.unparsed += !answer.choice.has_value();
@@ -129,10 +158,13 @@ ScienceQaScore score_scienceqa(const std::vector<ScienceQaAnswer>& answers) {
       score.columns[i].count += in[i];
       score.columns[i].correct += in[i] && correct;
     }
-    Column& topic = score.topics[answer.problem->topic];
-    topic.name = answer.problem->topic;
-    ++topic.count;
-    topic.correct += correct;
+    const auto count_in = [&](Column& column, const std::string& name) {
+      column.name = name;
+      ++column.count;
+      column.correct += correct;
+    };
+    count_in(score.topics[answer.problem->topic], answer.problem->topic);
+    count_in(score.grades[answer.problem->grade], answer.problem->grade);
   }
   return score;
 }

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <set>
 #include <sstream>
+
+#include "eval/score/vqa_contractions.h"
 
 namespace tephra::eval {
 namespace {
@@ -30,20 +33,26 @@ bool has_grouped_number(const std::string& text) {
 
 std::string without_punctuation(const std::string& text) {
   const bool grouped = has_grouped_number(text);
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (c == '.') {
-      if (is_digit(text, i + 1)) out += c;
-    } else if (kPunctuation.find(c) == std::string_view::npos) {
-      out += c;
-    } else {
-      // VQA looks at the whole answer: a mark that stands beside a blank once is removed wherever it stands, and every
-      // mark is when there is a comma between digits.
-      const bool loose = text.find(std::string(1, c) + " ") != std::string::npos ||
-                         text.find(" " + std::string(1, c)) != std::string::npos || grouped;
-      if (!loose) out += ' ';
+  std::string marks;
+  for (const char c : text) {
+    if (kPunctuation.find(c) == std::string_view::npos) {
+      marks += c;
+      continue;
     }
+    // VQA looks at the whole answer: a mark that stands beside a blank once is removed wherever it stands, and every
+    // mark is when there is a comma between digits.
+    const bool loose = text.find(std::string(1, c) + " ") != std::string::npos ||
+                       text.find(" " + std::string(1, c)) != std::string::npos || grouped;
+    if (!loose) marks += ' ';
+  }
+  // Full stops go unless a digit follows. VQA's call to re.sub passes a flag where a count belongs, so only 32 do.
+  std::string out;
+  int removed = 0;
+  for (size_t i = 0; i < marks.size(); ++i) {
+    if (marks[i] == '.' && !is_digit(marks, i + 1) && removed < 32)
+      ++removed;
+    else
+      out += marks[i];
   }
   return out;
 }
@@ -63,17 +72,68 @@ std::string number_word(const std::string& word) {
   return found == kWords.end() ? word : std::to_string(found - kWords.begin());
 }
 
+// Line ends and tabs as blanks, letters as they are.
+std::string blanked(std::string_view text) {
+  std::string out(text);
+  for (char& c : out)
+    if (c == '\n' || c == '\t') c = ' ';
+  return out;
+}
+
+// The mean over all ways to leave one reference out of min(1, equal ones among the others / 3).
+double agreement(int64_t equal, int64_t count) {
+  const auto share = [](int64_t others) { return std::min(1.0, static_cast<double>(others) / 3); };
+  double sum = 0;  // added one by one, as VQA does, so that the last bit is the same
+  for (int64_t i = 0; i < count; ++i) sum += share(i < equal ? equal - 1 : equal);
+  return sum / static_cast<double>(count);
+}
+
+std::string trimmed(std::string text) {
+  text.erase(0, std::min(text.find_first_not_of(' '), text.size()));
+  text.erase(text.find_last_not_of(' ') + 1);
+  return text;
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+}
+
 }  // namespace
 
 std::string normalize_vqa(std::string_view text) {
   std::string out;
   // Trimmed first, as VQA does: a mark at the end of an answer does not stand beside a blank because of a line's end.
-  std::string trimmed = lower(text);
-  trimmed.erase(0, std::min(trimmed.find_first_not_of(' '), trimmed.size()));
-  trimmed.erase(trimmed.find_last_not_of(' ') + 1);
-  for (const std::string& word : words_of(without_punctuation(trimmed)))
-    if (word != "a" && word != "an" && word != "the") out += (out.empty() ? "" : " ") + number_word(word);
+  for (const std::string& word : words_of(without_punctuation(trimmed(lower(text)))))
+    if (word != "a" && word != "an" && word != "the")
+      out += (out.empty() ? "" : " ") + with_apostrophe(number_word(word));
   return out;
+}
+
+std::string normalize_textvqa(std::string_view text) {
+  std::string words = lower(text);
+  std::erase_if(words, [](char c) { return c == ',' || c == '?'; });
+  replace_all(words, "'s", " 's");
+  return normalize_vqa(words);
+}
+
+double vqa_accuracy(std::string_view answer, const std::vector<std::string>& references) {
+  if (references.empty()) return 0;
+  const std::set<std::string> distinct(references.begin(), references.end());
+  const bool normalise = distinct.size() > 1;
+  const std::string said = normalise ? normalize_vqa(answer) : trimmed(blanked(answer));
+  int64_t equal = 0;
+  for (const std::string& reference : references)
+    equal += (normalise ? normalize_vqa(reference) : trimmed(blanked(reference))) == said;
+  return agreement(equal, static_cast<int64_t>(references.size()));
+}
+
+double textvqa_accuracy(std::string_view answer, const std::vector<std::string>& references) {
+  if (references.empty()) return 0;
+  const std::string said = normalize_textvqa(answer);
+  int64_t equal = 0;
+  for (const std::string& reference : references) equal += normalize_textvqa(reference) == said;
+  return agreement(equal, static_cast<int64_t>(references.size()));
 }
 
 bool vqa_match(std::string_view answer, std::string_view reference) {

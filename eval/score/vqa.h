@@ -9,14 +9,24 @@
 
 namespace tephra::eval {
 
-// The answer as VQA's evaluation compares it (Antol et al. 2015, "VQA: Visual Question Answering"): lower case (ASCII);
-// one blank between words; punctuation removed where it stands beside a blank and a blank elsewhere, a full stop
+// The answer as VQA's evaluation compares it (vqaEval.py; Antol et al. 2015, "VQA: Visual Question Answering"): lower case
+// (ASCII); one blank between words; punctuation removed where it stands beside a blank and a blank elsewhere, a full stop
 // removed unless a digit follows, a comma between digits removed, apostrophes and colons kept; the articles a, an, the
-// dropped; the number words none and zero to ten as digits. Contractions stay as they are written.
+// dropped; the number words none and zero to ten as digits; contractions with their apostrophe ("dont" is "don't").
 std::string normalize_vqa(std::string_view text);
 
-// Of the normalised texts. VQA has ten references a question and counts agreement; here there is one.
+// What EvalAI's answer processor makes of an answer (used by TextVQA, and by LLaVA before it hands VQA answers in): commas and
+// question marks dropped, a blank before 's, then normalize_vqa.
+std::string normalize_textvqa(std::string_view text);
+
+// Of the normalised texts, where there is one reference.
 bool vqa_match(std::string_view answer, std::string_view reference);
+
+// VQA's accuracy, 0..1, against the answers of several people: min(1, people who gave it / 3), averaged over all ways to leave
+// one of them out. As in vqaEval.py, texts are normalised only where people disagree. No references: 0.
+double vqa_accuracy(std::string_view answer, const std::vector<std::string>& references);
+// The same with normalize_textvqa throughout, as TextVQA counts (Singh et al. 2019).
+double textvqa_accuracy(std::string_view answer, const std::vector<std::string>& references);
 
 // By the question's words: "yes/no" when it opens with a verb (is, are, does, ...), "number" for how many, "color",
 // "shape", else "other".

@@ -134,6 +134,12 @@ Result<LlavaBatch> build(std::span<const TokenizedSample> samples, const Limits&
 
 }  // namespace
 
+const LlavaBatch& llava_batch(const sharding::MicroBatch& batch) {
+  const auto* out = dynamic_cast<const LlavaBatch*>(&batch);
+  TEPHRA_CHECK(out != nullptr, "a unit of a LLaVA model was given a batch that is no LlavaBatch");
+  return *out;
+}
+
 Result<LlavaBatch> make_batch(std::span<const TokenizedSample> samples, const ModelConfig& config, int64_t max_length) {
   return build(samples, {config.tokens_per_image(), config.text.vocab_size, config.vision.image_size, max_length});
 }

@@ -7,11 +7,14 @@
 #include <span>
 #include <vector>
 
+#include "base/hash.h"
 #include "base/status.h"
 #include "model/spec/model_config.h"
 #include "sharding/exec/unit_module.h"
 
 namespace tephra::model {
+
+class FeatureCache;
 
 inline constexpr int32_t kImageToken = -200;   // in ids: one image goes here
 inline constexpr int32_t kIgnoreLabel = -100;  // in labels: no loss
@@ -34,7 +37,15 @@ struct LlavaBatch : sharding::MicroBatch {
   at::Tensor targets;            // int64 [n]: that next token
   at::Tensor target_sample;      // int64 [n]: the sample it is in
   std::vector<int64_t> lengths;  // merged length of each sample
+  // Set by FeatureCache::look_up(); else empty and null. For each image the tower's output, undefined where it is not
+  // kept, and what it is kept by.
+  std::vector<at::Tensor> features;
+  std::vector<Hash128> feature_keys;
+  FeatureCache* cache = nullptr;
 };
+
+// What units of a LLaVA model or a language model are given. Checked: an executor has one kind of batch for all.
+const LlavaBatch& llava_batch(const sharding::MicroBatch& batch);
 
 // Each kImageToken becomes tokens_per_image places without loss; what passes max_length is cut. An image whose places
 // are all cut is left out. kInvalidArgument: no samples, an empty sample, ids and labels that differ in length, images

@@ -6,6 +6,7 @@
 #include "model/nn/connector.h"
 #include "model/nn/fused.h"
 #include "model/nn/llama.h"
+#include "model/nn/tower.h"
 #include "model/spec/units.h"
 #include "sharding/exec/aten.h"
 
@@ -16,12 +17,6 @@ using sharding::Activations;
 using sharding::MicroBatch;
 using sharding::UnitModule;
 using Tensors = std::vector<at::Tensor>;
-
-const LlavaBatch& llava_batch(const MicroBatch& batch) {
-  const auto* out = dynamic_cast<const LlavaBatch*>(&batch);
-  TEPHRA_CHECK(out != nullptr, "a language unit was given a batch that is no LlavaBatch");
-  return *out;
-}
 
 const ClipBatch& clip_batch(const MicroBatch& batch) {
   const auto* out = dynamic_cast<const ClipBatch*>(&batch);
@@ -39,14 +34,11 @@ ClipBlockOptions block_options(const ClipTextConfig& c) {
   return {c.num_heads, c.layer_norm_eps, c.hidden_act == "quick_gelu", /*causal=*/true};
 }
 
-class VisionEmbed : public UnitModule {
+class ClipVisionEmbed : public UnitModule {
  public:
-  explicit VisionEmbed(ClipVisionConfig config) : config_(std::move(config)) {}
+  explicit ClipVisionEmbed(ClipVisionConfig config) : config_(std::move(config)) {}
   Activations forward(const Tensors& p, const Activations&, const MicroBatch& batch) override {
-    const auto* clip = dynamic_cast<const ClipBatch*>(&batch);
-    at::Tensor pixels = clip ? clip->pixels_BCHW : llava_batch(batch).pixels_ICHW;
-    if (!pixels.defined()) return {};
-    return {clip_vision_embed(p, pixels.to(p[0].options()), config_)};
+    return {clip_vision_embed(p, clip_batch(batch).pixels_BCHW.to(p[0].options()), config_)};
   }
 
  private:
@@ -58,7 +50,6 @@ class ClipBlock : public UnitModule {
  public:
   explicit ClipBlock(ClipBlockOptions options) : options_(options) {}
   Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
-    if (in.empty()) return {};
     Activations out = in;
     out[0] = clip_block(p, as(p, in[0]), options_);
     return out;
@@ -187,11 +178,6 @@ class ClipTextHead : public UnitModule {
   double eps_;
 };
 
-void add_vision(Modules& modules, const ClipVisionConfig& config, int64_t layers) {
-  modules.push_back(std::make_unique<VisionEmbed>(config));
-  for (int64_t i = 0; i < layers; ++i) modules.push_back(std::make_unique<ClipBlock>(block_options(config)));
-}
-
 void add_llm(Modules& modules, const LlamaConfig& config, const std::optional<LoraConfig>& lora) {
   modules.push_back(std::make_unique<LlamaEmbed>(config.tied_head));
   if (lora) modules.push_back(std::make_unique<LoraSource>());
@@ -202,8 +188,7 @@ void add_llm(Modules& modules, const LlamaConfig& config, const std::optional<Lo
 }  // namespace
 
 Modules make_modules(const ModelConfig& config, const std::optional<LoraConfig>& lora) {
-  Modules modules;
-  add_vision(modules, config.vision, config.vision_layers_used());
+  Modules modules = make_tower(config.vision, config.vision_layers_used());
   modules.push_back(std::make_unique<Connector>(config.connector, config.drop_class_token));
   add_llm(modules, config.text, lora);
   return modules;
@@ -211,7 +196,9 @@ Modules make_modules(const ModelConfig& config, const std::optional<LoraConfig>&
 
 Modules make_clip_modules(const ClipConfig& config) {
   Modules modules;
-  add_vision(modules, config.vision, config.vision.num_layers);
+  modules.push_back(std::make_unique<ClipVisionEmbed>(config.vision));
+  for (int64_t i = 0; i < config.vision.num_layers; ++i)
+    modules.push_back(std::make_unique<ClipBlock>(block_options(config.vision)));
   modules.push_back(std::make_unique<ClipVisionHead>(config.vision.layer_norm_eps));
   modules.push_back(std::make_unique<ClipTextEmbed>());
   for (int64_t i = 0; i < config.text.num_layers; ++i)

@@ -1,6 +1,6 @@
 // One module per unit of model/spec/units.h, in the same order: the arithmetic that the executor drives.
 //
-// Activations between units. LLaVA: vision units pass {h [I, P + 1, Dv]}, the connector {image tokens [I, P, D]},
+// Activations between units. LLaVA: vision units pass what model/nn/tower.h says, the connector {image tokens [I, P, D]},
 // language units {h [B, T, D]}; a micro-batch without images passes {} up to llm.embed, which then has no inputs, so
 // that connector gradients stay undefined. The batch is a LlavaBatch. CLIP: vision.head passes {image embedding [B, E],
 // unit length}, text units {h, image embedding}; the batch is a ClipBatch and the loss the symmetric InfoNCE within the

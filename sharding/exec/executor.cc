@@ -50,6 +50,10 @@ Status check_arguments(const std::vector<UnitSpec>& units, const std::vector<std
   }
   if (optimizer.nesterov && optimizer.momentum == 0) return invalid("nesterov wants a momentum above 0");
   if (policy.micro_batches < 1) return invalid("a step needs at least one micro-batch a rank");
+  if (offloads_parameters(policy) && policy.shard != ShardLevel::kParameters) {
+    return invalid("parameters are offloaded with shard parameters only, and the policy's is " +
+                   std::string(name_of(policy.shard)));
+  }
   if (policy.recompute_every < 0 || policy.prefetch < 0) return invalid("recompute_every and prefetch are 0 or more");
   return ok_status();
 }

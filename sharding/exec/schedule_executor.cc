@@ -3,8 +3,6 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
 #include <exception>
 
 namespace tephra::sharding {
@@ -13,8 +11,6 @@ namespace {
 using cluster::Buffer;
 using cluster::ConstBuffer;
 
-// A unit's elements fall into this many segments for the gradient norm, at every world size.
-constexpr int64_t kSegments = kMaxWorldSize;
 constexpr auto kNoOp = static_cast<OpKind>(-1);  // between steps
 
 std::vector<UnitSpec> without_training(std::vector<UnitSpec> units) {
@@ -24,6 +20,7 @@ std::vector<UnitSpec> without_training(std::vector<UnitSpec> units) {
 
 FlightOp flight_op(OpKind kind) {
   switch (kind) {
+    case OpKind::kFetch:  // before a gather: those of the update are not noted one by one
     case OpKind::kGather: return FlightOp::kGather;
     case OpKind::kForward: return FlightOp::kForward;
     case OpKind::kFree: return FlightOp::kFree;
@@ -31,7 +28,6 @@ FlightOp flight_op(OpKind kind) {
     case OpKind::kBackward: return FlightOp::kBackward;
     case OpKind::kReduceScatter: return FlightOp::kReduceScatter;
     case OpKind::kAllReduce: return FlightOp::kAllReduce;
-    case OpKind::kFetch:
     case OpKind::kUpdate:
     case OpKind::kStore: return FlightOp::kUpdate;
     case OpKind::kStep: return FlightOp::kTotals;  // the last reduction, and then the totals, are waited for
@@ -64,7 +60,7 @@ ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std:
       flight_(flight != nullptr ? *flight : own_flight_),
       schedule_(make_schedule(units_, policy)),
       holding_(holding(policy, groups_.all().rank())),
-      store_(&units_, holding_, policy.moments, offloads(policy), &pool_),
+      store_(&units_, holding_, policy.moments, policy.offload, &pool_),
       gradients_(units_.size()),
       stale_(units_.size(), true) {
   // LibTorch and MKL keep the thread count per thread, and take it over on a new thread only at the first
@@ -76,12 +72,12 @@ ScheduleExecutor::ScheduleExecutor(std::vector<UnitSpec> units, std::vector<std:
     trees_.emplace_back(&unit, &pool_, policy.micro_batches);
     trainable_units_ += unit.trainable ? 1 : 0;
   }
-  int64_t most_moments = 0;
+  int64_t most = 0;
   for (size_t u = 0; u < units_.size() && offloads(policy_); ++u) {
-    if (units_[u].trainable) most_moments = std::max(most_moments, store_.moments_count(static_cast<int>(u)));
+    if (units_[u].trainable) most = std::max(most, store_.working_count(static_cast<int>(u)));
   }
-  while (most_moments > 0 && std::ssize(working_) < std::min(kOffloadBuffers, trainable_units_)) {
-    working_.push_back(pool_.acquire(most_moments));
+  while (most > 0 && std::ssize(working_) < std::min(kOffloadBuffers, trainable_units_)) {
+    working_.push_back(pool_.acquire(most));
   }
   std::vector<std::string> names;
   for (const UnitSpec& unit : units_) names.push_back(unit.name);
@@ -139,7 +135,7 @@ Status ScheduleExecutor::run(const Schedule& schedule, const std::vector<const M
     totals_.loss_tokens += batch->loss_tokens;
     totals_.tokens += batch->tokens;
   }
-  if (whole()) {
+  if (used_in_place(policy_)) {
     for (size_t u = 0; u < units_.size(); ++u) buffers_[u].attach(store_.parameters(static_cast<int>(u)));
   }
   size_t issued = 0;  // the gathers before it are
@@ -148,6 +144,7 @@ Status ScheduleExecutor::run(const Schedule& schedule, const std::vector<const M
     note(op);
     try {
       for (const size_t end = prefetch_end(schedule, position, policy_.prefetch); issued < end; ++issued) {
+        if (schedule[issued].kind == OpKind::kFetch) issue_fetch(schedule[issued].unit);
         if (schedule[issued].kind == OpKind::kGather) issue_gather(schedule[issued].unit);
       }
       if (training) note_held(0);
@@ -168,7 +165,7 @@ Status ScheduleExecutor::run_op(const Op& op, const std::vector<const MicroBatch
     case OpKind::kGather: return finish_gather(op.unit);
     case OpKind::kForward: forward(op, *local[op.micro_batch], training); return ok_status();
     case OpKind::kFree:
-      if (!whole()) buffers_[op.unit].detach();
+      if (!used_in_place(policy_)) buffers_[op.unit].detach();
       return ok_status();
     case OpKind::kRecompute: recompute(op, *local[op.micro_batch]); return ok_status();
     case OpKind::kBackward: backward(op); return ok_status();
@@ -229,20 +226,40 @@ void ScheduleExecutor::backward(const Op& op) {
   trees_[op.unit].add(std::move(leaf), gradients.parameters);
 }
 
+// The unit's shard; where that is the unit, the fetch is its gather.
+void ScheduleExecutor::issue_fetch(int unit) {
+  if (units_[unit].flat_numel == 0) return;
+  InFlight& gather = gathers_.emplace_back();
+  gather.unit = unit;
+  Block& fetched = whole() ? gather.buffer : gather.part;
+  fetched = pool_.acquire(gathered_bytes(units_[unit]) / holding_.shards / static_cast<int64_t>(sizeof(float)));
+  gather.done = transfers_.submit([this, unit, to = fetched.data()] {
+    store_.fetch_parameters(unit, to);
+    return ok_status();
+  });
+}
+
 void ScheduleExecutor::issue_gather(int unit) {
   UnitBuffer& buffer = buffers_[unit];
   if (whole() || (buffer.attached() && !stale_[unit])) return;
   buffer.detach();
   const int64_t flat = units_[unit].flat_numel;
   if (flat == 0) return buffer.attach(store_.parameters(unit));
-  InFlight& gather = gathers_.emplace_back();
+  const bool fetches = offloads_parameters(policy_);
+  InFlight& gather = fetches ? gathers_.back() : gathers_.emplace_back();
   gather.unit = unit;
+  // Empty where nothing is fetched. Shared, since the closure has to be copyable.
+  const auto fetched = std::make_shared<std::future<Status>>(std::move(gather.done));
   const DType dtype = units_[unit].compute_dtype;
   gather.buffer = pool_.acquire(gathered_bytes(units_[unit]) / static_cast<int64_t>(sizeof(float)));
-  const ConstBuffer shard{store_.parameters(unit), shard_numel(units_[unit], holding_.shards), dtype};
+  const ConstBuffer shard{fetches ? gather.part.data() : store_.parameters(unit),
+                          shard_numel(units_[unit], holding_.shards), dtype};
   const Buffer full{gather.buffer.data(), flat, dtype};
   gather.done = submit("gather " + units_[unit].name, comm_start(FlightOp::kCommAllGather, unit, full),
-                       [=, this](Deadline deadline) { return groups_.shards().all_gather(shard, full, deadline); });
+                       [=, this](Deadline deadline) {
+                         if (fetched->valid()) TEPHRA_RETURN_IF_ERROR(fetched->get());
+                         return groups_.shards().all_gather(shard, full, deadline);
+                       });
 }
 
 Status ScheduleExecutor::finish_gather(int unit) {
@@ -321,108 +338,6 @@ Result<GlobalTotals> ScheduleExecutor::exchange(const LocalTotals& local) {
   return combine(all_values, all_counts, world, static_cast<int>(local.losses.size()), units, ranks);
 }
 
-std::vector<double> ScheduleExecutor::local_squared_sums() const {
-  const int64_t segments = kSegments / policy_.world_size;
-  std::vector<double> sums(trainable_units_ * segments);
-  double* next = sums.data();
-  for (size_t u = 0; u < units_.size(); ++u) {
-    if (!units_[u].trainable) continue;
-    // Where several ranks have the same gradient, each still answers for its own part.
-    const int64_t begin = holding_.part * shard_numel(units_[u], holding_.parts) -
-                          holding_.shard * shard_numel(units_[u], holding_.shards);
-    squared_sums(gradients_[u].data() + begin, units_[u].flat_numel / kSegments, segments, next);
-    next += segments;
-  }
-  return sums;
-}
-
-Result<StepStats> ScheduleExecutor::update(const StepInput& input) {
-  totals_.squared_sums = local_squared_sums();
-  TEPHRA_ASSIGN_OR_RETURN(GlobalTotals totals, exchange(totals_));
-  StepStats stats{.loss_tokens = totals.loss_tokens, .tokens = totals.tokens};
-  stats.micro_batch_losses = std::move(totals.losses);
-  stats.skipped = true;
-  if (totals.loss_tokens == 0) return stats;
-  // Gradients are of the sum over tokens; the mean is taken here, once.
-  const double tokens = static_cast<double>(totals.loss_tokens);
-  stats.loss = totals.loss_sum / tokens;
-  stats.gradient_norm = std::sqrt(totals.squared_sum) / tokens;
-  // The same numbers on every rank, so the same decision.
-  if (!std::isfinite(stats.loss) || !std::isfinite(stats.gradient_norm)) return stats;
-  stats.skipped = false;
-  flight_.begin({.op = FlightOp::kUpdate});
-  const double clip =
-      optimizer_.clip_norm > 0 ? std::min(1.0, optimizer_.clip_norm / (stats.gradient_norm + 1e-6)) : 1.0;
-  try {
-    const auto scale = static_cast<float>(clip / tokens);
-    if (offloads(policy_)) {
-      TEPHRA_RETURN_IF_ERROR(update_offloaded(input, scale));
-    } else {
-      store_.update(optimizer_, input, scale, gradients_);
-    }
-  } catch (const std::runtime_error& error) {
-    return Status(Code::kUnavailable, RetryClass::kNeedsOperator, error.what());
-  } catch (const std::bad_alloc&) {
-    return Status(Code::kUnavailable, RetryClass::kNeedsOperator,
-                  "no memory for the buffers that keep a snapshot apart from the next step; free memory or checkpoint "
-                  "less often");
-  }
-  for (size_t u = 0; u < units_.size(); ++u) {
-    if (units_[u].trainable) stale_[u] = true;
-  }
-  return stats;
-}
-
-Status ScheduleExecutor::update_offloaded(const StepInput& input, float scale) {
-  std::vector<int> order;
-  size_t position = schedule_.size();
-  while (schedule_[position - 1].kind != OpKind::kStep) --position;
-  for (size_t i = position; i < schedule_.size(); ++i) {
-    if (schedule_[i].kind == OpKind::kFetch) order.push_back(schedule_[i].unit);
-  }
-  store_.begin_update();
-  // None where the trainable units have no parameters.
-  const auto buffer = [&](size_t index) {
-    return working_.empty() ? nullptr : working_[index % working_.size()].data();
-  };
-  // Fetches and stores run in the order of submission. The fetch that is submitted while unit `index` is updated comes
-  // after the store of the unit that had its buffer before, so none needs to be waited for but the one in use.
-  std::deque<std::future<Status>> fetches;
-  size_t fetched = 0, index = 0;
-  const auto fetch_to = [&](size_t end) {
-    for (; fetched < std::min(end, order.size()); ++fetched) {
-      fetches.push_back(transfers_.submit([this, unit = order[fetched], to = buffer(fetched)] {
-        store_.fetch(unit, to);
-        return ok_status();
-      }));
-    }
-  };
-  for (; position < schedule_.size(); ++position) {
-    const int unit = schedule_[position].unit;
-    switch (schedule_[position].kind) {
-      case OpKind::kFetch: {
-        fetch_to(index + 2);  // this one and the next
-        const Status status = fetches.front().get();
-        fetches.pop_front();
-        TEPHRA_RETURN_IF_ERROR(status);
-        break;
-      }
-      case OpKind::kUpdate: store_.update_unit(unit, optimizer_, input, scale, gradients_[unit], buffer(index)); break;
-      case OpKind::kStore:
-        transfers_.submit([this, unit, from = buffer(index)] {
-          store_.store(unit, from);
-          return ok_status();
-        });
-        ++index;
-        break;
-      default: break;
-    }
-  }
-  transfers_.drain();
-  store_.end_update();
-  return ok_status();
-}
-
 std::future<Status> ScheduleExecutor::submit(std::string what, FlightRecorder::Start start,
                                              std::function<Status(Deadline)> collective) {
   start.submitted = std::chrono::steady_clock::now();
@@ -445,6 +360,7 @@ Status ScheduleExecutor::fail(const Status& status) {
   failure_ = status;
   groups_.abort(status);
   comm_.drain();
+  transfers_.drain();
   gathers_.clear();
   reduction_ = {};
   clear_step();
@@ -479,7 +395,7 @@ HeldPeaks ScheduleExecutor::held_peaks() const {
 
 void ScheduleExecutor::note_held(int64_t leaf_count) {
   int64_t gathered = 0, gradients = reduction_.buffer.count() + reduction_.part.count() + leaf_count;
-  for (const InFlight& gather : gathers_) gathered += gather.buffer.count();
+  for (const InFlight& gather : gathers_) gathered += gather.buffer.count() + gather.part.count();
   for (size_t u = 0; u < units_.size(); ++u) {
     gathered += buffers_[u].owned_count();
     gradients += trees_[u].held_count() + (whole() ? gradients_[u].count() : 0);

@@ -37,7 +37,7 @@ class ScheduleExecutor final : public Executor {
 
  private:
   // A gather or reduction that was submitted and not yet waited for. `buffer`: what the gather fills, or the whole sum
-  // that the reduction does not keep; `part`: what it needs beside that to sum over copies.
+  // that the reduction does not keep; `part`: what it needs beside that: a shard that was fetched, or to sum over copies.
   struct InFlight {
     int unit = -1;
     Block buffer, part;
@@ -58,6 +58,7 @@ class ScheduleExecutor final : public Executor {
   void forward(const Op& op, const MicroBatch& batch, bool training);
   void recompute(const Op& op, const MicroBatch& batch);
   void backward(const Op& op);
+  void issue_fetch(int unit);
   void issue_gather(int unit);
   Status finish_gather(int unit);
   Status reduce(const Op& op);
@@ -79,7 +80,7 @@ class ScheduleExecutor final : public Executor {
   void note_held(int64_t leaf_count);
   void note(const Op& op);
 
-  bool whole() const { return replicated(policy_); }  // shards are whole units, and used in place
+  bool whole() const { return replicated(policy_); }  // shards are whole units
 
   const std::vector<UnitSpec> units_;
   const std::vector<std::unique_ptr<UnitModule>> modules_;
@@ -99,8 +100,9 @@ class ScheduleExecutor final : public Executor {
   std::vector<GradientTree> trees_;
   // Per unit, the summed gradient of what the store holds: a shard, or the whole. From reduction to update.
   std::vector<Block> gradients_;
-  std::vector<Block> working_;  // moments of units being fetched, updated and stored, in turn; none without offload
-  std::vector<bool> stale_;     // gathered, but the shards have changed since (where units stay gathered)
+  // Offloaded state of units being fetched, updated and stored, in turn; none without offload.
+  std::vector<Block> working_;
+  std::vector<bool> stale_;  // gathered, but the shards have changed since (where units stay gathered)
 
   Chain chain_;
   LocalTotals totals_;

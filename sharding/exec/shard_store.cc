@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <mutex>
 #include <thread>
 
@@ -38,36 +39,35 @@ std::vector<StateKind> kept_kinds(int moments) {
 
 }  // namespace
 
-float* ShardStore::UnitState::of(StateKind kind) const {
-  if (kind == StateKind::kParameter) return parameters.data();
-  const bool first = kind == StateKind::kFirstMoment;
-  if (offloaded.data() != nullptr) return offloaded.data() + (first ? 0 : parameters.count());
-  return first ? first_moment.data() : second_moment.data();
-}
-
-AdamWState ShardStore::UnitState::pointers() const {
-  return {of(StateKind::kParameter), of(StateKind::kFirstMoment), of(StateKind::kSecondMoment)};
-}
-
-ShardStore::ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, bool offload,
+ShardStore::ShardStore(const std::vector<UnitSpec>* units, const Holding& holding, int moments, Offload offload,
                        BlockPool* pool)
     : units_(*units),
       holding_(holding),
       kinds_(kept_kinds(moments)),
       offload_(offload),
       pool_(pool),
-      computed_(units->size()) {
-  for (size_t u = 0; u < units_.size(); ++u) {
+      computed_(units->size()),
+      offloaded_computed_(units->size()) {
+  for (size_t i = 0; i < units_.size(); ++i) {
+    const int u = static_cast<int>(i);
     runs_.push_back(decay_runs(units_[u], holding_.shard, holding_.shards));
-    const bool wide = units_[u].compute_dtype == DType::kFloat32;
-    if (units_[u].trainable && wide) continue;
-    computed_[u] = pool_->acquire(shard_numel(units_[u], holding_.shards) / (wide ? 1 : 2));
-    computed_[u].fill_zero();
+    if (units_[u].trainable && !rounds(u)) continue;
+    const int64_t floats = computed_bytes(u) / static_cast<int64_t>(sizeof(float));
+    if (offload_ == Offload::kParameters) {
+      offloaded_computed_[u] = HostMemory(floats);
+    } else {
+      computed_[u] = pool_->acquire(floats);
+      computed_[u].fill_zero();
+    }
   }
   current_ = make_state();
   for (const UnitState& state : current_->units) {
-    for (const Block* block : {&state.parameters, &state.first_moment, &state.second_moment}) block->fill_zero();
+    for (const Block& block : state.values) block.fill_zero();
   }
+}
+
+size_t ShardStore::first_offloaded() const {
+  return offload_ == Offload::kParameters ? 0 : offload_ == Offload::kOptimizer ? 1 : kinds_.size();
 }
 
 std::shared_ptr<ShardStore::TrainedState> ShardStore::make_state() const {
@@ -75,15 +75,14 @@ std::shared_ptr<ShardStore::TrainedState> ShardStore::make_state() const {
   state->units.resize(units_.size());
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    const int64_t count = shard_numel(units_[u], holding_.shards);
+    const int64_t count = held_count(static_cast<int>(u));
+    const size_t first = first_offloaded();
     UnitState& unit = state->units[u];
-    unit.parameters = pool_->acquire(count);
-    if (offload_) {
-      unit.offloaded = HostMemory(moments_count(static_cast<int>(u)));
-      continue;
+    unit.offloaded = HostMemory(static_cast<int64_t>(kinds_.size() - first) * count);
+    for (size_t k = 0; k < kinds_.size(); ++k) {
+      if (k < first) unit.values[k] = pool_->acquire(count);
+      unit.at[k] = k < first ? unit.values[k].data() : unit.offloaded.data() + static_cast<int64_t>(k - first) * count;
     }
-    if (kinds_.size() > 1) unit.first_moment = pool_->acquire(count);
-    if (kinds_.size() > 2) unit.second_moment = pool_->acquire(count);
   }
   return state;
 }
@@ -93,12 +92,20 @@ std::shared_ptr<ShardStore::TrainedState> ShardStore::writable() const {
 }
 
 void* ShardStore::parameters(int unit) const {
-  return computed_[unit] ? computed_[unit].data() : current_->units[unit].parameters.data();
+  if (units_[unit].trainable && !rounds(unit)) return current_->units[unit].at[0];
+  return offload_ == Offload::kParameters ? offloaded_computed_[unit].data() : computed_[unit].data();
 }
 
-void ShardStore::round_parameters(int unit, float* from) {
-  const int64_t count = shard_numel(units_[unit], holding_.shards);
-  at::from_blob(computed_[unit].data(), {count}, at::kBFloat16).copy_(at::from_blob(from, {count}, at::kFloat));
+void ShardStore::fetch_parameters(int unit, void* out) const {
+  if (computed_bytes(unit) == 0) return;
+  std::memcpy(out, parameters(unit), static_cast<size_t>(computed_bytes(unit)));
+  const bool own = units_[unit].trainable && !rounds(unit);
+  (own ? current_->units[unit].offloaded : offloaded_computed_[unit]).release_pages();
+}
+
+void ShardStore::round_parameters(int unit, float* from, void* to) const {
+  const int64_t count = held_count(unit);
+  at::from_blob(to, {count}, at::kBFloat16).copy_(at::from_blob(from, {count}, at::kFloat));
 }
 
 Status ShardStore::load(const Executor::Reader& reader, bool with_moments) {
@@ -136,24 +143,30 @@ Status ShardStore::load_unit(const Executor::Reader& reader, int unit, bool with
     }
     return ok_status();
   };
-  const bool rounds = spec.compute_dtype != DType::kFloat32;
+  const bool offloaded = offload_ == Offload::kParameters;
+  void* const computed = offloaded ? offloaded_computed_[unit].data() : computed_[unit].data();
   if (!spec.trainable) {
-    if (!rounds) return read(StateKind::kParameter, computed_[unit].data());
-    std::vector<float> wide(size);  // for the moment of loading only
-    TEPHRA_RETURN_IF_ERROR(read(StateKind::kParameter, wide.data()));
-    round_parameters(unit, wide.data());
+    if (!rounds(unit)) {
+      TEPHRA_RETURN_IF_ERROR(read(StateKind::kParameter, static_cast<float*>(computed)));
+    } else {
+      std::vector<float> wide(size);  // for the moment of loading only
+      TEPHRA_RETURN_IF_ERROR(read(StateKind::kParameter, wide.data()));
+      round_parameters(unit, wide.data(), computed);
+    }
+    offloaded_computed_[unit].release_pages();
     return ok_status();
   }
   for (const StateKind kind : kinds_) {
-    float* values = into.units[unit].of(kind);
+    float* values = into.units[unit].at[static_cast<size_t>(kind)];
     if (kind == StateKind::kParameter || with_moments) {
       TEPHRA_RETURN_IF_ERROR(read(kind, values));
     } else {
       std::fill_n(values, size, 0.0f);
     }
   }
+  if (rounds(unit)) round_parameters(unit, into.units[unit].at[0], computed);
   into.units[unit].offloaded.release_pages();
-  if (rounds) round_parameters(unit, into.units[unit].parameters.data());
+  offloaded_computed_[unit].release_pages();
   return ok_status();
 }
 
@@ -162,34 +175,46 @@ void ShardStore::update(const OptimizerOptions& options, const StepInput& input,
   begin_update();
   for (size_t u = 0; u < units_.size(); ++u) {
     if (!units_[u].trainable) continue;
-    step(static_cast<int>(u), options, input, scale, gradients[u], current_->units[u].pointers(),
-         next_->units[u].pointers());
+    const int unit = static_cast<int>(u);
+    const AdamWState to = next_->units[u].pointers();
+    step(unit, options, input, scale, gradients[u], current_->units[u].pointers(), to);
+    if (rounds(unit)) round_parameters(unit, to.parameters, computed_[u].data());
   }
   end_update();
 }
 
-int64_t ShardStore::moments_count(int unit) const {
-  return (std::ssize(kinds_) - 1) * shard_numel(units_[unit], holding_.shards);
+// What is offloaded of the unit's state, and after it the parameters as they are gathered, where those are another copy.
+int64_t ShardStore::working_count(int unit) const {
+  const int64_t rounded = offload_ == Offload::kParameters && rounds(unit) ? computed_bytes(unit) : 0;
+  return static_cast<int64_t>(kinds_.size() - first_offloaded()) * held_count(unit) +
+         rounded / static_cast<int64_t>(sizeof(float));
 }
 
-void ShardStore::fetch(int unit, float* moments) const {
+void ShardStore::fetch(int unit, float* working) const {
   const HostMemory& from = current_->units[unit].offloaded;
-  std::copy_n(from.data(), from.count(), moments);
+  std::copy_n(from.data(), from.count(), working);
   from.release_pages();
 }
 
 void ShardStore::update_unit(int unit, const OptimizerOptions& options, const StepInput& input, float scale,
-                             const Block& gradient, float* moments) {
-  const int64_t count = shard_numel(units_[unit], holding_.shards);
-  float* const second = kinds_.size() > 2 ? moments + count : nullptr;
-  step(unit, options, input, scale, gradient, {current_->units[unit].parameters.data(), moments, second},
-       {next_->units[unit].parameters.data(), moments, second});
+                             const Block& gradient, float* working) {
+  const size_t first = first_offloaded();
+  std::array<float*, 3> from = current_->units[unit].at, to = next_->units[unit].at;
+  for (size_t k = first; k < kinds_.size(); ++k)
+    from[k] = to[k] = working + static_cast<int64_t>(k - first) * held_count(unit);
+  step(unit, options, input, scale, gradient, {from[0], from[1], from[2]}, {to[0], to[1], to[2]});
+  if (!rounds(unit)) return;
+  const bool offloaded = offload_ == Offload::kParameters;
+  round_parameters(unit, to[0], offloaded ? working + next_->units[unit].offloaded.count() : computed_[unit].data());
 }
 
-void ShardStore::store(int unit, const float* moments) {
+void ShardStore::store(int unit, const float* working) {
   const HostMemory& to = next_->units[unit].offloaded;
-  std::copy_n(moments, to.count(), to.data());
+  std::copy_n(working, to.count(), to.data());
   to.release_pages();
+  const HostMemory& rounded = offloaded_computed_[unit];
+  std::copy_n(working + to.count(), rounded.count(), rounded.data());
+  rounded.release_pages();
 }
 
 void ShardStore::step(int unit, const OptimizerOptions& options, const StepInput& input, float scale,
@@ -204,7 +229,6 @@ void ShardStore::step(int unit, const OptimizerOptions& options, const StepInput
                  {from.parameters, from.first_moment}, {to.parameters, to.first_moment});
       break;
   }
-  if (units_[unit].compute_dtype != DType::kFloat32) round_parameters(unit, to.parameters);
 }
 
 Snapshot ShardStore::snapshot() const {
@@ -223,7 +247,7 @@ Snapshot ShardStore::snapshot() const {
     const std::vector<TensorRange> ranges = tensor_ranges(units_[u], holding_.part * size, (holding_.part + 1) * size);
     for (const StateKind kind : kinds_) {
       for (const TensorRange& range : ranges) {
-        const float* values = unit.of(kind) + (range.flat_offset - held_begin);
+        const float* values = unit.at[static_cast<size_t>(kind)] + (range.flat_offset - held_begin);
         result.pieces.push_back({range.tensor->name, kind, range.tensor->shape, range.begin,
                                  std::span<const float>(values, static_cast<size_t>(range.count))});
       }

@@ -35,7 +35,7 @@ class Walk {
         case OpKind::kStep:
         case OpKind::kFetch:
         case OpKind::kUpdate:
-        case OpKind::kStore: break;  // shards() counts their working buffers, which stay from step to step
+        case OpKind::kStore: break;  // shards() counts working buffers, which stay; note_gathered() what is fetched
       }
       note_gathered(i);
     }
@@ -53,19 +53,24 @@ class Walk {
   static double moved(double bytes, int ranks) { return bytes * (ranks - 1) / ranks; }
 
   void shards() {
+    const bool offloaded = offloads_parameters(policy_);
+    int64_t& parameters = offloaded ? memory_.host : memory_.parameter_shards;
+    int64_t& copies = offloaded ? memory_.host : memory_.optimizer_shards;
+    int64_t& moments = offloads(policy_) ? memory_.host : memory_.optimizer_shards;
     int64_t largest = 0;
     int trainable = 0;
     for (const UnitSpec& unit : units_) {
       const int64_t count = shard_numel(unit, shards_), bytes = count * kElement;
       const bool rounded = unit.compute_dtype != DType::kFloat32;
-      if (!unit.trainable || rounded) memory_.parameter_shards += count * size_bytes(unit.compute_dtype);
+      if (!unit.trainable || rounded) parameters += count * size_bytes(unit.compute_dtype);
       if (!unit.trainable) continue;
-      memory_.parameter_shards += bytes;
+      parameters += bytes;
+      copies += policy_.held_snapshots * bytes;
       if (!replicated(policy_)) memory_.gradient_shards += bytes;
-      const int64_t moments = policy_.moments * bytes;
-      memory_.optimizer_shards += policy_.held_snapshots * bytes;
-      (offloads(policy_) ? memory_.host : memory_.optimizer_shards) += (1 + policy_.held_snapshots) * moments;
-      largest = std::max(largest, moments);
+      moments += (1 + policy_.held_snapshots) * policy_.moments * bytes;
+      int64_t working = policy_.moments * bytes;
+      if (offloaded) working += bytes + (rounded ? count * size_bytes(unit.compute_dtype) : 0);
+      largest = std::max(largest, working);
       ++trainable;
     }
     if (offloads(policy_)) memory_.optimizer_shards += std::min(kOffloadBuffers, trainable) * largest;
@@ -79,13 +84,20 @@ class Walk {
     }
   }
 
+  // Of a unit whose gather is under way: the shard that was fetched for it, where that is not the unit.
+  int64_t fetched_bytes(int unit) const {
+    return offloads_parameters(policy_) && shards_ > 1 ? unit_gathered_bytes(unit) / shards_ : 0;
+  }
+
   void note_gathered(size_t position) {
-    // A replicated shard is the unit and is used in place. Past the last gather nothing grows.
-    if (replicated(policy_) || position >= gathers_end_) return;
-    int64_t bytes = 0;
-    const size_t ahead = prefetch_end(schedule_, position, policy_.prefetch);
-    for (size_t i = position + 1; i < ahead; ++i) {
-      bytes += schedule_[i].kind == OpKind::kGather ? unit_gathered_bytes(schedule_[i].unit) : 0;
+    // Past the last gather nothing grows.
+    if (used_in_place(policy_) || position >= gathers_end_) return;
+    const Op& op = schedule_[position];
+    int64_t bytes = op.kind == OpKind::kGather ? fetched_bytes(op.unit) : 0;
+    issued_ = std::max(issued_, prefetch_end(schedule_, position, policy_.prefetch));
+    for (size_t i = position + 1; i < issued_; ++i) {
+      const int unit = schedule_[i].unit;
+      bytes += schedule_[i].kind == OpKind::kGather ? unit_gathered_bytes(unit) + fetched_bytes(unit) : 0;
     }
     for (size_t u = 0; u < units_.size(); ++u) bytes += gathered_[u] ? unit_gathered_bytes(static_cast<int>(u)) : 0;
     memory_.gathered_peak = std::max(memory_.gathered_peak, bytes);
@@ -153,6 +165,7 @@ class Walk {
   const std::vector<int> merges_;
   const size_t gathers_end_;
   std::vector<bool> gathered_;
+  size_t issued_ = 0;  // gathers before it are
   int64_t activations_ = 0;
   int64_t gradients_ = 0;
   int64_t reducing_ = 0;

@@ -31,7 +31,9 @@ class Costs {
       out.reduce.push_back(sum(flat * kFloat));
       const double shard = units_[u].trainable ? flat / ranks_per_copy(policy_) : 0;
       updated += shard;
-      if (offloads(policy_)) out.transfer.push_back(shard * policy_.moments * kFloat / cluster_.device.host_rate());
+      const double host = cluster_.device.host_rate();
+      if (offloads(policy_)) out.transfer.push_back(shard * updated_bytes(u) / host);
+      if (offloads_parameters(policy_)) out.fetch.push_back(flat / ranks_per_copy(policy_) * element(u) / host);
     }
     out.update = memory(updated * kUpdatePasses * kFloat);
     out.exchange =
@@ -41,6 +43,12 @@ class Costs {
 
  private:
   double memory(double bytes) const { return bytes / cluster_.device.memory_bandwidth; }
+  // Of one value, what its update takes from the host and brings back. The narrow copy that is gathered goes one way only.
+  double updated_bytes(int unit) const {
+    const double moments = policy_.moments * kFloat;
+    if (!offloads_parameters(policy_)) return moments;
+    return moments + kFloat + (units_[unit].compute_dtype == DType::kFloat32 ? 0 : element(unit) / 2);
+  }
   double element(int unit) const { return static_cast<double>(size_bytes(units_[unit].compute_dtype)); }
   double rate(int unit) const { return cluster_.device.rate(numbers_of(units_[unit], numbers_)); }
   double activations(int unit) const {

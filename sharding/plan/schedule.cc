@@ -6,7 +6,7 @@
 namespace tephra::sharding {
 namespace {
 
-// Of offloaded moments: no unit is computed with or gathered.
+// Of offloaded state: no unit is computed with or gathered.
 bool is_offload(OpKind kind) { return kind == OpKind::kFetch || kind == OpKind::kUpdate || kind == OpKind::kStore; }
 
 constexpr std::string_view kLevelNames[] = {"none", "optimizer", "gradients", "parameters"};
@@ -73,10 +73,12 @@ class Checker {
   std::string check(size_t position) {
     const Op& op = schedule_[position];
     if (op.kind == OpKind::kGather) return check_gather(position);
+    if (op.kind == OpKind::kFetch && !stepped_) return check_fetch(position);
     if (op.kind == OpKind::kFree) return check_free(position);
     if (next_work_ >= work_.size()) return "nothing is left to do here";
     if (!same(op, work_[next_work_])) return "expected " + op_text(work_[next_work_], units_);
     ++next_work_;
+    stepped_ = stepped_ || op.kind == OpKind::kStep;
     if (op.kind == OpKind::kStep) return check_end();
     if (is_offload(op.kind)) return "";
     if (!gathered_[op.unit]) return "the unit is not gathered";
@@ -88,10 +90,21 @@ class Checker {
  private:
   bool known(int unit) const { return unit >= 0 && unit < static_cast<int>(units_.size()); }
 
+  std::string check_fetch(size_t position) const {
+    const Op& op = schedule_[position];
+    if (!known(op.unit) || op.micro_batch != -1) return "the operation names no unit of the chain";
+    if (!offloads_parameters(policy_)) return "no parameters are offloaded";
+    const bool used = position + 1 < schedule_.size() && same(schedule_[position + 1], {OpKind::kGather, op.unit, -1});
+    return used ? "" : "the unit is not gathered next";
+  }
+
   std::string check_gather(size_t position) {
     const Op& op = schedule_[position];
     if (!known(op.unit) || op.micro_batch != -1) return "the operation names no unit of the chain";
     if (gathered_[op.unit]) return "the unit is gathered already";
+    if (offloads_parameters(policy_) &&
+        (position == 0 || !same(schedule_[position - 1], {OpKind::kFetch, op.unit, -1})))
+      return "the unit's parameters were not fetched";
     gathered_[op.unit] = true;
     const bool used = position + 1 < schedule_.size() && schedule_[position + 1].unit == op.unit &&
                       schedule_[position + 1].kind != OpKind::kFree;
@@ -129,6 +142,7 @@ class Checker {
   const Policy& policy_;
   const Schedule work_;
   size_t next_work_ = 0;
+  bool stepped_ = false;
   std::vector<bool> gathered_;
 };
 
@@ -172,16 +186,20 @@ Schedule make_schedule(const std::vector<UnitSpec>& units, const Policy& policy)
   const bool replicates = policy.shard == ShardLevel::kNone;
   const bool reduces_at_end = policy.shard == ShardLevel::kOptimizer;
   Schedule ops, reductions;
+  const auto gather = [&](int u) {
+    if (offloads_parameters(policy)) ops.push_back({OpKind::kFetch, u, -1});
+    ops.push_back({OpKind::kGather, u, -1});
+  };
   const int last = static_cast<int>(units.size()) - 1;
   for (int m = 0; m < policy.micro_batches; ++m) {
     for (int u = 0; u <= last; ++u) {
-      if (shards_parameters || (m == 0 && !replicates)) ops.push_back({OpKind::kGather, u, -1});
+      if (shards_parameters || (m == 0 && !replicates)) gather(u);
       ops.push_back({OpKind::kForward, u, m});
       const bool stays = units[u].needs_backward && (u == last || !policy.reshard_after_forward);
       if (shards_parameters && !stays) ops.push_back({OpKind::kFree, u, -1});
     }
     for (int u = last; u >= 0 && units[u].needs_backward; --u) {
-      if (shards_parameters && policy.reshard_after_forward && u != last) ops.push_back({OpKind::kGather, u, -1});
+      if (shards_parameters && policy.reshard_after_forward && u != last) gather(u);
       if (recomputes(units, policy, u)) ops.push_back({OpKind::kRecompute, u, m});
       ops.push_back({OpKind::kBackward, u, m});
       if (units[u].trainable && m + 1 == policy.micro_batches) {
@@ -246,6 +264,7 @@ std::string to_string(const Policy& policy) {
   if (policy.recompute_every == 1) text += ", all units recomputed";
   if (policy.recompute_every > 1) text += ", one in " + std::to_string(policy.recompute_every) + " units recomputed";
   if (policy.offload == Offload::kOptimizer) text += ", moments offloaded";
+  if (offloads_parameters(policy)) text += ", parameters and moments offloaded";
   text += ", prefetch " + std::to_string(policy.prefetch);
   return text + (policy.reduction == Reduction::kFast ? ", sums in the library's order" : "");
 }
@@ -261,8 +280,10 @@ size_t prefetch_end(const Schedule& schedule, size_t position, int depth) {
                        [unit](const Op& op) { return op.unit == unit; });
   };
   for (; end < schedule.size() && schedule[end].kind != OpKind::kStep; ++end) {
-    if (schedule[end].kind != OpKind::kGather) continue;
+    const OpKind next = schedule[end].kind;
+    if (next != OpKind::kGather && next != OpKind::kFetch) continue;
     if (depth-- == 0 || in_use(schedule[end].unit)) break;
+    if (next == OpKind::kFetch) ++end;  // its gather goes with it
   }
   return end;
 }

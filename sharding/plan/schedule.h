@@ -19,10 +19,11 @@ enum class OpKind {
   kReduceScatter,  // sum the unit's gradient over ranks; each keeps its shard (hybrid: over its group, then over groups)
   kAllReduce,      // sum the unit's gradient over ranks; each keeps the whole sum
   kStep,           // clip and update every trainable unit's shard; unit is -1. With offload: clip, updates follow
-  // With offload, after kStep:
-  kFetch,   // copy the unit's moments from host memory into a working buffer of the device
-  kUpdate,  // update the unit's shard and the moments in the working buffer
-  kStore,   // copy the moments back to host memory; the buffer may then be another unit's
+  // With offload. Of parameters: before each gather a fetch, and after kStep, as with moments, all three.
+  kFetch,  // copy what is offloaded of the unit from host memory to the device: its shard of the parameters as they are
+           // gathered; after kStep what the optimizer updates, into a working buffer
+  kUpdate,  // update the unit's shard; what is offloaded of it, in the working buffer
+  kStore,   // copy that back to host memory; the buffer may then be another unit's
 };
 
 struct Op {
@@ -68,6 +69,10 @@ enum class Offload {
   // Moments are in host memory, and in at most kOffloadBuffers working buffers of the device, each of the largest shard.
   // The next unit's are fetched while one is updated, and the one before it is written back.
   kOptimizer,
+  // Beside the moments the shards of all parameters, those of frozen units too; the working buffers then hold both. A
+  // unit's shard is fetched before each gather; where one rank holds the whole unit, that fetch is the gather. Only with
+  // ShardLevel::kParameters: at the levels below it units stay gathered, and the shard is the least of it.
+  kParameters,
 };
 inline constexpr int kOffloadBuffers = 3;
 
@@ -91,8 +96,15 @@ struct Policy {
 // Whether every rank holds whole shards, so that they are used in place and nothing is ever gathered.
 inline bool replicated(const Policy& policy) { return policy.world_size == 1 || policy.shard == ShardLevel::kNone; }
 
-// Whether moments are fetched and stored: an optimizer without any has none to offload.
-inline bool offloads(const Policy& policy) { return policy.offload == Offload::kOptimizer && policy.moments > 0; }
+inline bool offloads_parameters(const Policy& policy) { return policy.offload == Offload::kParameters; }
+
+// Whether a step ends in fetches, updates and stores: an optimizer without moments has none to offload.
+inline bool offloads(const Policy& policy) {
+  return offloads_parameters(policy) || (policy.offload == Offload::kOptimizer && policy.moments > 0);
+}
+
+// Whether shards are computed with where they are, so that no unit has a buffer of its own.
+inline bool used_in_place(const Policy& policy) { return replicated(policy) && !offloads_parameters(policy); }
 
 // How many ranks one copy of the state is divided over: 1 when replicated().
 int ranks_per_copy(const Policy& policy);
@@ -123,9 +135,10 @@ using Schedule = std::vector<Op>;
 Schedule make_schedule(const std::vector<UnitSpec>& units, const Policy& policy);
 
 // Ok when the schedule does the step of `policy` over `units`: every forward, recomputation, backward and reduction
-// once and in order; each use of a unit while it is gathered; each gather directly before a use; each free directly
-// after the last one before the unit is needed again; one step at the end with nothing left gathered; with offload, the
-// moments of every trainable unit then fetched, updated and stored exactly once, in this order. Otherwise kInternal
+// once and in order; each use of a unit while it is gathered; each gather directly before a use; with offloaded
+// parameters a fetch directly before each gather; each free directly after the last use before the unit is needed again;
+// one step at the end with nothing left gathered; with offload, what is offloaded of every trainable unit then fetched,
+// updated and stored exactly once, in this order. Otherwise kInternal
 // naming the first operation at fault. Written from these rules, not from make_schedule, so that each checks the other.
 Status check_schedule(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy);
 // One line an operation, which also says what a runner gathers ahead at that moment.
@@ -151,13 +164,15 @@ struct MemoryEstimate {          // bytes per rank
   int64_t parameter_shards = 0;  // of all units
   int64_t gradient_shards = 0;   // reduced gradients of trainable units; 0 where they stay whole
   int64_t optimizer_shards = 0;  // moments, and the sets of parameters and moments that held snapshots cost
-  int64_t gathered_peak = 0;     // full flat buffers at once, those gathered ahead included; 0 when replicated()
+  // Full flat buffers at once, those gathered ahead included, and fetched shards until their gather is done; 0 when
+  // used_in_place().
+  int64_t gathered_peak = 0;
   // Full-size gradients: one unit's of the micro-batch in backward, partial sums of the micro-batch tree, sums being reduced or
   // staying whole. A module that does not write its gradients in place (unit_module.h) holds its own once more beside them.
   int64_t gradient_peak = 0;
   int64_t activation_peak = 0;  // what backward keeps, and what the unit at work holds beside it
-  // Of the host, not the device, and so not in total(): offloaded moments, and the second set that a held snapshot costs.
-  // optimizer_shards then has the working buffers in place of them.
+  // Of the host, not the device, and so not in total(): what is offloaded, and the second set of it that a held snapshot
+  // costs. optimizer_shards then has the working buffers in place of that.
   int64_t host = 0;
   int64_t total() const {
     return parameter_shards + gradient_shards + optimizer_shards + gathered_peak + gradient_peak + activation_peak;
@@ -180,8 +195,8 @@ inline StepEstimate estimate(const Schedule& schedule, const std::vector<UnitSpe
 }
 
 // How far a runner may have issued gathers when the operation at `position` runs: those before the returned position.
-// Ahead of a use of a unit that is `depth` gathers, fewer where the next one's unit is still to be freed, or a step
-// comes first; at any other operation there are none. Used by the executor, estimate() and to_string().
+// Ahead of a use of a unit that is `depth` gathers, each with its fetch, fewer where the next one's unit is still to be
+// freed, or a step comes first; at any other operation there are none. Used by the executor, estimate() and to_string().
 size_t prefetch_end(const Schedule& schedule, size_t position, int depth);
 
 // Position after the schedule's last gather: from there on there is nothing to look ahead for. 0 where it has none.

@@ -21,11 +21,13 @@ class Clock {
     for (size_t position = 0; position < schedule_.size(); ++position) {
       for (const size_t end = issued >= last ? issued : prefetch_end(schedule_, position, policy_.prefetch);
            issued < end; ++issued) {
-        if (schedule_[issued].kind == OpKind::kGather) issue_gather(schedule_[issued].unit);
+        const auto [kind, unit, micro_batch] = schedule_[issued];
+        if (kind == OpKind::kFetch) fetched_at_[unit] = transfer(seconds_.fetch[unit]);
+        if (kind == OpKind::kGather) issue_gather(unit);
       }
       const Op& op = schedule_[position];
       switch (op.kind) {
-        case OpKind::kGather: wait_until(gathered_at_[op.unit]); break;
+        case OpKind::kGather: finish_gather(op.unit); break;
         case OpKind::kForward:
         case OpKind::kRecompute: compute(seconds_.forward[op.unit]); break;
         case OpKind::kBackward: compute(seconds_.backward[op.unit]); break;
@@ -33,9 +35,11 @@ class Clock {
         case OpKind::kAllReduce: reduce(op.unit); break;
         case OpKind::kFree: break;
         case OpKind::kStep: update(); break;
-        case OpKind::kFetch: fetch(position); break;
+        case OpKind::kFetch:
+          if (position >= last) fetch(position);  // before a gather it is issued, and waited for there
+          break;
         case OpKind::kUpdate: compute(update_share(op.unit)); break;
-        case OpKind::kStore: stored_at_ = transfer(op.unit); break;
+        case OpKind::kStore: stored_at_ = transfer(seconds_.transfer[op.unit]); break;
       }
     }
     wait_for_transfer(stored_at_);
@@ -53,9 +57,9 @@ class Clock {
     time_.exposed += moment - now_;
     now_ = moment;
   }
-  // Returns when the collective, issued now, is done.
-  double communicate(double seconds) {
-    lane_free_ = std::max(lane_free_, now_) + seconds;
+  // Returns when the collective, issued now and not begun before `earliest`, is done.
+  double communicate(double seconds, double earliest = 0) {
+    lane_free_ = std::max({lane_free_, now_, earliest}) + seconds;
     time_.communication += seconds;
     return lane_free_;
   }
@@ -64,7 +68,11 @@ class Clock {
     if (replicated(policy_)) return;
     // Frozen units that stay gathered were gathered in the first step of the job.
     const bool kept = policy_.shard != ShardLevel::kParameters && !units_[unit].trainable;
-    if (!kept) gathered_at_[unit] = communicate(seconds_.gather[unit]);
+    if (!kept) gathered_at_[unit] = communicate(seconds_.gather[unit], fetched_at_[unit]);
+  }
+  void finish_gather(int unit) {
+    wait_for_transfer(fetched_at_[unit]);
+    wait_until(gathered_at_[unit]);
   }
   void reduce(int unit) {
     wait_until(reduced_at_);
@@ -76,20 +84,20 @@ class Clock {
     if (!offloads(policy_)) compute(seconds_.update);
   }
 
-  // As the executor: this unit's moments, if they are not on their way yet, and the next one's, in the order of issue.
+  // As the executor: what the update takes of this unit, if it is not on its way yet, and of the next one, in the order
+  // of issue.
   void fetch(size_t position) {
     int ahead = 0;
     for (size_t i = position; i < schedule_.size() && ahead < 2; ++i) {
       if (schedule_[i].kind != OpKind::kFetch) continue;
       ++ahead;
       if (i < fetches_issued_) continue;
-      fetched_at_[schedule_[i].unit] = transfer(schedule_[i].unit);
+      fetched_at_[schedule_[i].unit] = transfer(seconds_.transfer[schedule_[i].unit]);
       fetches_issued_ = i + 1;
     }
     wait_for_transfer(fetched_at_[schedule_[position].unit]);
   }
-  double transfer(int unit) {
-    const double seconds = seconds_.transfer[unit];
+  double transfer(double seconds) {
     transfers_free_ = std::max(transfers_free_, now_) + seconds;
     time_.transfer += seconds;
     return transfers_free_;

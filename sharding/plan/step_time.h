@@ -23,9 +23,10 @@ struct OpSeconds {
   std::vector<double> backward;    // with the addition of its gradient to the micro-batches' sum
   std::vector<double> gather;      // 0 where it costs nothing
   std::vector<double> reduce;      // reduce-scatter, or reduce-scatter and all-gather where the sum stays whole
-  std::vector<double> transfer{};  // of a unit's moments to or from the host; empty without offload
-  double update = 0;               // norm, clipping and AdamW
-  double exchange = 0;             // of losses and norms, between backward and update
+  std::vector<double> transfer{};  // of what the update takes of a unit, to or from the host; empty without offload
+  std::vector<double> fetch{};  // of what is gathered of a unit, from the host; empty unless parameters are offloaded
+  double update = 0;            // norm, clipping and AdamW
+  double exchange = 0;          // of losses and norms, between backward and update
 };
 
 struct StepTime {            // seconds of one step on one rank
@@ -37,7 +38,8 @@ struct StepTime {            // seconds of one step on one rank
   double exposed_transfer = 0;
 };
 
-// `seconds` over `schedule`, gathers issued policy.prefetch ahead and one reduction in flight, as the executor does.
+// `seconds` over `schedule`, gathers and their fetches issued policy.prefetch ahead and one reduction in flight, as the
+// executor does.
 StepTime step_time(const Schedule& schedule, const std::vector<UnitSpec>& units, const Policy& policy,
                    const OpSeconds& seconds);
 

@@ -23,6 +23,11 @@ Status uneven(const recipes::StageRecipe& stage, int64_t ranks) {
                                             ") x " + std::to_string(ranks) + " ranks" + remedy);
 }
 
+Offload offload_of(const std::string& name) {
+  if (name == "parameters") return Offload::kParameters;
+  return name == "optimizer" ? Offload::kOptimizer : Offload::kNone;
+}
+
 }  // namespace
 
 Result<Policy> stage_policy(const recipes::StageRecipe& stage, int64_t ranks) {
@@ -34,12 +39,12 @@ Result<Policy> stage_policy(const recipes::StageRecipe& stage, int64_t ranks) {
                 .shard = shard_level(sharding.shard),
                 .reshard_after_forward = sharding.reshard_after_forward,
                 .recompute_every = *sharding.recompute_every(),
-                .prefetch = static_cast<int>(sharding.prefetch),
+                .prefetch = *sharding.prefetch_depth(),
                 .group_ranks = static_cast<int>(sharding.group_ranks),
                 .reduction = sharding.reduction == "fast" ? Reduction::kFast : Reduction::kTree,
                 .moments = stage.optimizer.moments(),
                 .held_snapshots = stage.checkpoint.held_snapshots(),
-                .offload = sharding.offload == "optimizer" ? Offload::kOptimizer : Offload::kNone};
+                .offload = offload_of(sharding.offload)};
 }
 
 }  // namespace tephra::sharding

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/threads.h"
 #include "storage/index/store_impl.h"
 
 namespace tephra::storage {
@@ -25,50 +26,29 @@ Result<std::map<ChunkRef, ChunkLocation>> offered_chunks(Env& env, const std::st
   return offered;
 }
 
-// From the addresses of the blocks that a rank wrote whole; only those that several ranks share are read back.
-Result<Hash128> hash_tensor(const CheckpointReader& reader, const ManifestTensor& tensor,
-                            std::vector<std::byte>* buffer) {
-  ContentHasher content;
-  const int64_t total = numel(tensor.shape), element = size_bytes(tensor.dtype);
-  const int64_t block = static_cast<int64_t>(kChunkBytesMax) / element;
-  auto piece = tensor.pieces.begin();
-  for (int64_t begin = 0; begin < total; begin += block) {
-    const int64_t count = std::min(block, total - begin);
-    while (piece->begin + piece->count <= begin) ++piece;
-    if (piece->begin == begin && piece->count == count && piece->offset_in_chunk == 0 &&
-        piece->chunk.length == static_cast<uint64_t>(count * element)) {
-      content.add(piece->chunk);
-      continue;
-    }
-    std::span<std::byte> bytes = std::span(*buffer).first(static_cast<size_t>(count * element));
-    TEPHRA_RETURN_IF_ERROR(reader.read_state_bytes(tensor.name, tensor.kind, begin, count, bytes.data()));
-    content.update(bytes);
-  }
-  return content.digest();
-}
-
 bool same_bytes(const ManifestTensor& a, const ManifestTensor* b) {
   return b && a.dtype == b->dtype && a.shape == b->shape && a.pieces == b->pieces;
 }
 
 // Sets every tensor's content: the parent's where the tensor is the parent's, piece by piece (the parent's was computed
-// from the same chunks when it was committed), and otherwise from its chunks.
+// from the same chunks when it was committed), and otherwise from its chunks; several tensors at a time, as a block that
+// ranks share is waited for.
 Status fill_content(const CheckpointReader& reader, const Manifest& parent, Manifest* manifest) {
-  std::vector<std::byte> buffer(kChunkBytesMax);
-  for (ManifestTensor& tensor : manifest->tensors) {
+  return parallel_for(manifest->tensors.size(), kReadThreads, [&](size_t i) -> Status {
+    ManifestTensor& tensor = manifest->tensors[i];
     const ManifestTensor* original = parent.find(tensor.name, tensor.kind);
     Hash128 content;
     if (same_bytes(tensor, original)) {
       content = original->content;
     } else {
-      TEPHRA_ASSIGN_OR_RETURN(content, hash_tensor(reader, tensor, &buffer));
+      TEPHRA_ASSIGN_OR_RETURN(content, reader.content_of(tensor));
     }
     if (tensor.content != Hash128{} && tensor.content != content)
       return {Code::kMismatch, "tensor " + tensor.name + " of " + manifest->name() + " was announced with content " +
                                    tensor.content.hex() + " and its chunks hold " + content.hex()};
     tensor.content = content;
-  }
-  return ok_status();
+    return ok_status();
+  });
 }
 
 struct Plan {

@@ -34,8 +34,9 @@ struct Garbage {
 void collect_known(const IndexView& view, Garbage* garbage) {
   for (const auto& [pack, info] : view.packs) {
     if (view.reached.contains(pack)) continue;
-    garbage->report.packs.push_back(pack + ".pack");
-    garbage->report.bytes += info.size_bytes;
+    const std::string file = pack + ".pack";
+    garbage->report.packs.push_back(file);
+    gives(file, info.size_bytes, &garbage->report);
     garbage->erases.push_back({ColumnFamily::kMeta, pack_key(pack), "", true});
     if (auto it = view.chunk_keys.find(pack); it != view.chunk_keys.end())
       for (const std::string& key : it->second) garbage->erases.push_back({ColumnFamily::kChunks, key, "", true});
@@ -43,6 +44,11 @@ void collect_known(const IndexView& view, Garbage* garbage) {
 }
 
 }  // namespace
+
+void gives(const std::string& file, uint64_t bytes, GcReport* report) {
+  report->by_pack[file] += bytes;
+  report->bytes += bytes;
+}
 
 // The first half of gc: what nothing reaches.
 Status Store::Impl::collect(bool dry_run, IndexView* view, GcReport* report) {
@@ -66,7 +72,7 @@ Status Store::Impl::collect(bool dry_run, IndexView* view, GcReport* report) {
       continue;
     }
     garbage.report.packs.push_back(file);
-    garbage.report.bytes += size_of(env, packs_dir() + "/" + file);
+    gives(file, size_of(env, packs_dir() + "/" + file), &garbage.report);
   }
   TEPHRA_ASSIGN_OR_RETURN(const auto manifests, unknown_manifest_files());
   for (const ManifestFile& file : manifests) garbage.report.manifests.push_back(file.file);

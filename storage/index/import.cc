@@ -14,15 +14,14 @@ class ChunkSink {
   explicit ChunkSink(const Store::Impl& store)
       : store_(store), packs_(store.env, store.packs_dir()), name_(unique_pack_name("import")) {}
 
-  Result<ChunkRef> add(std::span<const std::byte> bytes) {
-    ChunkRef chunk{hash_bytes(bytes), bytes.size()};
+  Result<ChunkRef> add(std::span<const std::byte> bytes, std::span<const Hash128> blocks) {
+    ChunkRef chunk = chunk_of_blocks(blocks, bytes.size());
     if (seen_.contains(chunk)) return chunk;
     TEPHRA_ASSIGN_OR_RETURN(bool held, store_holds(chunk));
     if (!held) {
       if (writer_ && writer_->size_bytes() + bytes.size() > kImportPackBytes) TEPHRA_RETURN_IF_ERROR(seal());
       if (!writer_) {
-        std::string pack = name_ + "-" + std::to_string(sealed_.size());
-        TEPHRA_ASSIGN_OR_RETURN(writer_, PackWriter::create(store_.env, store_.packs_dir(), pack));
+        TEPHRA_ASSIGN_OR_RETURN(writer_, PackWriter::create(store_.env, store_.packs_dir(), pack_name()));
       }
       TEPHRA_ASSIGN_OR_RETURN(chunk, writer_->add(bytes));
     }
@@ -39,8 +38,16 @@ class ChunkSink {
   }
 
   const std::vector<PackSummary>& sealed() const { return sealed_; }
+  // Names of the files that this import may have made, also those of a pack that failed while it was sealed.
+  std::vector<std::string> files() const {
+    std::vector<std::string> files{pack_name() + ".pack", pack_name() + ".partial"};
+    for (const PackSummary& pack : sealed_) files.push_back(pack.pack + ".pack");
+    return files;
+  }
 
  private:
+  std::string pack_name() const { return name_ + "-" + std::to_string(sealed_.size()); }  // of the one being written
+
   // A damaged copy does not count: importing a model again is how its base is repaired.
   Result<bool> store_holds(const ChunkRef& chunk) {
     TEPHRA_ASSIGN_OR_RETURN(auto places, store_.locations({chunk}));
@@ -70,8 +77,9 @@ Status copy_tensors(const TensorSource& source, const ImportOptions& options, Ch
       int64_t n = std::min(block, count - begin);
       auto bytes = std::span(buffer).first(static_cast<size_t>(n * element));
       TEPHRA_RETURN_IF_ERROR(source.read_bytes(info.name, begin, n, bytes.data()));
-      TEPHRA_ASSIGN_OR_RETURN(ChunkRef chunk, sink->add(bytes));
-      content.add(chunk);
+      const std::vector<Hash128> blocks = hash_blocks(bytes);
+      content.add(blocks);
+      TEPHRA_ASSIGN_OR_RETURN(ChunkRef chunk, sink->add(bytes, blocks));
       tensor.pieces.push_back({begin, n, chunk, 0});
       done += bytes.size();
       if (options.progress) options.progress(done, total);
@@ -112,7 +120,7 @@ Result<Manifest> Store::import_tensors(const TensorSource& source, const ImportO
   }
   // What a failed import wrote is nobody's: the next gc may take it.
   std::lock_guard lock(impl_->mutex);
-  for (const PackSummary& pack : sink.sealed()) impl_->collectable.insert(pack.pack + ".pack");
+  for (const std::string& file : sink.files()) impl_->collectable.insert(file);
   return status;
 }
 

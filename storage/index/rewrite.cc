@@ -11,9 +11,11 @@
 namespace tephra::storage {
 namespace {
 
-// What a pack takes beside its chunks, at most: header, trailer, and for each chunk its entry and its padding. A pack of a
-// few small chunks is mostly that, and rewriting it would gain nothing.
-uint64_t overhead_bytes(const PackInfo& pack) { return 128 + 63 + pack.chunk_count * (32 + 63); }
+// What a pack takes beside its chunks, at most: header, trailer, for each chunk its entry and its padding, and its blocks'
+// hashes. A pack of a few small chunks is mostly that, and rewriting it would gain nothing.
+uint64_t overhead_bytes(const PackInfo& pack) {
+  return 128 + 63 + pack.chunk_count * (32 + 63 + 16) + pack.size_bytes / kBlockBytes * 16;
+}
 
 constexpr uint64_t kGroupBytes = 1u << 30;  // live bytes that are there twice at a time
 
@@ -104,7 +106,7 @@ Status finish_group(Store::Impl& store, double rewrite_below, const Group& group
     if (!same) continue;
     switch_index(still->second, copy, &puts);
     report->rewritten.push_back(victim.pack + ".pack");
-    report->bytes += victim.file_bytes - std::min(victim.file_bytes, copy.size_bytes);
+    gives(victim.pack + ".pack", victim.file_bytes - std::min(victim.file_bytes, copy.size_bytes), report);
   }
   TEPHRA_RETURN_IF_ERROR(store.db->write(puts, true));
   for (const auto& [victim, copy] : group) store.collectable.erase(copy.pack + ".pack");
@@ -127,7 +129,7 @@ Status rewrite_packs(Store::Impl& store, IndexView view, double rewrite_below, G
     const uint64_t live = victim.live_bytes();
     if (report->dry_run) {
       report->rewritten.push_back(pack + ".pack");
-      report->bytes += victim.file_bytes - live;
+      gives(pack + ".pack", victim.file_bytes - live, report);
       continue;
     }
     const std::string copy_name = name + "-" + std::to_string(copies++);

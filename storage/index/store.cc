@@ -15,7 +15,7 @@ namespace tephra::storage {
 namespace {
 
 constexpr const char* kFormatKey = "format";
-constexpr const char* kFormatVersion = "2";
+constexpr const char* kFormatVersion = "3";
 
 std::string owner_text(const std::string& url) { return "pid=" + std::to_string(::getpid()) + "\nurl=" + url + "\n"; }
 

@@ -86,6 +86,7 @@ struct GcReport {
   std::vector<std::string> packs;             // file names in packs/ that were removed, or would be
   uint64_t bytes = 0;                         // given back: of those, and the dead chunks of those rewritten
   std::vector<std::string> rewritten;         // file names in packs/ whose live chunks moved to a new pack, or would
+  std::map<std::string, uint64_t> by_pack;    // of `packs` and `rewritten`: what each gives of `bytes`
   std::vector<std::string> kept_for_writers;  // unreferenced, but leased or possibly still being written
   std::vector<std::string> manifests;  // file names in manifests/ of commits that did not happen, or were removed
 };
@@ -176,8 +177,9 @@ class Store {
   // Forgets the checkpoint; its bytes go with the next gc. kBusy when a tag, a pin or a lease holds it. Its children
   // keep their chunks.
   Status remove(const std::string& name);
-  // Re-reads and re-hashes everything that the checkpoint names. Fails only if `name` does not resolve.
-  Result<VerifyReport> verify(const std::string& name) const;
+  // Re-reads and re-hashes everything that the checkpoint names, in the order of the packs, on all cores. Fails only if
+  // `name` does not resolve, or, kCancelled, once `cancelled` (asked now and then, from any thread; may be empty) holds.
+  Result<VerifyReport> verify(const std::string& name, const std::function<bool()>& cancelled = {}) const;
 
   // Deletes packs that no checkpoint reaches, and rewrites those of whose chunks less than `rewrite_below` (of 1) is
   // reached, by bytes: the live chunks move to a new pack. Commits go on meanwhile. Not rewritten are packs under a lease

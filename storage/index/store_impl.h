@@ -18,6 +18,9 @@ namespace tephra::storage {
 
 struct IndexView;  // index_view.h
 
+// Reads that wait for the disk at a time, where many are to be done.
+inline constexpr int kReadThreads = 8;
+
 // Packs opened on demand and kept; one thread.
 class PackCache {
  public:
@@ -81,6 +84,9 @@ Put pack_put(const PackSummary& pack, int64_t committed_unix_ms);
 
 // Refuses an index of another format; a new one is given ours in kReadWrite.
 Status check_format(Database& db, const std::string& dir, OpenMode mode);
+
+// Counts what removing or rewriting a file of packs/ gives back.
+void gives(const std::string& file, uint64_t bytes, GcReport* report);
 
 // The second half of gc, with the first one's view. Takes the store's lock by itself.
 Status rewrite_packs(Store::Impl& store, IndexView view, double rewrite_below, GcReport* report);

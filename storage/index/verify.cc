@@ -1,85 +1,94 @@
 // Reading everything again. Problems are collected, not returned at the first: people want to know how much is damaged.
 #include <algorithm>
+#include <map>
+#include <mutex>
+#include <thread>
 
+#include "base/threads.h"
 #include "storage/index/store_impl.h"
 
 namespace tephra::storage {
 namespace {
 
+constexpr size_t kRunChunks = 16;  // that one thread reads, one after another
+
 class Verifier {
  public:
-  Verifier(const Store::Impl& store, VerifyReport* report)
-      : packs_(store.env, store.packs_dir()), store_(store), report_(report) {}
+  Verifier(const Store::Impl& store, LocatedManifest located, VerifyReport* report)
+      : reader_(store.env, store.packs_dir(), std::move(located)), report_(report) {}
 
-  Status run(const Manifest& manifest) {
-    std::vector<ChunkRef> chunks = chunks_of(manifest.tensors);
-    TEPHRA_ASSIGN_OR_RETURN(auto places, store_.locations(chunks));
-    for (size_t i = 0; i < chunks.size(); ++i)
-      if (places[i]) places_.emplace(chunks[i], std::move(*places[i]));
-    report_->chunk_count = static_cast<int64_t>(chunks.size());
-    report_->tensor_count = static_cast<int64_t>(manifest.tensors.size());
-    for (const ManifestTensor& tensor : manifest.tensors) verify_tensor(tensor);
-    if (content_hash_of(manifest.tensors) != manifest.content_hash)
+  // `chunks`: all that the manifest names and the index knows, with their places.
+  Status run(std::vector<std::pair<ChunkRef, ChunkLocation>> chunks, const std::function<bool()>& cancelled) {
+    report_->tensor_count = static_cast<int64_t>(reader_.manifest().tensors.size());
+    TEPHRA_RETURN_IF_ERROR(check_chunks(&chunks, cancelled));
+    for (const ManifestTensor& tensor : reader_.manifest().tensors) {
+      if (cancelled && cancelled()) return {Code::kCancelled, "verifying " + reader_.manifest().name() + " was ended"};
+      verify_tensor(tensor);
+    }
+    if (content_hash_of(reader_.manifest().tensors) != reader_.manifest().content_hash)
       report_->problems.push_back({.message = "the tensor table does not hash to the checkpoint's content_hash"});
     return ok_status();
   }
 
  private:
-  void verify_tensor(const ManifestTensor& tensor) {
-    const uint64_t element = static_cast<uint64_t>(size_bytes(tensor.dtype));
-    ContentHasher content;
-    bool whole = true;
-    uint64_t at = 0;  // bytes of the tensor before the piece
-    for (const Piece& piece : tensor.pieces) {
-      const uint64_t bytes = static_cast<uint64_t>(piece.count) * element;
-      const uint64_t block = std::min(kChunkBytesMax, tensor.logical_bytes() - at);
-      const bool is_block = at % kChunkBytesMax == 0 && bytes == block && piece.chunk.length == block;
-      at += bytes;
-      if (!load(tensor, piece.chunk)) {
-        whole = false;
-      } else if (is_block) {
-        content.add(piece.chunk);  // its bytes were compared with this hash just now
-      } else {
-        content.update(std::span(bytes_).subspan(piece.offset_in_chunk, bytes));
-      }
-    }
-    if (whole && content.digest() != tensor.content)
-      report_->problems.push_back({.tensor = tensor.name,
-                                   .kind = tensor.kind,
-                                   .message = "its chunks are whole but do not hash to the tensor's content"});
+  struct Checked {
+    std::string pack;
+    Status status;
+  };
+
+  // Every chunk once, pack by pack and in the order of the file, by as many threads as there are cores.
+  Status check_chunks(std::vector<std::pair<ChunkRef, ChunkLocation>>* chunks, const std::function<bool()>& cancelled) {
+    std::sort(chunks->begin(), chunks->end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+    std::mutex mutex;
+    return parallel_for((chunks->size() + kRunChunks - 1) / kRunChunks,
+                        static_cast<int>(std::thread::hardware_concurrency()), [&](size_t run) -> Status {
+                          if (cancelled && cancelled())
+                            return {Code::kCancelled, "verifying " + reader_.manifest().name() + " was ended"};
+                          std::vector<std::byte> bytes;
+                          for (size_t i = run * kRunChunks; i < std::min(chunks->size(), (run + 1) * kRunChunks); ++i) {
+                            const auto& [chunk, place] = (*chunks)[i];
+                            bytes.resize(chunk.length);
+                            Status status = reader_.read_chunk(chunk, 0, bytes);
+                            std::lock_guard lock(mutex);
+                            report_->bytes_read += chunk.length;
+                            checked_.emplace(chunk, Checked{place.pack, std::move(status)});
+                          }
+                          return ok_status();  // what is wrong stands in checked_
+                        });
   }
 
-  // Fills bytes_; a tensor's neighbouring pieces often share a chunk, so the last one is kept.
-  bool load(const ManifestTensor& tensor, const ChunkRef& chunk) {
-    if (loaded_ && *loaded_ == chunk) return true;
-    loaded_.reset();
-    auto place = places_.find(chunk);
-    auto problem = [&](const std::string& pack, const std::string& message) {
+  void verify_tensor(const ManifestTensor& tensor) {
+    bool whole = true;
+    const ChunkRef* before = nullptr;  // neighbouring pieces often share a chunk
+    for (const Piece& piece : tensor.pieces) {
+      if (before != nullptr && *before == piece.chunk) continue;
+      before = &piece.chunk;
+      const auto found = checked_.find(piece.chunk);
+      if (found != checked_.end() && found->second.status.ok()) continue;
+      whole = false;
+      const bool known = found != checked_.end();
+      const std::string pack = known ? found->second.pack : "";
       report_->problems.push_back({.tensor = tensor.name,
                                    .kind = tensor.kind,
                                    .pack = pack,
-                                   .chunk = chunk,
-                                   .message = message,
+                                   .chunk = piece.chunk,
+                                   .message = known ? found->second.status.message()
+                                                    : "chunk " + piece.chunk.hash.hex() + " is not in the index",
                                    .rank = rank_of_pack(pack)});
-      return false;
-    };
-    if (place == places_.end()) return problem("", "chunk " + chunk.hash.hex() + " is not in the index");
-    auto reader = packs_.get(place->second.pack);
-    if (!reader.ok()) return problem(place->second.pack, reader.status().message());
-    bytes_.resize(chunk.length);
-    Status status = (*reader)->read_chunk(chunk, place->second.offset, bytes_);
-    report_->bytes_read += chunk.length;
-    if (!status.ok()) return problem(place->second.pack, status.message());
-    loaded_ = chunk;
-    return true;
+    }
+    if (!whole) return;
+    const auto content = reader_.content_of(tensor);
+    if (!content.ok() || *content != tensor.content)
+      report_->problems.push_back({.tensor = tensor.name,
+                                   .kind = tensor.kind,
+                                   .message = content.ok()
+                                                  ? "its chunks are whole but do not hash to the tensor's content"
+                                                  : content.status().message()});
   }
 
-  PackCache packs_;
-  const Store::Impl& store_;
+  const CheckpointReader reader_;
   VerifyReport* report_;
-  std::map<ChunkRef, ChunkLocation> places_;
-  std::vector<std::byte> bytes_;
-  std::optional<ChunkRef> loaded_;
+  std::map<ChunkRef, Checked> checked_;
 };
 
 // Who else loses by the damage. Reads all tensor tables, so only when there is some.
@@ -101,11 +110,18 @@ Status find_sharers(const Store::Impl& store, VerifyReport* report) {
 
 }  // namespace
 
-Result<VerifyReport> Store::verify(const std::string& name) const {
+Result<VerifyReport> Store::verify(const std::string& name, const std::function<bool()>& cancelled) const {
   TEPHRA_ASSIGN_OR_RETURN(Manifest manifest, get(name));
   VerifyReport report;
   report.name = manifest.name();
-  TEPHRA_RETURN_IF_ERROR(Verifier(*impl_, &report).run(manifest));
+  std::vector<ChunkRef> chunks = chunks_of(manifest.tensors);
+  report.chunk_count = static_cast<int64_t>(chunks.size());
+  TEPHRA_ASSIGN_OR_RETURN(auto places, impl_->locations(chunks));
+  LocatedManifest located{std::move(manifest), {}};
+  for (size_t i = 0; i < chunks.size(); ++i)
+    if (places[i]) located.chunks.emplace_back(chunks[i], std::move(*places[i]));
+  auto known = located.chunks;
+  TEPHRA_RETURN_IF_ERROR(Verifier(*impl_, std::move(located), &report).run(std::move(known), cancelled));
   TEPHRA_RETURN_IF_ERROR(find_sharers(*impl_, &report));
   return report;
 }

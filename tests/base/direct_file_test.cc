@@ -1,9 +1,11 @@
 // A file written past the page cache holds the same bytes as any other, whatever sizes they come in.
 #include "base/direct_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <cerrno>
 #include <csignal>
 
 #include "base/random.h"
@@ -53,6 +55,36 @@ TEST(DirectFile, ACloseWithoutSyncKeepsTheTailAndAnExistingFileIsRefused) {
   ASSERT_TRUE((*file)->close().ok());
   EXPECT_EQ(read_file(Env::posix(), dir / "x")->size(), 100u);
   EXPECT_EQ(create_direct_file(dir / "none/x").status().code(), Code::kNotFound);
+}
+
+// As some file systems do, that take O_DIRECT when the file is opened.
+ssize_t refuse_direct(int fd, const void* bytes, size_t count, off_t offset) {
+  if ((::fcntl(fd, F_GETFL) & O_DIRECT) == 0) return ::pwrite(fd, bytes, count, offset);
+  errno = EINVAL;
+  return -1;
+}
+ssize_t refuse_all(int, const void*, size_t, off_t) {
+  errno = EINVAL;
+  return -1;
+}
+
+TEST(DirectFile, GoesOnWithoutDirectWhereOnlyTheWriteRefusesIt) {
+  TempDir dir;
+  auto file = create_direct_file(dir / "x", refuse_direct);
+  ASSERT_TRUE(file.ok()) << file.status().to_string();
+  const auto bytes = drawn((3u << 20) + 77, 5);
+  ASSERT_TRUE((*file)->append(bytes).ok());
+  const Status synced = (*file)->sync();
+  ASSERT_TRUE(synced.ok()) << synced.to_string();
+  ASSERT_TRUE((*file)->close().ok());
+  const auto read = read_file(Env::posix(), dir / "x");
+  ASSERT_TRUE(read.ok());
+  EXPECT_TRUE(std::ranges::equal(std::as_bytes(std::span(*read)), bytes));
+
+  auto broken = create_direct_file(dir / "y", refuse_all);
+  ASSERT_TRUE(broken.ok());
+  ASSERT_TRUE((*broken)->append(drawn(100, 1)).ok());
+  EXPECT_FALSE((*broken)->sync().ok()) << "another reason for the same error is not tried for ever";
 }
 
 // The limit on a file's size stands for a disk that takes no more.

@@ -2,22 +2,17 @@
 // After each abuse the server must still serve an honest client. Waiting is for events, with a generous deadline.
 #include "cluster/rpc.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <condition_variable>
-#include <deque>
 #include <future>
 #include <mutex>
 #include <optional>
 #include <thread>
 
-#include "base/random.h"
 #include "cluster/messages_codec.h"
+#include "tests/cluster/raw_peer.h"
 
 namespace tephra::cluster {
 namespace {
@@ -26,29 +21,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 Deadline soon() { return Deadline::after(seconds(30)); }
-
-// Events of one kind, put in by a callback and taken out by the test.
-template <typename T>
-class Inbox {
- public:
-  void put(T value) {
-    std::lock_guard lock(mutex_);
-    values_.push_back(std::move(value));
-    condition_.notify_all();
-  }
-  std::optional<T> take(milliseconds timeout = seconds(30)) {
-    std::unique_lock lock(mutex_);
-    if (!condition_.wait_for(lock, timeout, [&] { return !values_.empty(); })) return std::nullopt;
-    T value = std::move(values_.front());
-    values_.pop_front();
-    return value;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable condition_;
-  std::deque<T> values_;
-};
 
 struct Received {
   ConnectionId id;
@@ -112,45 +84,6 @@ class Rpc : public ::testing::Test {
   std::unique_ptr<RpcServer> server_;  // stopped before the inboxes go
 };
 
-// A peer with bare hands.
-class RawSocket {
- public:
-  explicit RawSocket(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(port);
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof(to)), 0);
-  }
-  ~RawSocket() { close(fd_); }
-  void send(const std::string& bytes) {
-    for (size_t at = 0; at < bytes.size();) {
-      const ssize_t n = ::send(fd_, bytes.data() + at, bytes.size() - at, MSG_NOSIGNAL);
-      if (n <= 0) return;  // the server has had enough
-      at += n;
-    }
-  }
-  void end_of_stream() { shutdown(fd_, SHUT_WR); }
-  // What the server says until it closes; fails the test when it does not close.
-  std::string read_to_end() {
-    std::string bytes;
-    char buffer[4096];
-    for (;;) {
-      pollfd p{fd_, POLLIN, 0};
-      if (poll(&p, 1, 30000) <= 0) {
-        ADD_FAILURE() << "the server did not close the connection";
-        return bytes;
-      }
-      const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);
-      if (n <= 0) return bytes;
-      bytes.append(buffer, n);
-    }
-  }
-
- private:
-  int fd_;
-};
-
 // A coordinator with bare hands.
 class Listener {
  public:
@@ -173,13 +106,6 @@ class Listener {
   uint16_t port_ = 0;
 };
 
-constexpr size_t kGreetingBytes = 8;
-std::string u32(uint32_t v) { return std::string(reinterpret_cast<char*>(&v), 4); }  // this machine is little-endian
-std::string greeting(uint32_t version = 1) { return "TPHR" + u32(version); }
-std::string frame(const RankMessage& message) {
-  const std::string payload = *encode(message);
-  return u32(static_cast<uint32_t>(payload.size())) + payload;
-}
 const Hello kHello{"job", 1, 0, 1, "token", 1, "build"};
 
 TEST_F(Rpc, MessagesArriveInOrderBothWays) {
@@ -355,7 +281,9 @@ TEST_F(Rpc, StrangersAreClosed) {
   serve(limits);
   const std::string bad_starts[] = {
       "GET / HTTP/1.1\r\n\r\n",
-      greeting(2),
+      greeting(2, 2),
+      greeting(0, 0),
+      greeting(1, 0),  // what a build without a range said
       greeting() + u32(0),
       greeting() + u32(0xffffffff),
       greeting() + u32((64u << 10) + 1),  // over the limit before the Hello
@@ -397,35 +325,9 @@ TEST_F(Rpc, KnownPeersThatBreakTheProtocolAreClosedWithAReason) {
   expect_still_serving();
 }
 
-TEST_F(Rpc, SurvivesRandomBytes) {
-  serve();
-  for (uint64_t round = 0; round < 300; ++round) {
-    RawSocket fuzzer(server_->port());
-    std::string bytes;
-    if (round % 3 > 0) bytes += greeting();
-    if (round % 3 > 1) bytes += frame(kHello);
-    std::string noise;
-    for (uint64_t i = 0, n = random_below(400, {round}); i < n; ++i)
-      noise += static_cast<char>(random_bits({round, i}));
-    if (round % 2 == 0)
-      bytes += u32(static_cast<uint32_t>(noise.size()));  // a proper frame around it reaches the codec
-    fuzzer.send(bytes + noise);
-    fuzzer.end_of_stream();
-    fuzzer.read_to_end();
-  }
-  while (received_.take(milliseconds(0))) {
-  }
-  // Events of the last connections may still be on their way: each Hello is followed by its close, so wait them out.
-  server_->stop();
-  while (received_.take(milliseconds(0)) || closed_.take(milliseconds(0))) {
-  }
-  serve();
-  expect_still_serving();
-}
-
 TEST_F(Rpc, ClientRefusesAnotherProtocol) {
   Listener listener;
-  for (const std::string& words : {greeting(9), std::string("HTTP/1.1 400 Bad Request\r\n\r\n")}) {
+  for (const std::string& words : {greeting(9, 9), std::string("HTTP/1.1 400 Bad Request\r\n\r\n")}) {
     std::thread other([&] {
       const int peer = listener.accept_one();
       ::send(peer, words.data(), words.size(), MSG_NOSIGNAL);
@@ -439,6 +341,39 @@ TEST_F(Rpc, ClientRefusesAnotherProtocol) {
     ASSERT_FALSE(client.ok());
     EXPECT_EQ(client.status().code(), Code::kUnsupported) << client.status().to_string();
   }
+}
+
+TEST_F(Rpc, TheNewestVersionThatBothSpeakIsTaken) {
+  const struct {
+    ProtocolVersions server, client;
+    uint16_t agreed;  // 0: none
+  } cases[] = {
+      {{1, 1}, {1, 1}, 1}, {{1, 3}, {2, 5}, 3}, {{2, 5}, {1, 3}, 3}, {{1, 9}, {4, 4}, 4},
+      {{4, 4}, {1, 9}, 4}, {{1, 2}, {3, 5}, 0}, {{3, 5}, {1, 2}, 0},
+  };
+  for (const auto& c : cases) {
+    RpcLimits limits;
+    limits.versions = c.server;
+    serve(limits);
+    limits.versions = c.client;
+    auto client = RpcClient::connect("127.0.0.1", server_->port(), {}, soon(), limits);
+    if (c.agreed > 0) {
+      ASSERT_TRUE(client.ok()) << client.status().to_string();
+      const ConnectionId id = greet(**client);
+      EXPECT_EQ((*client)->version(), c.agreed);
+      EXPECT_EQ(server_->version(id), c.agreed);
+      continue;
+    }
+    ASSERT_FALSE(client.ok());
+    EXPECT_EQ(client.status().code(), Code::kUnsupported);
+    const auto range = [](ProtocolVersions v) {
+      return "versions " + std::to_string(v.oldest) + " to " + std::to_string(v.newest);
+    };
+    EXPECT_EQ(client.status().message(), "the peer speaks " + range(c.server) +
+                                             " of the rank protocol and this build " + range(c.client) +
+                                             "; use builds of tephra and tephra-worker that have one in common");
+  }
+  EXPECT_EQ(server_->version(12345), 0);
 }
 
 TEST_F(Rpc, ManyThreadsMaySendAtOnce) {

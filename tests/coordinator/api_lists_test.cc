@@ -148,7 +148,7 @@ TEST_F(ApiLists, ReadinessNamesWhatIsMissing) {
 
 class ApiNotReady : public ApiTest {
  protected:
-  void change(Options& options) override { options.mpirun = "no-such-mpirun"; }
+  void change(Options& options) override { options.launching.mpirun = "no-such-mpirun"; }
 };
 
 TEST_F(ApiNotReady, SaysWhy) {

@@ -47,13 +47,13 @@ TEST(ApiRoute, ChecksParametersAndNamesEach) {
 
 TEST(ApiRoute, StatusesFollowFromTheRow) {
   ApiRoute route{.method = "GET", .path = "/api/v1/x", .id = "x", .about = "x"};
-  EXPECT_EQ(error_statuses(route), (std::vector<int>{400, 401, 403, 422, 429, 503}));
+  EXPECT_EQ(error_statuses(route), (std::vector<int>{400, 401, 403, 422, 429, 431, 503}));
   route.path = "/api/v1/x/{y}";
   route.body = "B";
   route.errors = {409};
-  EXPECT_EQ(error_statuses(route), (std::vector<int>{400, 401, 403, 404, 409, 413, 415, 422, 429, 503}));
+  EXPECT_EQ(error_statuses(route), (std::vector<int>{400, 401, 403, 404, 409, 413, 415, 422, 429, 431, 503}));
   const ApiRoute open{.method = "GET", .path = "/healthz", .id = "x", .about = "x", .role = Role::kNone};
-  EXPECT_EQ(error_statuses(open), (std::vector<int>{400, 429}));
+  EXPECT_EQ(error_statuses(open), (std::vector<int>{400, 429, 431}));
 }
 
 }  // namespace

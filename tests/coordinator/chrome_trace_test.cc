@@ -1,11 +1,13 @@
-// What is proved: the trace's structure (sorted, no negative duration, nothing overlaps in a row but what nests), which
-// steps it takes, and that it says how many.
+// What is proved: the trace's structure, by the rules of the Trace Event Format and of Perfetto's importer for it (complete
+// events only, sorted, no negative duration, nothing overlaps in a row but what nests, every row named before it has
+// events, whole numbers above 0 for processes and threads), which steps it takes, and that it says how many.
 #include "coordinator/chrome_trace.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/random.h"
 #include "flights.h"
@@ -58,10 +60,29 @@ RankFlight flown(int rank, int steps, size_t dropped = 0) {
 
 void expect_well_formed(const json& document) {
   double last = -1;
+  std::set<json> processes;
+  std::set<std::pair<json, json>> threads;
   std::map<std::pair<int, int>, std::vector<double>> open;  // by row: ends of what is open, outermost first
   for (const json& event : document.at("traceEvents")) {
-    if (event.at("ph") == "M") continue;
-    ASSERT_EQ(event.at("ph"), "X");
+    for (const char* number : {"pid", "tid"}) {
+      ASSERT_TRUE(event.at(number).is_number_integer()) << event;
+      ASSERT_GT(event.at(number), 0) << event;
+    }
+    if (event.at("ph") == "M") {
+      ASSERT_LT(last, 0) << "names come first: " << event;
+      ASSERT_FALSE(event.at("args").at("name").get<std::string>().empty());
+      if (event.at("name") == "process_name") {
+        ASSERT_TRUE(processes.insert(event.at("pid")).second) << "named twice: " << event;
+      } else {
+        ASSERT_EQ(event.at("name"), "thread_name");
+        ASSERT_TRUE(threads.insert({event.at("pid"), event.at("tid")}).second) << "named twice: " << event;
+      }
+      continue;
+    }
+    ASSERT_EQ(event.at("ph"), "X") << "complete events: no phase has to be matched with another";
+    ASSERT_TRUE(processes.contains(event.at("pid"))) << event;
+    ASSERT_TRUE(threads.contains({event.at("pid"), event.at("tid")})) << event;
+    ASSERT_TRUE(event.at("name").is_string() && event.at("cat").is_string() && event.at("args").is_object()) << event;
     const double begin = event.at("ts"), end = begin + event.at("dur").get<double>();
     ASSERT_GE(begin, last) << "sorted";
     ASSERT_GE(event.at("dur").get<double>(), 0) << event;
@@ -101,8 +122,8 @@ TEST(ChromeTrace, TakesTheLastStepsOfEveryRank) {
     }
   }
   EXPECT_EQ(events, trace->events);
-  EXPECT_EQ(steps_of, (std::map<int, int>{{0, 3}, {1, 3}}));
-  EXPECT_EQ(collectives_of, (std::map<int, int>{{0, 21}, {1, 21}}));
+  EXPECT_EQ(steps_of, (std::map<int, int>{{1, 3}, {2, 3}}));
+  EXPECT_EQ(collectives_of, (std::map<int, int>{{1, 21}, {2, 21}}));
 }
 
 TEST(ChromeTrace, NamesRanksAndRows) {

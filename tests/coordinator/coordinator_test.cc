@@ -486,6 +486,96 @@ TEST(Coordinator, RunsJobsInOrderWhenSlotsAreFree) {
   EXPECT_TRUE(first_ended);
 }
 
+std::string with_queue(const std::string& recipe, const recipes::QueueRecipe& queue) {
+  auto parsed = *recipes::from_json(recipe);
+  parsed.queue = queue;
+  return recipes::to_json(parsed);
+}
+
+TEST(Coordinator, AnUrgentJobTakesTheSlotsAfterACheckpoint) {
+  TempDir dir;
+  const std::string recipe = make_recipe(dir.path(), 2, 5);
+  std::string undisturbed;
+  {
+    auto coordinator = start(dir / "other");
+    const JobState state = run_to_end(*coordinator, recipe);
+    undisturbed = content_of(*coordinator, state.stages.back().checkpoint);
+  }
+  Plan plan(R"({"hold": {"attempt": 1, "stage": "lm", "step": 4}, "last_words": true})");
+  auto coordinator = start(dir / "store");
+  Ear ear(*coordinator, "demo-1");
+  ASSERT_TRUE(coordinator->submit(recipe, "a").ok());
+  ASSERT_TRUE(ear.wait_for_step(2));
+  const Result<std::string> urgent = coordinator->submit(
+      with_queue(make_recipe(dir.path(), 2, 3), {.priority = 5, .time_limit_s = 0, .after = {}}), "b");
+  ASSERT_TRUE(urgent.ok()) << urgent.status().to_string();
+  ASSERT_TRUE(ear.wait_for_step(3)) << "no checkpoint when it made room";
+  const Result<JobState> state = coordinator->wait("demo-1", Deadline::after(seconds(60)));
+  ASSERT_TRUE(state.ok()) << state.status().to_string();
+  EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
+  EXPECT_EQ(state->attempt, 2u);
+  EXPECT_EQ(state->restarts_total, 0);
+  EXPECT_EQ(content_of(*coordinator, state->stages.back().checkpoint), undisturbed);
+  const JobState other = coordinator->get(*urgent)->state;
+  EXPECT_EQ(other.phase, Phase::kDone);
+  EXPECT_LE(other.finished_unix_ms, state->slots_unix_ms);
+}
+
+TEST(Coordinator, APausedJobStaysPausedOverARestart) {
+  TempDir dir;
+  const std::string recipe = make_recipe(dir.path(), 2, 5);
+  {
+    Plan plan(R"({"hold": {"stage": "lm", "step": 4}, "last_words": true})");
+    auto coordinator = start(dir / "store");
+    Ear ear(*coordinator, "");
+    ASSERT_TRUE(coordinator->submit(recipe, "a").ok());
+    ASSERT_TRUE(ear.wait_for_step(2));
+    ASSERT_TRUE(coordinator->pause("demo-1").ok());
+    ASSERT_TRUE(ear.wait_for([](const JobEvent& e) { return e.phase == Phase::kPaused; }));
+    EXPECT_EQ(coordinator->get("demo-1")->state.stages[0].step, 3);
+    EXPECT_EQ(coordinator->pause("demo-9").code(), Code::kNotFound);
+  }
+  auto coordinator = start(dir / "store");
+  EXPECT_EQ(coordinator->get("demo-1")->state.phase, Phase::kPaused);
+  ASSERT_TRUE(coordinator->resume("demo-1").ok());
+  const Result<JobState> state = coordinator->wait("demo-1", Deadline::after(seconds(60)));
+  ASSERT_TRUE(state.ok()) << state.status().to_string();
+  EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
+  EXPECT_EQ(state->attempt, 2u);
+}
+
+TEST(Coordinator, ADependentWaitsAndFailsWithItsDependency) {
+  TempDir dir;
+  Plan plan(R"({"hold": {"stage": "lm", "step": 3}})");
+  auto coordinator = start(dir / "store", 4);
+  const std::string recipe = make_recipe(dir.path(), 2, 5);
+  ASSERT_TRUE(coordinator->submit(recipe, "a").ok());
+  const std::string dependent = with_queue(recipe, {.priority = 0, .time_limit_s = 0, .after = {"demo-1"}});
+  ASSERT_TRUE(coordinator->submit(dependent, "a").ok());
+  EXPECT_EQ(coordinator->get("demo-2")->waits_for, "waits for job demo-1 to be done");
+  ASSERT_TRUE(coordinator->cancel("demo-1", "enough").ok());
+  const Result<JobState> state = coordinator->wait("demo-2", Deadline::after(seconds(60)));
+  ASSERT_TRUE(state.ok()) << state.status().to_string();
+  EXPECT_EQ(state->phase, Phase::kFailed);
+  EXPECT_EQ(state->reason, "job demo-1, which it runs after, did not end well");
+  EXPECT_EQ(state->attempt, 0u);
+  const Result<std::string> unknown =
+      coordinator->submit(with_queue(recipe, {.priority = 0, .time_limit_s = 0, .after = {"demo-7"}}), "a");
+  EXPECT_EQ(unknown.status().code(), Code::kInvalidArgument);
+  EXPECT_EQ(unknown.status().message(), "queue.after: there is no job 'demo-7'; tephra ps lists them");
+}
+
+TEST(Coordinator, ATimeLimitEndsAJobWithItsCheckpoint) {
+  TempDir dir;
+  Plan plan(R"({"hold": {"stage": "lm", "step": 4}, "last_words": true})");
+  auto coordinator = start(dir / "store");
+  const JobState state = run_to_end(
+      *coordinator, with_queue(make_recipe(dir.path(), 2, 5), {.priority = 0, .time_limit_s = 6, .after = {}}));
+  EXPECT_EQ(state.phase, Phase::kFailed);
+  EXPECT_EQ(state.reason, "it held its slots for its time limit (queue.time_limit_s)");
+  EXPECT_EQ(state.stages[0].step, 3);
+}
+
 TEST(Coordinator, FailsBeforeAnyGangWhenTheModelIsNotThere) {
   TempDir dir;
   auto coordinator = start(dir / "store");

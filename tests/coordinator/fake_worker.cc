@@ -140,6 +140,9 @@ class FakeRank {
       if (planned("hold", stage.name, step)) {
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return stop_ && !plan_.value("deaf", false); });
+        lock.unlock();
+        if (plan_.value("last_words", false))
+          TEPHRA_RETURN_IF_ERROR(checkpoint(options.at("packs_dir"), stage, step - 1, false, w, true));
         return {Code::kCancelled, "stopped"};
       }
       for (float& x : w) x += 1;
@@ -160,7 +163,7 @@ class FakeRank {
   }
 
   Status checkpoint(const std::string& packs_dir, const recipes::StageRecipe& stage, int64_t step, bool last,
-                    const std::vector<float>& w) {
+                    const std::vector<float>& w, bool despite_stop = false) {
     TEPHRA_ASSIGN_OR_RETURN(auto writer,
                             storage::TensorWriter::create(Env::posix(), packs_dir,
                                                           storage::pack_name(job_, attempt_, stage.name, step, rank_)));
@@ -181,7 +184,7 @@ class FakeRank {
                                   .dump();
     TEPHRA_RETURN_IF_ERROR(client_->send(written));
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return stop_ || !commits_.empty(); });
+    changed_.wait(lock, [&] { return (stop_ && !despite_stop) || !commits_.empty(); });
     if (commits_.empty()) return {Code::kCancelled, "stopped"};
     const cluster::Committed committed = commits_.front();
     commits_.pop_front();

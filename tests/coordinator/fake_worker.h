@@ -7,6 +7,7 @@
 //                    {"fail": {"attempt": 1, "rank": 0, "stage": "lm", "step": 3}}     Finished with kInvalidArgument
 //                    {"differ": {"rank": 0, "stage": "lm", "step": 3}}                 Finished with a permanent kMismatch
 //                    {"die": {"attempt": 1, "rank": 0, "bench": "quiz", "answers": 5}} SIGKILL after that many answers
+//                    {"last_words": true}                                              hold commits before it stops
 //                    {"deaf": true}                                                    hold does not listen to Stop
 //                    {"builds": ["fake 1", "fake 2"]}                                  what each rank says in its Hello
 //                    {"mute": 1}                                                       rank 1 sends no flight

@@ -77,7 +77,7 @@ TEST(JobState, GoesThroughStagesBenchesAndReport) {
   EXPECT_EQ(d.action<SendEvaluate>()->checkpoint, "demo-1/s0@10");
   d.apply(TaskFinished{1, "evaluate", "s0", "b0"});
   ASSERT_NE(d.action<ScoreBench>(), nullptr);
-  d.apply(BenchScored{"s0", "b0", Status()});
+  d.apply(BenchScored{"s0", "b0", Status(), ""});
   EXPECT_EQ(d.state.phase, Phase::kTraining);
   EXPECT_EQ(d.state.stage, 1);
   ASSERT_NE(d.action<WriteReport>(), nullptr);
@@ -88,7 +88,7 @@ TEST(JobState, GoesThroughStagesBenchesAndReport) {
   d.apply(committed(1, 1, 10, true))
       .apply(TaskFinished{1, "train", "s1", ""})
       .apply(TaskFinished{1, "evaluate", "s1", "b0"});
-  d.apply(BenchScored{"s1", "b0", Status()});
+  d.apply(BenchScored{"s1", "b0", Status(), ""});
   EXPECT_EQ(d.state.phase, Phase::kReporting);
   ASSERT_NE(d.action<StopGang>(), nullptr);
   EXPECT_EQ(d.action<WriteReport>(), nullptr) << "the final report waits for the gang's end";
@@ -197,7 +197,7 @@ TEST(JobState, KeepsScoresOfALostGang) {
       .apply(TaskFinished{1, "train", "s0", ""})
       .apply(TaskFinished{1, "evaluate", "s0", "b0"});
   d.apply(GangLost{1, "x", RetryClass::kNewAttempt})
-      .apply(BenchScored{"s0", "b0", Status()})
+      .apply(BenchScored{"s0", "b0", Status(), ""})
       .apply(GangEnded{1})
       .apply(BackoffElapsed{1});
   d.apply(GangUp{2});
@@ -210,7 +210,7 @@ TEST(JobState, NeedsNoGangForTheReportAlone) {
   d.apply(committed(1, 0, 3, true))
       .apply(TaskFinished{1, "train", "s0", ""})
       .apply(TaskFinished{1, "evaluate", "s0", "b0"});
-  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(BenchScored{"s0", "b0", Status()}).apply(GangEnded{1});
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(BenchScored{"s0", "b0", Status(), ""}).apply(GangEnded{1});
   EXPECT_EQ(d.state.phase, Phase::kReporting);
   ASSERT_NE(d.action<WriteReport>(), nullptr);
   EXPECT_TRUE(d.action<WriteReport>()->final);
@@ -221,11 +221,40 @@ TEST(JobState, FailsWhenABenchCannotBeScored) {
   d.apply(committed(1, 0, 3, true))
       .apply(TaskFinished{1, "train", "s0", ""})
       .apply(TaskFinished{1, "evaluate", "s0", "b0"});
-  d.apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "no references")})
+  d.apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "no references"), ""})
       .apply(GangEnded{1})
       .apply(ReportWritten{Status()});
   EXPECT_EQ(d.state.phase, Phase::kFailed);
   EXPECT_EQ(d.state.reason, "bench b0 after stage s0: no references");
+}
+
+TEST(JobState, AGateThatIsNotPassedStopsBeforeTheNextStage) {
+  Driver d = training(2, 1);
+  d.apply(committed(1, 0, 3, true))
+      .apply(TaskFinished{1, "train", "s0", ""})
+      .apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  d.apply(BenchScored{"s0", "b0", Status(), "stage s0 did not pass its gate"});
+  EXPECT_EQ(d.action<SendTrain>(), nullptr);
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  d.apply(GangEnded{1});
+  ASSERT_NE(d.action<WriteReport>(), nullptr);
+  EXPECT_TRUE(d.action<WriteReport>()->final);
+  EXPECT_TRUE(d.state.stages[0].bench_done.at("b0")) << "what was measured is reported";
+  d.apply(ReportWritten{Status()});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+  EXPECT_EQ(d.state.reason, "stage s0 did not pass its gate");
+}
+
+TEST(JobState, AGateThatIsNotPassedBetweenAttemptsEndsTheJob) {
+  Driver d = training(2, 1);
+  d.apply(committed(1, 0, 3, true))
+      .apply(TaskFinished{1, "train", "s0", ""})
+      .apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(GangEnded{1});
+  d.apply(BenchScored{"s0", "b0", Status(), "no"});
+  ASSERT_NE(d.action<WriteReport>(), nullptr);
+  d.apply(BackoffElapsed{1}).apply(ReportWritten{Status()});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
 }
 
 TEST(JobState, CancelEndsInEveryPhase) {
@@ -332,6 +361,88 @@ TEST(JobState, FailedPreparationFailsTheJob) {
   EXPECT_EQ(d.action<LaunchGang>(), nullptr);
 }
 
+TEST(JobState, MakesRoomWithACheckpointAndGoesOnFromIt) {
+  Driver d = training();
+  d.apply(Preempted{"urgent-1"});
+  EXPECT_EQ(d.state.gang, GangPhase::kEnding);
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  EXPECT_TRUE(d.action<StopGang>()->may_commit);
+  d.apply(committed(1, 0, 3, false));
+  EXPECT_EQ(d.state.stages[0].step, 3);
+  d.apply(GangEnded{1, 50});
+  EXPECT_EQ(d.state.phase, Phase::kQueued);
+  EXPECT_EQ(d.state.queued_unix_ms, 50);
+  EXPECT_EQ(d.state.restarts_total, 0);
+  EXPECT_FALSE(transition(d.state, committed(1, 0, 4, false)).changed);
+  d.apply(Scheduled{60}).apply(Prepared{Status(), "{}"});
+  EXPECT_EQ(d.state.started_unix_ms, 2);
+  EXPECT_EQ(d.state.slots_unix_ms, 60);
+  EXPECT_EQ(d.action<LaunchGang>()->attempt, 2u);
+  d.apply(GangUp{2});
+  EXPECT_TRUE(d.action<SendTrain>()->resume);
+  EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
+}
+
+TEST(JobState, HostsThatAreTakenBackCostACheckpointAndNoRestart) {
+  Driver d = training();
+  EXPECT_FALSE(transition(d.state, HostsWithdrawn{7, "another attempt's"}).changed);
+  d.apply(HostsWithdrawn{1, "Slurm takes the hosts back"});
+  EXPECT_EQ(d.state.gang, GangPhase::kEnding);
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  EXPECT_TRUE(d.action<StopGang>()->may_commit);
+  EXPECT_FALSE(transition(d.state, HostsWithdrawn{1, "told twice"}).changed);
+  d.apply(committed(1, 0, 3, false)).apply(GangEnded{1, 50});
+  EXPECT_EQ(d.state.phase, Phase::kQueued);
+  EXPECT_EQ(d.state.restarts_total, 0);
+  d.apply(Scheduled{60}).apply(Prepared{Status(), "{}"}).apply(GangUp{2});
+  EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
+}
+
+TEST(JobState, PauseFreesTheSlotsUntilResume) {
+  Driver d = training();
+  d.apply(PauseRequested{}).apply(GangEnded{1, 5});
+  EXPECT_EQ(d.state.phase, Phase::kPaused);
+  EXPECT_FALSE(transition(d.state, CoordinatorRestarted{}).changed);
+  EXPECT_FALSE(transition(d.state, Scheduled{6}).changed);
+  d.apply(ResumeRequested{7});
+  EXPECT_EQ(d.state.phase, Phase::kQueued);
+  EXPECT_EQ(d.state.queued_unix_ms, 7);
+  // While it waits in the queue; while the gang ends; and taken back before it has ended.
+  EXPECT_EQ(transition(new_job(), PauseRequested{}).state.phase, Phase::kPaused);
+  EXPECT_EQ(training().apply(Preempted{"x"}).apply(PauseRequested{}).apply(GangEnded{1}).state.phase, Phase::kPaused);
+  EXPECT_EQ(training().apply(PauseRequested{}).apply(ResumeRequested{}).apply(GangEnded{1}).state.phase,
+            Phase::kQueued);
+  EXPECT_EQ(training().apply(PauseRequested{}).apply(CoordinatorRestarted{}).state.phase, Phase::kPaused);
+}
+
+TEST(JobState, CancelWinsOverMakingWay) {
+  EXPECT_EQ(training().apply(PauseRequested{}).apply(CancelRequested{"x"}).apply(GangEnded{1}).state.phase,
+            Phase::kCancelled);
+  EXPECT_EQ(training().apply(PauseRequested{}).apply(GangEnded{1}).apply(CancelRequested{"x"}).state.phase,
+            Phase::kCancelled);
+  EXPECT_FALSE(transition(training().apply(CancelRequested{"x"}).state, PauseRequested{}).changed);
+}
+
+TEST(JobState, ATimeLimitCommitsThenFails) {
+  Driver d = training();
+  d.apply(TimeLimitReached{});
+  EXPECT_TRUE(d.action<StopGang>()->may_commit);
+  d.apply(committed(1, 0, 2, false)).apply(GangEnded{1});
+  EXPECT_EQ(d.state.phase, Phase::kReporting);
+  d.apply(ReportWritten{Status()});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+  EXPECT_NE(d.state.reason.find("time limit"), std::string::npos) << d.state.reason;
+  EXPECT_EQ(d.state.yield, Yield::kNone);
+}
+
+TEST(JobState, AFailedDependencyFailsAQueuedJobOnly) {
+  Driver d{new_job(), {}};
+  d.apply(DependencyFailed{"job a-1 failed"});
+  EXPECT_EQ(d.state.phase, Phase::kFailed);
+  EXPECT_EQ(d.state.reason, "job a-1 failed");
+  EXPECT_FALSE(transition(training().state, DependencyFailed{"x"}).changed);
+}
+
 // A world that answers actions with events, some late, some lost with the gang, and that throws in failures, stale
 // messages, cancels and restarts of the coordinator.
 class World {
@@ -343,6 +454,9 @@ class World {
   bool run(std::string* problem) {
     for (steps_ = 0; steps_ < 4000 && !is_final(d_.state.phase); ++steps_) {
       disturb();
+      if (pending_.empty() && script_.empty() && d_.state.phase == Phase::kPaused)
+        pending_.push_back(ResumeRequested{1});
+      if (pending_.empty() && script_.empty() && d_.state.phase == Phase::kQueued) pending_.push_back(Scheduled{1});
       if (pending_.empty() && !invent()) {
         *problem = "stuck in " + std::string(phase_name(d_.state.phase)) + ", gang " +
                    std::string(gang_phase_name(d_.state.gang));
@@ -390,6 +504,7 @@ class World {
         return false;
       }
       live_ = launch->attempt;
+      pending_.push_back(GangLaunched{live_, {1, 1, "", ""}});
       pending_.push_back(below(10) == 0 ? Event(GangLost{live_, "did not start", RetryClass::kNewAttempt})
                                         : Event(GangUp{live_}));
     }
@@ -405,8 +520,11 @@ class World {
       script_.push_back(TaskFinished{live_, "evaluate", d_.state.plan[evaluate->stage].name, evaluate->bench});
     if (const auto* score = std::get_if<ScoreBench>(&action))
       pending_.push_back(BenchScored{d_.state.plan[score->stage].name, score->bench,
-                                     below(30) == 0 ? Status(Code::kCorruption, "bad") : Status()});
+                                     below(30) == 0 ? Status(Code::kCorruption, "bad") : Status(), ""});
     if (std::holds_alternative<StopGang>(action) || std::holds_alternative<KillGang>(action)) {
+      // Its last checkpoint, before or after its end is heard.
+      const auto* stop = std::get_if<StopGang>(&action);
+      if (stop != nullptr && stop->may_commit && !script_.empty() && below(2) == 0) pending_.push_back(script_.front());
       script_.clear();
       pending_.push_back(GangEnded{live_});
       dying_ = true;
@@ -434,11 +552,25 @@ class World {
     if (dice == 2 && d_.state.attempt > 1) pending_.push_back(GangEnded{d_.state.attempt - 1});
     if (dice == 3 && below(8) == 0) pending_.push_back(CancelRequested{"user"});
     if (dice == 4 && below(3) == 0) restart();
+    if (dice == 5 && below(2) == 0) pending_.push_back(Preempted{"other"});
+    if (dice == 6 && below(2) == 0) pending_.push_back(PauseRequested{});
+    if (dice == 7 && below(12) == 0) pending_.push_back(TimeLimitReached{});
+    if (dice == 8) pending_.push_back(ResumeRequested{1});
+    if (dice == 9 && below(2) == 0) pending_.push_back(HostsWithdrawn{d_.state.attempt, "time limit"});
   }
 
-  // Killed and started again: what was under way is forgotten, its processes are ended first.
+  // Killed and started again: what was under way is forgotten. The gang is taken back, or its processes are ended first.
   void restart() {
     pending_.clear();
+    if (live_ != 0 && !dying_ && may_adopt(d_.state) && below(2) == 0) {
+      // The ranks say again what was not heard, and may say again what was.
+      pending_.push_back(CoordinatorRestarted{.adopted = true});
+      if (script_.empty() && d_.state.work == Work::kTrain)
+        script_.push_back(TaskFinished{live_, "train", d_.state.plan[d_.state.stage].name, ""});
+      if (script_.empty() && d_.state.work == Work::kEvaluate)
+        script_.push_back(TaskFinished{live_, "evaluate", d_.state.plan[d_.state.stage].name, d_.state.work_bench});
+      return;
+    }
     script_.clear();
     live_ = 0;
     dying_ = false;
@@ -454,6 +586,26 @@ class World {
   bool dying_ = false;
   int steps_ = 0;
 };
+
+TEST(JobState, AnAdoptedGangGoesOnAndAnyOtherStartsAnew) {
+  Driver d = training();
+  EXPECT_FALSE(may_adopt(d.state)) << "where its processes are is not known";
+  d.apply(GangLaunched{1, {7, 1, "m", "log"}}).apply(committed(1, 0, 5, false));
+  ASSERT_TRUE(may_adopt(d.state));
+  Driver other = d;
+  other.apply(CoordinatorRestarted{});
+  EXPECT_EQ(other.state.attempt, 2u);
+  d.apply(CoordinatorRestarted{.adopted = true});
+  EXPECT_TRUE(d.actions.empty());
+  EXPECT_EQ(d.state.attempt, 1u);
+  EXPECT_EQ(d.state.gang, GangPhase::kUp);
+  EXPECT_EQ(d.state.work, Work::kTrain);
+  // One that is told to end is not taken back.
+  for (const Event& event : {Event(CancelRequested{"x"}), Event(PauseRequested{}), Event(Preempted{"y"})}) {
+    Driver ending = d;
+    EXPECT_FALSE(may_adopt(ending.apply(event).state)) << describe(event);
+  }
+}
 
 TEST(JobState, RandomHistoriesKeepTheInvariants) {
   for (uint64_t seed = 1; seed <= 3000; ++seed) {
@@ -472,16 +624,23 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      committed(1, 0, 2, true),
                                      TaskFinished{1, "train", "s0", ""},
                                      TaskFinished{1, "evaluate", "s0", "b0"},
-                                     BenchScored{"s0", "b0", Status()},
-                                     BenchScored{"s0", "b0", Status(Code::kIo, "x")},
+                                     BenchScored{"s0", "b0", Status(), ""},
+                                     BenchScored{"s0", "b0", Status(Code::kIo, "x"), ""},
                                      GangLost{1, "x", RetryClass::kNewAttempt},
                                      GangLost{1, "x", RetryClass::kPermanent},
                                      CancelRequested{"x"},
+                                     Preempted{"x"},
+                                     HostsWithdrawn{1, "x"},
+                                     PauseRequested{},
+                                     ResumeRequested{1},
+                                     TimeLimitReached{},
+                                     DependencyFailed{"x"},
                                      GangEnded{1},
                                      ReportWritten{Status()},
                                      ReportWritten{Status(Code::kIo, "x")},
                                      BackoffElapsed{1},
-                                     CoordinatorRestarted{}};
+                                     CoordinatorRestarted{},
+                                     CoordinatorRestarted{.adopted = true}};
   // All states that five events reach; each event must leave a state in which phase and gang fit together.
   std::vector<JobState> frontier = {new_job(1, 1, 1)};
   int seen = 0;
@@ -497,7 +656,11 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
         if (is_final(t.state.phase)) {
           ASSERT_EQ(t.state.gang, GangPhase::kNone) << describe(event);
         }
-        if (t.state.phase == Phase::kQueued || t.state.phase == Phase::kPreparing) {
+        if (t.state.phase == Phase::kQueued || t.state.phase == Phase::kPaused) {
+          ASSERT_EQ(t.state.yield, Yield::kNone);
+          ASSERT_EQ(t.state.work, Work::kNone);
+        }
+        if (t.state.phase == Phase::kQueued || t.state.phase == Phase::kPreparing || t.state.phase == Phase::kPaused) {
           ASSERT_EQ(t.state.gang, GangPhase::kNone);
         }
         if (!t.changed) {

@@ -34,7 +34,7 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.attempt = 3;
   s.restarts_used = 1;
   s.restarts_total = 2;
-  s.gang_record = {123, 456, "marker", "/logs"};
+  s.gang_record = {123, 456, "marker", "/logs", "hosts", "ab12"};
   s.cancel_requested = true;
   s.failing = true;
   s.retrying = true;
@@ -44,6 +44,12 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.submitted_unix_ms = 1;
   s.started_unix_ms = 2;
   s.finished_unix_ms = 3;
+  s.priority = -4;
+  s.time_limit_ms = 5;
+  s.after = {"demo-8", "demo-9"};
+  s.yield = Yield::kToPause;
+  s.queued_unix_ms = 6;
+  s.slots_unix_ms = 7;
   return job;
 }
 
@@ -80,6 +86,8 @@ void expect_equal(const JobState& a, const JobState& b) {
   EXPECT_EQ(a.gang_record.start_ticks, b.gang_record.start_ticks);
   EXPECT_EQ(a.gang_record.marker, b.gang_record.marker);
   EXPECT_EQ(a.gang_record.log_dir, b.gang_record.log_dir);
+  EXPECT_EQ(a.gang_record.token_sha256, b.gang_record.token_sha256);
+  EXPECT_EQ(a.gang_record.launcher, b.gang_record.launcher);
   EXPECT_EQ(a.cancel_requested, b.cancel_requested);
   EXPECT_EQ(a.failing, b.failing);
   EXPECT_EQ(a.retrying, b.retrying);
@@ -89,6 +97,12 @@ void expect_equal(const JobState& a, const JobState& b) {
   EXPECT_EQ(a.submitted_unix_ms, b.submitted_unix_ms);
   EXPECT_EQ(a.started_unix_ms, b.started_unix_ms);
   EXPECT_EQ(a.finished_unix_ms, b.finished_unix_ms);
+  EXPECT_EQ(a.priority, b.priority);
+  EXPECT_EQ(a.time_limit_ms, b.time_limit_ms);
+  EXPECT_EQ(a.after, b.after);
+  EXPECT_EQ(a.yield, b.yield);
+  EXPECT_EQ(a.queued_unix_ms, b.queued_unix_ms);
+  EXPECT_EQ(a.slots_unix_ms, b.slots_unix_ms);
 }
 
 TEST(Journal, RecordsReadBackInEveryField) {

@@ -59,6 +59,48 @@ TEST(Planner, OffloadMovesMomentsFromTheDeviceToTheHostAndCostsTransfers) {
   EXPECT_EQ(kept.time->transfer, 0);
 }
 
+TEST(Planner, OffloadOfParametersLeavesBuffersOnTheDevice) {
+  const PlannedStage moments = must(llava("7b", {"stages.finetune.sharding.offload=optimizer"}), 1, on("8xA100-80G")),
+                     all = must(llava("7b", {"stages.finetune.sharding.offload=parameters"}), 1, on("8xA100-80G"));
+  const sharding::MemoryEstimate &some = moments.estimate.memory, &most = all.estimate.memory;
+  EXPECT_EQ(most.parameter_shards, 0);
+  // What left the device: all parameters, and those of the snapshot.
+  EXPECT_NEAR(static_cast<double>(most.host - some.host),
+              static_cast<double>(some.parameter_shards) + 6'759'395'328.0 * 4 / 8, 1e6);
+  EXPECT_LT(all.memory_bytes(), moments.memory_bytes());
+  // Fetched twice for gathers in 2 bytes a value; there with their moments for the update, and back with the 2 bytes.
+  const double vision = 303e6 * 2 / 8, each = 6'759'395'328.0 / 8;
+  EXPECT_NEAR(all.time->transfer, (each * (2 + 2) + vision + each * (2 * 12 + 2)) / (0.7 * 32e9),
+              0.03 * all.time->transfer);
+}
+
+TEST(Planner, ChoosesHowFarToGatherAheadAndSaysWhy) {
+  const PlanSetting setting = on("8xA100-80G", 8);
+  const std::vector<std::string> small{"stages.finetune.micro_batch=1"};
+  const auto with = [&](const std::string& prefetch) {
+    return must(llava("7b", {small[0], "stages.finetune.sharding.prefetch=" + prefetch}), 1, setting);
+  };
+  const PlannedStage chosen = with("auto");
+  EXPECT_NE(chosen.prefetch_reason.find(" of communication show; "), std::string::npos) << chosen.prefetch_reason;
+  EXPECT_TRUE(fits(setting, chosen));
+  for (const char* depth : {"0", "1", "2", "8"}) {
+    const PlannedStage other = with(depth);
+    EXPECT_EQ(other.prefetch_reason, "");
+    if (fits(setting, other)) EXPECT_LE(chosen.time->total, 1.002 * other.time->total) << depth;
+  }
+  PlanSetting machine;
+  machine.machine_bytes = int64_t{1} << 50;
+  const PlannedStage here = must(llava("7b", {"stages.finetune.sharding.prefetch=auto"}), 1, machine);
+  EXPECT_EQ(here.policy.prefetch, 1);
+  EXPECT_EQ(here.prefetch_reason, "no times are known without devices");
+}
+
+TEST(Planner, CountsFeaturesThatAreKept) {
+  const PlannedStage without = must(llava("7b"), 0, on("8xA100-80G")),
+                     with = must(llava("7b", {"stages.pretrain.feature_cache=3GB"}), 0, on("8xA100-80G"));
+  EXPECT_EQ(with.memory_bytes() - without.memory_bytes(), 3'000'000'000);
+}
+
 TEST(Planner, CountsWorkBySixTimesParametersTimesTokens) {
   PlanSetting setting = on("8xA100-80G");
   setting.data["instruct"] = {.samples = 665298, .tokens = 900, .longest = 2048, .images = 0};

@@ -187,9 +187,9 @@ TEST(Checkpoints, RulesAndKillsLeaveWhatRulesAloneLeave) {
   for (const bool killed : {false, true}) {
     Scratch scratch;
     const std::string store = scratch.path("store"), recipe = scratch.write("tiny.yaml", recipe_text());
-    const std::vector<std::string> command =
-        tephra_command({"run", recipe, "--store", store, "--json", "--set", "stages[0].steps=24", "--set",
-                        "stages[0].checkpoint={every_steps: 2, best: {mode: max}, keep: {last: 1, every: 8}}"});
+    const std::vector<std::string> command = tephra_command(
+        {"run", recipe, "--store", store, "--json", "--set", "gang.reattach_s=0", "--set", "stages[0].steps=24",
+         "--set", "stages[0].checkpoint={every_steps: 2, best: {mode: max}, keep: {last: 1, every: 8}}"});
     for (int commits = 1; killed && commits <= 3; ++commits) {
       Process run(command, scratch.path(""));
       const auto seen = [&] {

@@ -205,7 +205,8 @@ TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
       {"{shard: none}", "{shard: gradients, recompute: 2, prefetch: 3}"},
       {"{shard: optimizer, prefetch: 0}", "{shard: none, recompute: all}"},
       {"{group_ranks: 2}", "{shard: gradients, group_ranks: 2}"},
-      {"{offload: optimizer}", "{shard: none, offload: optimizer}"}};
+      {"{offload: optimizer}", "{shard: none, offload: optimizer}"},
+      {"{offload: parameters, prefetch: auto}", "{offload: parameters, recompute: all}"}};
   for (const auto& [align, instruct] : choices) {
     SCOPED_TRACE(align + ", " + instruct);
     Scratch scratch;
@@ -217,6 +218,18 @@ TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
     ASSERT_EQ(run.code, 0) << run.err;
     EXPECT_EQ(content_hashes(scratch, store), u.hashes);
   }
+}
+
+TEST(Job, FeaturesThatAreKeptChangeNoBits) {
+  Scratch scratch;
+  const std::string store = scratch.path("store");
+  const Finished run = Process(run_command(store, {"--set", "stages.align.feature_cache=64MiB", "--set",
+                                                   "stages.instruct.feature_cache=64MiB"}),
+                               scratch.path(""))
+                           .wait();
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(content_hashes(scratch, store), undisturbed().hashes);
+  EXPECT_NE(run.out.find(" were kept from before, in "), std::string::npos) << run.out;
 }
 
 // SGD's velocity is a first moment: saved, read by a new attempt and at another number of ranks, and nothing beside it.

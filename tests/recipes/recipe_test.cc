@@ -72,8 +72,15 @@ TEST(Recipe, ReadsHowAStageIsSharded) {
   }
   const Recipe recipe = loaded(kSmall, {"stages.align.sharding={shard: gradients, prefetch: 2}"});
   EXPECT_EQ(recipe.stages[0].sharding.shard, "gradients");
-  EXPECT_EQ(recipe.stages[0].sharding.prefetch, 2);
-  EXPECT_EQ(recipe.stages[1].sharding.prefetch, 1);
+  EXPECT_EQ(recipe.stages[0].sharding.prefetch_depth(), 2);
+  EXPECT_EQ(recipe.stages[1].sharding.prefetch_depth(), 1);
+  const Recipe automatic = loaded(kSmall, {"stages.align.sharding.prefetch=auto"});
+  EXPECT_EQ(from_json(to_json(automatic))->stages[0].sharding.prefetch, "auto");
+}
+
+TEST(Recipe, ReadsHowMuchMemoryFeaturesMayTake) {
+  EXPECT_EQ(loaded(kSmall).stages[0].feature_cache_bytes(), 0);
+  EXPECT_EQ(loaded(kSmall, {"stages.align.feature_cache=3MiB"}).stages[0].feature_cache_bytes(), 3 << 20);
 }
 
 TEST(Recipe, ReadsWhatAForkStartsFromAndWhatIsKept) {
@@ -99,7 +106,7 @@ TEST(Recipe, AJobContinuesWithOtherRanksAndShardingButNothingElse) {
   for (const char* change :
        {"gang={ranks: 4, oversubscribe: true}", "gang={ranks: 1, max_restarts: 9}", "gang.collective_timeout_s=7",
         "stages.align.sharding={shard: none, recompute: all}", "stages.tune.sharding={group_ranks: 2, prefetch: 0}",
-        "stages.tune.checkpoint={keep: {last: 1}, best: {mode: max}}"}) {
+        "stages.tune.checkpoint={keep: {last: 1}, best: {mode: max}}", "stages.align.feature_cache=1GB"}) {
     EXPECT_TRUE(continues(job, loaded(kSmall, {change}))) << change;
   }
   for (const char* change :

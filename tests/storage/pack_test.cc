@@ -90,30 +90,65 @@ TEST_F(Pack, RejectsEveryTruncation) {
 }
 
 TEST_F(Pack, NoticesEveryFlippedBit) {
-  std::vector<std::string> chunks{"hello", std::string(100, 'x')};
-  PackSummary summary = write(chunks);
-  std::string path = dir_ / "p.pack";
+  const std::vector<std::string> chunks{"hello", std::string(100, 'x'), std::string(kBlockBytes + 5, 'y')};
+  const PackSummary summary = write(chunks);
+  const std::string path = dir_ / "p.pack";
+  const uint64_t large = summary.chunks[2].second;
+  const auto wrong = [&](const PackReader& reader) -> std::string {  // what reading the first wrong chunk says
+    for (size_t i = 0; i < chunks.size(); ++i)
+      if (std::string text = read(reader, i); text != chunks[i]) return text;
+    return "";
+  };
   int harmless = 0;
   for (uint64_t offset = 0; offset < summary.size_bytes; ++offset) {
+    if (offset == large + 100) offset = large + kBlockBytes - 100;  // its middle is like its ends
     ASSERT_TRUE(env_.flip_bit(path, offset, static_cast<int>(offset % 8)).ok());
     auto reader = PackReader::open(env_, dir_.path(), "p");
-    bool noticed = !reader.ok() || read(**reader, 0) != chunks[0] || read(**reader, 1) != chunks[1];
-    if (!noticed) {
-      ++harmless;  // padding, or the trailer's zeros: then what is read is still right
-      EXPECT_EQ(read(**reader, 0) + read(**reader, 1), chunks[0] + chunks[1]);
-    } else if (reader.ok()) {
-      std::string message = read(**reader, 0) == chunks[0] ? read(**reader, 1) : read(**reader, 0);
-      EXPECT_NE(message.find("p.pack"), std::string::npos) << message;
-      EXPECT_NE(message.find("checksum"), std::string::npos) << message;
+    if (reader.ok()) {
+      const std::string message = wrong(**reader);
+      if (message.empty()) ++harmless;  // padding, or the trailer's zeros: what is read is still right
+      if (!message.empty()) {
+        EXPECT_NE(message.find("p.pack"), std::string::npos) << message;
+        EXPECT_NE(message.find("checksum"), std::string::npos) << message;
+      }
     }
     ASSERT_TRUE(env_.flip_bit(path, offset, static_cast<int>(offset % 8)).ok());
   }
-  EXPECT_EQ(harmless, 59 + 28 + 16) << "the two chunks' padding and the trailer's reserved bytes";
+  EXPECT_EQ(harmless, 59 + 28 + 59 + 16) << "the chunks' padding and the trailer's reserved bytes";
+}
+
+TEST_F(Pack, ReadsPartsByTheirBlocks) {
+  std::string bytes(2 * kBlockBytes + 7, ' ');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31 + i / kBlockBytes);
+  const PackSummary summary = write({"first", bytes});
+  const auto [chunk, offset] = summary.chunks.at(1);
+  auto reader = PackReader::open(env_, dir_.path(), "p");
+  ASSERT_TRUE(reader.ok()) << reader.status().to_string();
+  const auto part = [&](uint64_t begin, uint64_t count) {
+    std::string out(count, ' ');
+    Status status = (*reader)->read_blocks(chunk, offset, begin, std::as_writable_bytes(std::span(out)));
+    return status.ok() ? out : status.message();
+  };
+  EXPECT_EQ(part(kBlockBytes, kBlockBytes), bytes.substr(kBlockBytes, kBlockBytes));
+  EXPECT_EQ(part(kBlockBytes, kBlockBytes + 7), bytes.substr(kBlockBytes));
+  EXPECT_EQ(part(2 * kBlockBytes, 7), bytes.substr(2 * kBlockBytes));
+  auto hashes = (*reader)->blocks(chunk, offset);
+  ASSERT_TRUE(hashes.ok());
+  ASSERT_EQ(hashes->size(), 3u);
+  EXPECT_EQ((*hashes)[2], hash_text(bytes.substr(2 * kBlockBytes)));
+  // A block is compared by itself: another's damage does not matter.
+  ASSERT_TRUE(env_.flip_bit(dir_ / "p.pack", offset + 10, 3).ok());
+  reader = PackReader::open(env_, dir_.path(), "p");
+  ASSERT_TRUE(reader.ok());
+  EXPECT_NE(part(0, kBlockBytes).find("fails its checksum"), std::string::npos);
+  EXPECT_EQ(part(kBlockBytes, kBlockBytes), bytes.substr(kBlockBytes, kBlockBytes));
+  // The index says another place than the footer.
+  EXPECT_EQ((*reader)->blocks(chunk, offset + 64).status().code(), Code::kCorruption);
 }
 
 TEST_F(Pack, NamesAnotherVersion) {
   write({"x"});
-  ASSERT_TRUE(env_.flip_bit(dir_ / "p.pack", 8, 1).ok());  // version 1 becomes 3
+  ASSERT_TRUE(env_.flip_bit(dir_ / "p.pack", 8, 0).ok());  // version 2 becomes 3
   Status status = open_status();
   EXPECT_EQ(status.code(), Code::kUnsupported);
   EXPECT_NE(status.message().find("version 3"), std::string::npos) << status.message();
@@ -162,6 +197,16 @@ TEST_F(Pack, SummaryRoundTrips) {
   summary.pack = "p";
   summary.chunks[0].second = summary.size_bytes;
   EXPECT_EQ(decode_pack_summary(encode(summary)).status().code(), Code::kCorruption);
+}
+
+TEST_F(Pack, HashExampleOfTheFormatPage) {
+  const std::string zeros(kBlockBytes + 1, '\0');
+  const auto page = read_file(env_, std::string(TEPHRA_SOURCE_DIR) + "/docs/store-format.md");
+  ASSERT_TRUE(page.ok());
+  const auto blocks = hash_blocks(bytes_of(zeros));
+  ASSERT_EQ(blocks.size(), 2u);
+  for (const Hash128& hash : {blocks[0], blocks[1], chunk_of(bytes_of(zeros)).hash})
+    EXPECT_NE(page->find("`" + hash.hex() + "`"), std::string::npos) << hash.hex();
 }
 
 TEST_F(Pack, WorkedExampleOfTheFormatPage) {

@@ -1,4 +1,4 @@
-// Saving under faults. Whatever fails, at whatever operation: the checkpoint is wholly there or not at all, earlier
+// Saving and importing under faults. Whatever fails, at whatever operation: the checkpoint is wholly there or not at all, earlier
 // ones stay whole, and after a restart the same save succeeds. (Faults of the index's own files: index_fault_test.cc.)
 #include <gtest/gtest.h>
 
@@ -64,6 +64,61 @@ TEST_F(StoreFaultTest, OneFailureAtEveryOperationThenTheSaveAgain) {
   }
   EXPECT_GT(n, 30);
   expect_whole_or_absent();
+}
+
+// Invariants as above; the base is wholly there or not at all, the same import succeeds afterwards, and what failed ones
+// wrote goes with gc.
+TEST_F(StoreFaultTest, OneFailureAtEveryOperationOfAnImport) {
+  int64_t n = 0;
+  for (bool fired = true; fired; ++n) {
+    SCOPED_TRACE("operation " + std::to_string(n));
+    const auto model = small_model(100 + static_cast<uint64_t>(n));
+    const auto parameters = std::vector<TestTensor>(model.begin(), model.begin() + 5);
+    const MemorySource source(parameters);
+    const ImportOptions options{.import_key = "model-" + std::to_string(n)};
+    const size_t before = store_->list()->size();
+    env_.fail_nth(n, {.status = Status(Code::kIo, "zap")}, true);
+    auto imported = store_->import_tensors(source, options);
+    fired = env_.fired();
+    env_.disarm();
+    if (!imported.ok()) {
+      EXPECT_EQ(imported.status().code(), Code::kIo) << imported.status().to_string();
+      EXPECT_EQ(store_->list()->size(), before) << "half an import is no checkpoint";
+      imported = store_->import_tensors(source, options);
+      TEPHRA_ASSERT_OK(imported);
+    }
+    EXPECT_EQ(store_->list()->size(), before + 1);
+    expect_holds(imported->name(), parameters);
+    if (HasFailure()) return;
+  }
+  EXPECT_GT(n, 20);
+  expect_whole_or_absent();
+  TEPHRA_ASSERT_OK(store_->gc(false));
+  expect_whole_or_absent();
+  EXPECT_EQ(pack_files().size(), 2u + static_cast<size_t>(n)) << "the save's two and one of each import";
+}
+
+TEST_F(StoreFaultTest, ACrashAtEveryOperationOfAnImport) {
+  const auto model = small_model(9);
+  const auto parameters = std::vector<TestTensor>(model.begin(), model.begin() + 5);
+  const MemorySource source(parameters);
+  int64_t n = 0;
+  for (bool fired = true; fired; ++n) {
+    SCOPED_TRACE("operation " + std::to_string(n));
+    env_.fail_nth(n, {.sticky = true, .tear = true}, true);
+    const auto imported = store_->import_tensors(source, {});
+    fired = env_.fired();
+    EXPECT_EQ(imported.ok(), !fired);
+    ASSERT_TRUE(env_.crash(n % 2 == 0).ok());
+    if (n % 8 == 7 || !fired) open();
+    expect_whole_or_absent();
+    EXPECT_EQ(store_->list("base")->size(), fired ? 0u : 1u);
+    if (HasFailure()) return;
+    if (!fired) expect_holds(imported->name(), parameters);
+  }
+  EXPECT_GT(n, 20);
+  TEPHRA_ASSERT_OK(store_->gc(false));
+  EXPECT_EQ(pack_files().size(), 3u) << "what the failed imports left is gone";
 }
 
 TEST_F(StoreFaultTest, AFullDiskIsSaidAndLosesNothing) {

@@ -32,6 +32,7 @@ TEST_F(StoreRewriteTest, LiveChunksMoveAndTheDeadOnesSpaceIsGivenBack) {
   TEPHRA_ASSERT_OK(dry);
   EXPECT_EQ(dry->rewritten, std::vector<std::string>{old_pack_});
   EXPECT_GE(dry->bytes, large_.bytes.size());
+  EXPECT_EQ(dry->by_pack, (std::map<std::string, uint64_t>{{old_pack_, dry->bytes}}));
   EXPECT_EQ(store_->stat()->physical_bytes, before) << "a dry run changes nothing";
   auto report = store_->gc(false);
   TEPHRA_ASSERT_OK(report);

@@ -66,8 +66,9 @@ class CheckpointWriterTest : public ::testing::Test {
     server_ = std::move(*server);
     cluster::Hello hello;
     hello.job = "j", hello.attempt = 1, hello.world_size = 1, hello.token = "t", hello.pid = 1, hello.build = "b";
-    auto link = Link::connect(
-        "127.0.0.1", server_->port(), hello, [](const Status&) {}, Deadline::after(std::chrono::seconds(10)));
+    auto link =
+        Link::connect({.coordinator = "127.0.0.1:" + std::to_string(server_->port()), .on_lost = [](const Status&) {}},
+                      hello, Deadline::after(std::chrono::seconds(10)));
     ASSERT_TRUE(link.ok()) << link.status().to_string();
     link_ = std::move(*link);
   }

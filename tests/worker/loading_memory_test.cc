@@ -132,7 +132,8 @@ class LoadingMemory : public ::testing::Test {
   Status load(const TensorSource& source, bool trained, int rank, int world_size) const {
     const auto all = units(trained);
     sharding::BlockPool pool;
-    sharding::ShardStore shards(&all, sharding::holding({.world_size = world_size}, rank), 2, false, &pool);
+    sharding::ShardStore shards(&all, sharding::holding({.world_size = world_size}, rank), 2, sharding::Offload::kNone,
+                                &pool);
     return shards.load([&](const std::string& tensor, sharding::StateKind, int64_t begin, int64_t count,
                            float* out) { return source.read_float32(tensor, begin, count, out); },
                        false);

@@ -6,6 +6,9 @@
 
 #include <map>
 
+#include "eval/score/bench_metrics.h"
+#include "eval/score/scienceqa.h"
+
 namespace tephra::eval {
 namespace {
 
@@ -20,8 +23,20 @@ class CountingGenerator : public model::Generator {
     asked += prompts.size();
     return std::vector<model::Generation>(prompts.size(), {{kLetter}, true});
   }
-  Result<std::vector<model::SampleScore>> score(std::span<const model::TokenizedSample>, int64_t) override {
-    return Status(Code::kUnsupported, "not asked here");
+  // The more ids, the less likely: each supervised id costs its value over the vocabulary's end.
+  Result<std::vector<model::SampleScore>> score(std::span<const model::TokenizedSample> samples, int64_t) override {
+    std::vector<model::SampleScore> out;
+    for (const auto& sample : samples) {
+      model::SampleScore score;
+      for (size_t i = 1; i < sample.labels.size(); ++i) {
+        if (sample.labels[i] == model::kIgnoreLabel) continue;
+        ++score.tokens;
+        score.loss += sample.labels[i] / 1000.0;
+      }
+      if (score.tokens > 0) score.loss /= static_cast<double>(score.tokens);
+      out.push_back(score);
+    }
+    return out;
   }
   Result<Trace> trace(const model::TokenizedSample&) override { return Status(Code::kUnsupported, "not asked here"); }
 
@@ -78,6 +93,68 @@ TEST(RunBench, AnswersEachQuestionOnceAndTooLongOnesWithNothing) {
   EXPECT_FALSE(answers.at("0").empty());
   EXPECT_EQ(answers.at("6"), "");
   EXPECT_EQ(asked + empty, 7u);
+}
+
+std::map<std::string, std::string> run(const QuestionSet& set, RunOptions options) {
+  const auto tokenizer = data::Tokenizer::load(std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language");
+  EXPECT_TRUE(tokenizer.ok());
+  CountingGenerator generator(2048);
+  std::map<std::string, std::string> answers;
+  for (options.rank = 0; options.rank < options.world_size; ++options.rank) {
+    const Status status =
+        run_bench(generator, **tokenizer, {}, set, options, [&](const std::string& key, const std::string& text) {
+          EXPECT_TRUE(answers.emplace(key, text).second) << key;
+          return ok_status();
+        });
+    EXPECT_TRUE(status.ok()) << status.to_string();
+  }
+  return answers;
+}
+
+TEST(RunBench, WeighsEachChoicesReply) {
+  QuestionSet set;
+  Question q;
+  q.id = "1";
+  q.turns = {{"human", "Which is red?\nOptions: (A) sky (B) rose"}};
+  q.choices = {"sky", "rose"};
+  set.questions = {q};
+  RunOptions options;
+  options.mode = AskMode::kChoices;
+  const auto answers = run(set, options);
+  const std::string& text = answers.at("1");
+  EXPECT_EQ(text.substr(0, 7), "loglik ");
+  ASSERT_TRUE(parse_answer(AnswerRule::kLoglik, text, 2)) << text;
+  // The replies differ in one letter's id alone, and the fake makes the smaller id the likelier.
+  const auto tokenizer = data::Tokenizer::load(std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language");
+  const bool a_first = (*tokenizer)->encode("A").back() < (*tokenizer)->encode("B").back();
+  EXPECT_EQ(*parse_answer(AnswerRule::kLoglik, text, 2), a_first ? 0 : 1);
+}
+
+TEST(RunBench, GivesTheSameNumbersAtAnyWorldAndBatch) {
+  QuestionSet set = questions();
+  for (Question& q : set.questions) q.turns.push_back({"gpt", "It is " + q.id + "."});
+  RunOptions options;
+  options.mode = AskMode::kLoss;
+  const auto once = run(set, options);
+  ASSERT_EQ(once.size(), 7u);
+  for (const auto& [id, text] : once)
+    EXPECT_TRUE(parse_loss_answer(text) && parse_loss_answer(text)->tokens > 0) << text;
+  for (int world : {1, 2, 4})
+    for (int64_t batch : {1, 2, 3, 8}) {
+      options.world_size = world;
+      options.batch = batch;
+      EXPECT_EQ(run(set, options), once) << world << " ranks, batches of " << batch;
+    }
+}
+
+TEST(RunBench, GoesOnWhereItStopped) {
+  QuestionSet set = questions();
+  RunOptions options;
+  const auto all = run(set, options);
+  options.answered = {"1", "3", "6"};
+  const auto rest = run(set, options);
+  EXPECT_EQ(rest.size(), 4u);
+  for (const auto& [id, text] : rest) EXPECT_EQ(text, all.at(id));
 }
 
 }  // namespace

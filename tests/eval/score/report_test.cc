@@ -11,6 +11,7 @@
 #include <regex>
 #include <sstream>
 
+#include "eval/score/report_compare.h"
 #include "eval/score/report_view.h"
 
 namespace tephra::eval {
@@ -50,7 +51,7 @@ class ReportTest : public ::testing::Test {
       result.cases.push_back(row);
     }
     if (nine_columns)
-      for (const auto& name : column_names()) result.columns.push_back({name, right, 40});
+      for (const auto& name : column_names()) result.columns.push_back({name, right, 40, {}});
     summarize(&result);
     return result;
   }
@@ -95,7 +96,7 @@ TEST_F(ReportTest, AllFormatsShowTheSameFigures) {
       for (const auto& cell : row) {
         if (!cell.contains("value")) continue;
         ++figures;
-        const std::string text = cell["text"], range = cell.value("range", "");
+        const std::string text = html_escape(cell["text"].get<std::string>()), range = cell.value("range", "");
         EXPECT_THAT(files.at("report.html"),
                     HasSubstr(">" + text + (range.empty() ? "</td>" : "<small>" + range + "</small>")));
         EXPECT_THAT(files.at("report.md"), HasSubstr("| " + text + (range.empty() ? " |" : " (" + range + ") |")));
@@ -181,7 +182,7 @@ TEST_F(ReportTest, FetchesNothing) {
   size_t pictures = 0;
   for (std::sregex_iterator it(html.begin(), html.end(), source), end; it != end; ++it, ++pictures)
     EXPECT_TRUE((*it)[2].str().starts_with("data:image/png;base64,iVBORw0KGgpwaXhlbHM=")) << (*it)[2];
-  EXPECT_EQ(pictures, 8u);
+  EXPECT_EQ(pictures, 26u);  // twenty examples and six failures
 }
 
 TEST_F(ReportTest, ShowsRightAndWrongAnswersOfEveryStage) {
@@ -193,9 +194,9 @@ TEST_F(ReportTest, ShowsRightAndWrongAnswersOfEveryStage) {
     EXPECT_EQ(example.answers[0].stage, "base");
     right += example.answers[1].correct;
   }
-  EXPECT_EQ(view.benches[0].examples.size(), 8u);
-  EXPECT_GE(right, 3);
-  EXPECT_LE(right, 6);
+  EXPECT_EQ(view.benches[0].examples.size(), 20u);
+  EXPECT_GE(right, 7);
+  EXPECT_LE(right, 15);
 }
 
 TEST_F(ReportTest, EscapesWhatComesFromOutside) {
@@ -239,7 +240,78 @@ TEST_F(ReportTest, WarnsWhenStagesWereMeasuredDifferently) {
   EXPECT_THAT(make_report_view(in).warnings, ::testing::ElementsAre(HasSubstr("different values of prompt")));
 }
 
-TEST_F(ReportTest, WritesItsFourFiles) {
+TEST_F(ReportTest, SaysHowSureEachDifferenceIs) {
+  const Change change = change_between(bench(10), bench(33));
+  EXPECT_EQ(change.questions, 40);
+  EXPECT_NEAR(change.difference, 23.0 / 40, 1e-12);
+  EXPECT_LT(change.interval.low, change.difference);
+  EXPECT_GT(change.interval.low, 0.4);
+  EXPECT_LT(*change.p_value, 1e-6);
+  const auto json = nlohmann::json::parse(render_report(input()).at("report.json"));
+  const auto& table = json["tables"][3];
+  EXPECT_EQ(table["id"], "changes-science");
+  EXPECT_EQ(table["rows"][0][2]["text"], "+57.5");
+  EXPECT_EQ(table["rows"][0][4]["text"], "p < 0.001");
+}
+
+TEST_F(ReportTest, MarksWhatIsNotComparableOrNotComplete) {
+  ReportInput in = input();
+  in.stages[0].benches[0].pinned["prompt"] = "QCM-LEA";
+  in.stages[1].benches[0].incomplete = "the judge does not answer";
+  const auto files = render_report(in);
+  const auto json = nlohmann::json::parse(files.at("report.json"));
+  EXPECT_EQ(json["tables"][0]["rows"][0][3]["mark"], "not comparable");
+  EXPECT_EQ(json["tables"][0]["rows"][0][4]["mark"], "incomplete");
+  EXPECT_EQ(json["tables"][3]["rows"][0][2]["text"], "not comparable: another prompt");
+  for (const char* name : {"report.html", "report.md"}) {
+    EXPECT_THAT(files.at(name), HasSubstr("not comparable, as prompt differ")) << name;
+    EXPECT_THAT(files.at(name), HasSubstr("is incomplete: the judge does not answer")) << name;
+  }
+}
+
+TEST_F(ReportTest, ShowsTheMostTellingFailuresFirst) {
+  ReportInput in = input();
+  auto& cases = in.stages[1].benches[0].cases;
+  cases[3].correct = false;  // right before
+  const ReportView view = make_report_view(in);
+  const auto& failures = view.benches[0].failures;
+  ASSERT_EQ(failures.size(), 6u);
+  EXPECT_EQ(failures[0].id, "q3");
+  EXPECT_EQ(failures[0].reason, "right after base, wrong now");
+  EXPECT_EQ(failures[1].reason, "wrong with its own picture, right with another's");  // q36
+  EXPECT_EQ(failures[2].reason, "the answer could not be read");
+}
+
+TEST_F(ReportTest, TellsTopicsAndGradesApart) {
+  ReportInput in = input();
+  for (auto& stage : in.stages) stage.benches[0].groups["topic"] = {{"verbs", 3, 4, {}}, {"maps", 0, 2, {}}};
+  const auto files = render_report(in);
+  EXPECT_THAT(files.at("report.html"), HasSubstr("<summary>By topic</summary>"));
+  EXPECT_THAT(files.at("report.md"), HasSubstr("| verbs | 4 | 75.0"));
+  EXPECT_THAT(files.at("results.csv"), HasSubstr("tune,science,scienceqa,topic verbs,0.75,4\n"));
+  EXPECT_THAT(files.at("results.csv"), HasSubstr("tune,science,scienceqa,accuracy,0.825,40\n"));
+}
+
+TEST_F(ReportTest, ComparesReportsThatWereWritten) {
+  ReportInput other = input();
+  other.job = "job-2";
+  other.stages[1].benches[0] = bench(20);
+  std::vector<ReportInput> read;
+  for (const ReportInput& in : {input(), other}) {
+    auto again = read_report(render_report(in).at("report.json"), "r.json");
+    ASSERT_TRUE(again.ok()) << again.status().to_string();
+    EXPECT_EQ(render_report(*again).at("curves.csv"), render_report(in).at("curves.csv"));
+    read.push_back(*again);
+  }
+  const auto json = nlohmann::json::parse(render_report(compare_reports(read, true)).at("report.json"));
+  EXPECT_EQ(json["tables"][0]["header"][3], "job-1/tune");
+  EXPECT_EQ(json["tables"][0]["header"][4], "job-2/tune");
+  EXPECT_EQ(json["tables"][3]["rows"][0][2]["text"], "−32.5");
+  EXPECT_EQ(compare_reports(read, false).stages.size(), 4u);
+  EXPECT_THAT(read_report("{}", "r.json").status().message(), HasSubstr("r.json: is no report.json"));
+}
+
+TEST_F(ReportTest, WritesItsFiveFiles) {
   const std::string out = folder + "/deep/report";
   ASSERT_TRUE(write_report(input(), out).ok());
   const auto files = render_report(input());

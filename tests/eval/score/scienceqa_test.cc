@@ -52,8 +52,20 @@ TEST(ParseAnswer, LetterRuleForgivesAndSkipsTheArticle) {
   EXPECT_EQ(parse("E"), std::nullopt);
 }
 
+TEST(ParseAnswer, LoglikRuleTakesTheMostLikelyChoice) {
+  const auto parse = [](const std::string& text) { return parse_answer(AnswerRule::kLoglik, text, 3); };
+  EXPECT_EQ(parse(loglik_answer({-2.5, -0.125, -7})), Choice(1));
+  EXPECT_EQ(parse("loglik -1 -1 -2"), Choice(0));  // equal: the first
+  EXPECT_EQ(parse("loglik -1 -2"), std::nullopt);  // another number of choices
+  EXPECT_EQ(parse("loglik -1 nan -2"), std::nullopt);
+  EXPECT_EQ(parse("loglik -1 x -2"), std::nullopt);
+  EXPECT_EQ(parse("B"), std::nullopt);
+  EXPECT_EQ(parse(""), std::nullopt);
+}
+
 TEST(ParseAnswer, RuleNamesRoundTrip) {
-  for (const char* name : {"scienceqa", "llava", "letter"}) EXPECT_EQ(to_string(*parse_answer_rule(name)), name);
+  for (const char* name : {"scienceqa", "llava", "letter", "loglik"})
+    EXPECT_EQ(to_string(*parse_answer_rule(name)), name);
   EXPECT_EQ(parse_answer_rule("gpt").status().code(), Code::kInvalidArgument);
 }
 
@@ -85,6 +97,8 @@ TEST(ScoreScienceQa, CountsOverlappingColumns) {
   EXPECT_EQ(column("Avg"), std::pair(int64_t{1}, int64_t{2}));
   EXPECT_EQ(score.unparsed, 1);
   EXPECT_EQ(score.topics.at("verbs").correct, 1);
+  EXPECT_EQ(score.grades.at("grade11").correct, 1);
+  EXPECT_EQ(score.grades.at("grade6").correct, 0);
 }
 
 TEST(LoadPredictions, SaysWhatIsWrongWithAFile) {

@@ -30,6 +30,8 @@ TEST(NormalizeVqa, FollowsTheRules) {
       {"\"circle\"", "circle"},
       {"(it) is red!", "it is red"},
       {"caf\xc3\x89", "caf\xc3\x89"},
+      {"Dont", "don't"},
+      {"somebody'd", "somebodyd"},  // as VQA's table has it
       {"", ""},
       {"?!.", ""},
   };
@@ -39,6 +41,28 @@ TEST(NormalizeVqa, FollowsTheRules) {
 TEST(NormalizeVqa, IsItsOwnFixedPoint) {
   for (const char* text : {"The RED, circle!", "1,000 a/b", "one or two.", "x . y"})
     EXPECT_EQ(normalize_vqa(normalize_vqa(text)), normalize_vqa(text)) << text;
+}
+
+TEST(NormalizeTextVqa, DropsCommasAndPartsTheGenitive) {
+  EXPECT_EQ(normalize_textvqa("Joe's, the baker?"), "joe 's baker");
+  EXPECT_EQ(normalize_textvqa("1,000"), "1000");
+  EXPECT_EQ(normalize_textvqa("Stop!"), "stop");
+}
+
+TEST(VqaAccuracy, IsTheMeanOverWhatNinePeopleSay) {
+  const auto people = [](int red) {
+    std::vector<std::string> answers(10, "blue");
+    for (int i = 0; i < red; ++i) answers[i] = "red";
+    return answers;
+  };
+  EXPECT_EQ(vqa_accuracy("red", people(0)), 0);
+  EXPECT_NEAR(vqa_accuracy("red", people(1)), 0.3, 1e-12);
+  EXPECT_NEAR(vqa_accuracy("Red.", people(2)), 0.6, 1e-12);
+  EXPECT_NEAR(vqa_accuracy("red", people(3)), 0.9, 1e-12);
+  EXPECT_NEAR(vqa_accuracy("red", people(4)), 1, 1e-12);
+  EXPECT_EQ(vqa_accuracy("Red.", people(10)), 0);  // all agree: vqaEval.py then compares as it stands
+  EXPECT_EQ(textvqa_accuracy("Red.", people(10)), 1);
+  EXPECT_EQ(vqa_accuracy("red", {}), 0);
 }
 
 TEST(VqaMatch, ComparesNormalisedAnswers) {

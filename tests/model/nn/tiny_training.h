@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "cluster/communicator.h"
 #include "model/nn/batch.h"
+#include "model/nn/feature_cache.h"
 #include "model/nn/units.h"
 #include "sharding/exec/aten.h"
 #include "sharding/exec/executor.h"
@@ -50,16 +51,19 @@ using State = std::map<std::pair<std::string, sharding::StateKind>, std::vector<
 struct Trained {
   std::vector<double> losses;
   double evaluation = 0;
+  int64_t features_found = 0;  // on all ranks
   State state;
 };
 
 inline constexpr sharding::ShardLevel kLevels[] = {sharding::ShardLevel::kNone, sharding::ShardLevel::kOptimizer,
                                                    sharding::ShardLevel::kGradients, sharding::ShardLevel::kParameters};
 
-// Five steps over the samples, one in a micro-batch, and the loss after them.
+// Five steps over the samples, one in a micro-batch, and the loss after them. feature_cache: bytes of features that each
+// rank keeps; 0: none.
 inline Trained train(const ModelConfig& config, const TensorSource& weights, const std::optional<LoraConfig>& lora,
                      int world_size, sharding::ShardLevel shard, int recompute_every,
-                     const std::set<std::string>& groups, const std::map<std::string, DType>& dtypes = {}) {
+                     const std::set<std::string>& groups, const std::map<std::string, DType>& dtypes = {},
+                     int64_t feature_cache = 0) {
   const Samples samples;
   std::vector<LlavaBatch> batches;
   for (const TokenizedSample& s : samples.all) batches.push_back(*make_batch({&s, 1}, config, 64));
@@ -89,7 +93,10 @@ inline Trained train(const ModelConfig& config, const TensorSource& weights, con
       sharding::StepInput input;
       input.learning_rate.assign(units.size(), 1e-2);
       std::vector<double> losses;
+      FeatureCache features(feature_cache, {});
       for (int step = 1; step <= 5; ++step) {
+        for (int m = 0; m < policy.micro_batches && feature_cache > 0; ++m)
+          features.look_up(batches[rank * policy.micro_batches + m]);
         input.optimizer_step = step;
         const auto stats = (*executor)->train_step(local, input);
         ASSERT_TRUE(stats.ok()) << stats.status().to_string();
@@ -100,6 +107,7 @@ inline Trained train(const ModelConfig& config, const TensorSource& weights, con
       std::lock_guard lock(mutex);
       trained.losses = losses;
       trained.evaluation = evaluated->loss;
+      trained.features_found += features.found();
       const sharding::Snapshot snapshot = (*executor)->snapshot();
       for (const auto& piece : snapshot.pieces) {
         std::vector<float>& whole = trained.state[{piece.tensor, piece.kind}];

@@ -174,6 +174,18 @@ void for_strategies(const std::function<void(Training)>& each) {
       each(offloaded);
       offloaded.group_ranks = 2;
       if (shard != ShardLevel::kNone) each(offloaded);
+      if (shard == ShardLevel::kParameters) {
+        offloaded.offload = Offload::kParameters;
+        each(offloaded);
+        offloaded.group_ranks = 0;
+        for (const int prefetch : {0, 1, 2, 9}) {
+          for (const bool reshard : {true, false}) {
+            offloaded.prefetch = prefetch;
+            offloaded.reshard_after_forward = reshard;
+            each(offloaded);
+          }
+        }
+      }
       for (const int prefetch : {0, 1, 2, 9}) {
         if (shard == ShardLevel::kNone && prefetch != 1) continue;  // nothing is gathered
         for (const bool reshard : {true, false}) {

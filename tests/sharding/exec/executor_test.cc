@@ -218,7 +218,8 @@ RandomCase random_case(uint64_t seed) {
               .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
               .prefetch = static_cast<int>(random_below(5, {seed, 8}))};
   c.policy.micro_batches = static_cast<int>(1 + random_below(4, {seed, 9})) * 4 / c.policy.world_size;
-  c.policy.offload = static_cast<Offload>(random_below(2, {seed, 11}));
+  const bool parameters = c.policy.shard == ShardLevel::kParameters;
+  c.policy.offload = static_cast<Offload>(random_below(parameters ? 3 : 2, {seed, 11}));
   if (c.policy.world_size == 4) c.policy.group_ranks = static_cast<int>(2 * random_below(3, {seed, 10}));
   return c;
 }

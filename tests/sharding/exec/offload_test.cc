@@ -1,4 +1,4 @@
-// Moments in host memory: what that takes off a process's anonymous memory, by /proc/self/status, and what is said when
+// Moments and parameters in host memory: what that takes off a process's anonymous memory, by /proc/self/status, and what is said when
 // there is no room for them. That bits stay equal is shown by the tests that go through for_strategies().
 #include <malloc.h>
 
@@ -37,7 +37,7 @@ TEST(HostMemory, IsNoAnonymousMemoryAndKeepsWhatWasWritten) {
 }
 
 // Anonymous bytes that a store of eight units of 4 MiB takes after two steps with a snapshot held in each.
-int64_t anonymous_bytes(bool offload) {
+int64_t anonymous_bytes(Offload offload) {
   std::vector<UnitSpec> units;
   for (int u = 0; u < 8; ++u) {
     units.push_back({.name = "u" + std::to_string(u), .group = "llm", .trainable = true});
@@ -55,11 +55,11 @@ int64_t anonymous_bytes(bool offload) {
   BlockPool pool;
   ShardStore store(&units, Holding{}, 2, offload, &pool);
   Block working;
-  if (offload) working = pool.acquire(store.moments_count(0));
+  if (offload != Offload::kNone) working = pool.acquire(store.working_count(0));
   Snapshot held;
   for (int step = 1; step <= 2; ++step) {
     const StepInput input{.learning_rate = std::vector<double>(units.size(), 0.1), .optimizer_step = step};
-    if (offload) {
+    if (offload != Offload::kNone) {
       store.begin_update();
       for (int u = 0; u < std::ssize(units); ++u) {
         store.fetch(u, working.data());
@@ -75,14 +75,15 @@ int64_t anonymous_bytes(bool offload) {
   return resident_bytes("RssAnon") - before;
 }
 
-TEST(Offload, TakesTheMomentsOffAnonymousMemory) {
-  const int64_t unit = 4 * kMiB;
-  // Two sets, the held snapshot's included: parameters, and two moments each or one working buffer for two moments.
-  const auto offloaded = static_cast<double>(anonymous_bytes(true)), kept = static_cast<double>(anonymous_bytes(false));
-  const auto expect_offloaded = static_cast<double>(2 * 8 * unit + 2 * unit),
-             expect_kept = static_cast<double>(2 * 3 * 8 * unit);
-  EXPECT_NEAR(offloaded, expect_offloaded, 0.1 * expect_offloaded);
-  EXPECT_NEAR(kept, expect_kept, 0.1 * expect_kept);
+TEST(Offload, TakesItsPartOffAnonymousMemory) {
+  // Two sets, the held snapshot's included: parameters and two moments each, or one working buffer for what is offloaded.
+  const std::pair<Offload, int64_t> units_held[] = {
+      {Offload::kNone, 2 * 3 * 8}, {Offload::kOptimizer, 2 * 8 + 2}, {Offload::kParameters, 3}};
+  for (const auto& [offload, units] : units_held) {
+    const auto expected = static_cast<double>(units * 4 * kMiB);
+    EXPECT_NEAR(static_cast<double>(anonymous_bytes(offload)), expected, 0.1 * expected)
+        << "offload " << static_cast<int>(offload);
+  }
 }
 
 // What follows the step in the schedule is not run then: moments and parameters stay, and the step after it goes on.
@@ -92,17 +93,29 @@ TEST(Offload, IsNotTouchedByASkippedStepAndGoesOn) {
   };
   for (const int steps : {2, 3}) {
     const Trained kept = train({.world_size = 2, .steps = steps}, initial_reader(), false, poison);
-    const Trained offloaded =
-        train({.world_size = 2, .steps = steps, .offload = Offload::kOptimizer}, initial_reader(), false, poison);
-    ASSERT_EQ(std::ssize(offloaded.stats), steps);
-    EXPECT_TRUE(offloaded.stats[1].skipped);
-    EXPECT_FALSE(offloaded.stats.back().skipped && steps == 3);
-    EXPECT_TRUE(same_bits(offloaded.state, kept.state)) << steps << " steps";
+    for (const Offload offload : {Offload::kOptimizer, Offload::kParameters}) {
+      const Trained offloaded =
+          train({.world_size = 2, .steps = steps, .offload = offload}, initial_reader(), false, poison);
+      ASSERT_EQ(std::ssize(offloaded.stats), steps);
+      EXPECT_TRUE(offloaded.stats[1].skipped);
+      EXPECT_FALSE(offloaded.stats.back().skipped && steps == 3);
+      EXPECT_TRUE(same_bits(offloaded.state, kept.state)) << steps << " steps";
+    }
   }
   const Trained before = train({.world_size = 2, .steps = 1}, initial_reader(), false),
                 skipped = train({.world_size = 2, .steps = 2, .offload = Offload::kOptimizer}, initial_reader(), false,
                                 poison);
   EXPECT_TRUE(same_bits(skipped.state, before.state));
+}
+
+TEST(Offload, OfParametersWantsThemSharded) {
+  auto communicators = cluster::make_thread_communicators(1);
+  const Training training{.shard = ShardLevel::kGradients, .offload = Offload::kParameters};
+  const auto executor = Executor::create(toy_units(), toy_modules(), communicators[0].get(), policy_of(training), {},
+                                         std::chrono::seconds(60));
+  ASSERT_FALSE(executor.ok());
+  EXPECT_EQ(executor.status().message(),
+            "parameters are offloaded with shard parameters only, and the policy's is gradients");
 }
 
 TEST(Offload, WithoutAFolderForItIsRefusedWithTheCause) {

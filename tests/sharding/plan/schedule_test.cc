@@ -40,14 +40,16 @@ Case random_case(uint64_t seed) {
     trainable[u] = random_below(2, {seed, 1, u}) == 1;
     sizes[u] = static_cast<int64_t>(1 + random_below(20000, {seed, 2, u}));
   }
-  const Policy policy{.world_size = 1 << random_below(4, {seed, 3}),
-                      .micro_batches = static_cast<int>(1 + random_below(5, {seed, 4})),
-                      .shard = static_cast<ShardLevel>(random_below(4, {seed, 5})),
-                      .reshard_after_forward = random_below(2, {seed, 6}) == 1,
-                      .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
-                      .prefetch = static_cast<int>(random_below(5, {seed, 8})),
-                      .moments = static_cast<int>(random_below(3, {seed, 9})),
-                      .offload = static_cast<Offload>(random_below(2, {seed, 10}))};
+  Policy policy{.world_size = 1 << random_below(4, {seed, 3}),
+                .micro_batches = static_cast<int>(1 + random_below(5, {seed, 4})),
+                .shard = static_cast<ShardLevel>(random_below(4, {seed, 5})),
+                .reshard_after_forward = random_below(2, {seed, 6}) == 1,
+                .recompute_every = static_cast<int>(random_below(4, {seed, 7})),
+                .prefetch = static_cast<int>(random_below(5, {seed, 8})),
+                .moments = static_cast<int>(random_below(3, {seed, 9})),
+                .offload = static_cast<Offload>(random_below(2, {seed, 10}))};
+  if (policy.shard == ShardLevel::kParameters && random_below(3, {seed, 11}) == 0)
+    policy.offload = Offload::kParameters;
   return {chain(trainable, sizes), policy};
 }
 
@@ -88,6 +90,46 @@ TEST(Schedule, OffloadedMomentsAreFetchedUpdatedAndStoredOnceEach) {
   EXPECT_EQ(with.host, 2 * 2 * (8192 + 4096) * 4);
   EXPECT_EQ(without.host, 0);
   EXPECT_EQ(without.total() - with.total(), with.host - 2 * 2 * 8192 * 4);
+}
+
+// Frozen units' parameters too, which are fetched as often as those that learn and never stored.
+TEST(Schedule, OffloadedParametersAreFetchedBeforeEachGather) {
+  const auto units = chain({false, true}, {100, 5000});  // padded to 4,096 and 8,192
+  Policy policy{.world_size = 2, .offload = Offload::kParameters};
+  const Schedule ops = make_schedule(units, policy);
+  EXPECT_EQ(to_string(ops, units, policy),
+            "fetch u0\ngather u0\nforward u0 micro_batch 0; gathering u1\nfree u0\n"
+            "fetch u1\ngather u1\nforward u1 micro_batch 0\nbackward u1 micro_batch 0\nreduce_scatter u1\nfree u1\n"
+            "step\nfetch u1\nupdate u1\nstore u1\n");
+  EXPECT_EQ(to_string(policy),
+            "2 ranks x 1 micro-batch, shard parameters, parameters and moments offloaded, prefetch 1");
+
+  // Two sets of parameters and moments, the held snapshot's included, and the frozen parameters leave the device; one
+  // working buffer stays. The gathers hold a fetched half of u1 beside both units.
+  const MemoryEstimate with = estimate(ops, units, policy, 1).memory;
+  policy.offload = Offload::kNone;
+  const MemoryEstimate without = estimate(make_schedule(units, policy), units, policy, 1).memory;
+  EXPECT_EQ(with.parameter_shards, 0);
+  EXPECT_EQ(with.host, (2 * 3 * 8192 + 4096) * 4 / 2);
+  EXPECT_EQ(with.host, without.parameter_shards + without.optimizer_shards);
+  EXPECT_EQ(with.optimizer_shards, 3 * 8192 * 4 / 2);
+  EXPECT_EQ(with.gathered_peak, without.gathered_peak + 8192 * 4 / 2);
+  EXPECT_EQ(with.gradient_shards, without.gradient_shards);
+
+  // One rank has the whole unit: what is fetched is what is computed with.
+  const Policy alone{.offload = Offload::kParameters};
+  EXPECT_EQ(estimate(make_schedule(units, alone), units, alone, 1).memory.gathered_peak, (4096 + 8192) * 4);
+}
+
+// The masters stay float32; what is gathered is kept rounded beside them, and is rounded in the working buffer.
+TEST(Estimate, CountsNarrowCopiesOfOffloadedParameters) {
+  auto units = chain({false, true});
+  for (UnitSpec& unit : units) unit.compute_dtype = DType::kBFloat16;
+  const Policy policy{.offload = Offload::kParameters};
+  const MemoryEstimate m = estimate(make_schedule(units, policy), units, policy, 1).memory;
+  EXPECT_EQ(m.host, 4096 * (2 + 2 + 2 * 12));
+  EXPECT_EQ(m.optimizer_shards, 4096 * (12 + 2));
+  EXPECT_EQ(m.gathered_peak, 2 * 4096 * 2);
 }
 
 TEST(Schedule, ReplicatedUnitsAreNeitherGatheredNorFreed) {
@@ -142,7 +184,7 @@ TEST(Schedule, GathersBeforeUseFreesAfterTheLastAndReducesOnce) {
     const bool frees = c.policy.shard == ShardLevel::kParameters;
     std::vector<bool> here(c.units.size(), c.policy.shard == ShardLevel::kNone);
     std::map<std::pair<int, int>, int> forwards, backwards;  // (unit, micro-batch): times
-    int step_at = -1;
+    int step_at = -1, fetches = 0, gathers = 0;
     std::vector<int> reductions(c.units.size()), last_backward(c.units.size(), -1), reduced_at(c.units.size(), -1);
     for (int i = 0; i < std::ssize(ops); ++i) {
       const auto [kind, unit, micro_batch] = ops[i];
@@ -150,7 +192,12 @@ TEST(Schedule, GathersBeforeUseFreesAfterTheLastAndReducesOnce) {
         step_at = i;
         break;
       }
-      if (kind == OpKind::kGather) {
+      if (kind == OpKind::kFetch) {
+        ASSERT_EQ(c.policy.offload, Offload::kParameters) << "seed " << seed << " operation " << i;
+        ASSERT_TRUE(same(ops[i + 1], {OpKind::kGather, unit, -1})) << "seed " << seed << " operation " << i;
+        ++fetches;
+      } else if (kind == OpKind::kGather) {
+        ++gathers;
         ASSERT_FALSE(here[unit]) << "seed " << seed << " operation " << i;
         here[unit] = true;
       } else if (kind == OpKind::kFree) {
@@ -168,7 +215,9 @@ TEST(Schedule, GathersBeforeUseFreesAfterTheLastAndReducesOnce) {
     }
     ASSERT_GE(step_at, 0) << "seed " << seed;
     // What follows the step: of every trainable unit, in order, fetch, update and store.
-    const bool offloads = c.policy.offload == Offload::kOptimizer && c.policy.moments > 0;
+    const bool parameters = c.policy.offload == Offload::kParameters;
+    ASSERT_EQ(fetches, parameters ? gathers : 0) << "seed " << seed;
+    const bool offloads = parameters || (c.policy.offload == Offload::kOptimizer && c.policy.moments > 0);
     size_t next = step_at + 1;
     for (size_t u = 0; u < c.units.size() && offloads; ++u) {
       if (!c.units[u].trainable) continue;
@@ -266,9 +315,16 @@ TEST(Prefetch, IsSoManyGathersAheadAndNeverPassesAUseOfTheSameUnitOrAStep) {
         ASSERT_NE(ops[next].kind, OpKind::kStep);
         if (ops[next].kind != OpKind::kGather) continue;
         ++ahead;
-        for (size_t j = i; j < next; ++j) ASSERT_NE(ops[j].unit, ops[next].unit) << "seed " << seed;
+        for (size_t j = i; j < next; ++j) {
+          const bool its_fetch = j + 1 == next && ops[j].kind == OpKind::kFetch;
+          ASSERT_TRUE(its_fetch || ops[j].unit != ops[next].unit) << "seed " << seed;
+        }
       }
       ASSERT_LE(ahead, c.policy.prefetch);
+      // A fetch is issued with its gather, but at the fetch itself.
+      if (ops[i].kind != OpKind::kFetch) {
+        ASSERT_NE(ops[end - 1].kind, OpKind::kFetch) << "seed " << seed;
+      }
     }
   }
   const auto units = chain({true, true, true, true});
@@ -284,10 +340,12 @@ TEST(Estimate, GatheredUnitsNeverExceedThePeak) {
     const Case c = random_case(seed);
     const Schedule ops = make_schedule(c.units, c.policy);
     const int64_t peak = estimate(ops, c.units, c.policy, 10).memory.gathered_peak;
-    if (replicated(c.policy)) {
+    if (used_in_place(c.policy)) {
       ASSERT_EQ(peak, 0) << "seed " << seed;
       continue;
     }
+    // Beside each unit whose gather is under way, the shard that was fetched for it.
+    const int64_t parts = c.policy.offload == Offload::kParameters && c.policy.world_size > 1 ? c.policy.world_size : 0;
     std::vector<bool> in_memory(c.units.size(), false);
     int64_t seen = 0;
     for (size_t i = 0; i < ops.size(); ++i) {
@@ -299,12 +357,13 @@ TEST(Estimate, GatheredUnitsNeverExceedThePeak) {
     }
     ASSERT_LE(seen, peak) << "seed " << seed;
     ASSERT_GT(peak, 0);
-    if (c.policy.shard != ShardLevel::kParameters || c.policy.prefetch == 0) {
+    if (parts == 0 && (c.policy.shard != ShardLevel::kParameters || c.policy.prefetch == 0)) {
       ASSERT_EQ(seen, peak) << "seed " << seed;
     }
     if (c.policy.shard == ShardLevel::kParameters && c.policy.reshard_after_forward) {
       std::vector<int64_t> sizes;
-      for (const UnitSpec& unit : c.units) sizes.push_back(unit.flat_numel * 4);
+      for (const UnitSpec& unit : c.units)
+        sizes.push_back(unit.flat_numel * 4 + (parts > 0 ? unit.flat_numel * 4 / parts : 0));
       std::sort(sizes.rbegin(), sizes.rend());
       sizes.resize(std::min<size_t>(sizes.size(), 1 + c.policy.prefetch));
       ASSERT_LE(peak, std::accumulate(sizes.begin(), sizes.end(), int64_t{0}))

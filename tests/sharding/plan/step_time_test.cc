@@ -65,6 +65,26 @@ TEST(StepTime, FetchesOffloadedMomentsAheadAndWritesThemBackBehind) {
   EXPECT_DOUBLE_EQ(time.total, time.compute + time.exposed_transfer);
 }
 
+// Fetches of 3 and gathers of 2: u0's are waited for, u1's are done beside u0's forward. With fetches of 13 u1's is waited
+// for, too.
+TEST(StepTime, FetchesOffloadedParametersBeforeTheirGathers) {
+  const auto units = chain({false, false});
+  OpSeconds s = seconds(2, 10, 0, 2, 0);
+  s.transfer = {0, 0};
+  s.fetch = {3, 3};
+  StepTime time = timed(units, {.world_size = 2, .offload = Offload::kParameters}, s);
+  EXPECT_DOUBLE_EQ(time.exposed_transfer, 3);
+  EXPECT_DOUBLE_EQ(time.exposed, 2);
+  EXPECT_DOUBLE_EQ(time.transfer, 2 * 3);
+  EXPECT_DOUBLE_EQ(time.total, 3 + 2 + 10 + 10);
+  s.fetch = {13, 13};
+  time = timed(units, {.world_size = 2, .offload = Offload::kParameters}, s);
+  // u0 at 13 and 15, computed to 25; u1's fetch from 15 to 28, gathered at 30.
+  EXPECT_DOUBLE_EQ(time.exposed_transfer, 13 + 3);
+  EXPECT_DOUBLE_EQ(time.exposed, 2 + 2);
+  EXPECT_DOUBLE_EQ(time.total, 40);
+}
+
 // Without prefetching every gather is waited for.
 TEST(StepTime, ExposesEveryGatherWithoutPrefetching) {
   const auto units = chain({true, true});

@@ -18,7 +18,7 @@ TEST(StagePolicy, TakesEveryKeyOfTheRecipe) {
   recipe.sharding = {.shard = "gradients",
                      .reshard_after_forward = false,
                      .recompute = "3",
-                     .prefetch = 5,
+                     .prefetch = "5",
                      .group_ranks = 2,
                      .reduction = "fast",
                      .offload = "optimizer"};
@@ -36,6 +36,14 @@ TEST(StagePolicy, TakesEveryKeyOfTheRecipe) {
   EXPECT_EQ(policy->moments, 2);
   EXPECT_EQ(policy->held_snapshots, 2);
   EXPECT_EQ(policy->offload, Offload::kOptimizer);
+}
+
+TEST(StagePolicy, TakesOffloadedParameters) {
+  recipes::StageRecipe recipe = stage();
+  recipe.sharding.offload = "parameters";
+  const auto policy = stage_policy(recipe, 2);
+  ASSERT_TRUE(policy.ok());
+  EXPECT_EQ(policy->offload, Offload::kParameters);
 }
 
 TEST(StagePolicy, LeavesOffloadOutByDefault) {

@@ -1,0 +1,25 @@
+// The verbs of `tephra eval` that ask a judge, and --resume of a job's benches that a judge left incomplete.
+#pragma once
+
+#include "cli/app.h"
+#include "cli/eval_bench.h"
+#include "recipes/recipe.h"
+
+namespace tephra::cli {
+
+struct JudgedBench {
+  std::string predictions;
+  eval::BenchFiles files;
+  recipes::JudgeRecipe judge;
+  EvalOutput output;
+};
+// LLaVA-Bench from answers: asks the judge, keeps its replies in OUT/judge, scores. Called again it asks only for what is missing.
+int eval_llava_bench(const JudgedBench& o);
+
+// scienceqa-ensemble: two prediction files made one.
+void add_ensemble(CLI::App& group, Verbs& verbs);
+
+// Asks for the judgments that a finished job's benches lack, scores these again and writes the job's report anew.
+int resume_job_benches(const std::string& job, const std::string& store);
+
+}  // namespace tephra::cli
