@@ -143,7 +143,9 @@ TEST(Eval, AModelGivesTheSameOnOneProcessAndOnTwo) {
     EXPECT_EQ(one.size(), 12u);
     EXPECT_EQ(run(rule, "2", "8"), one) << rule;
     EXPECT_EQ(run(rule, "2", "3"), one) << rule;
-    if (rule == "loglik") EXPECT_TRUE(one.begin()->second.starts_with("loglik -")) << one.begin()->second;
+    if (rule == "loglik") {
+      EXPECT_TRUE(one.begin()->second.starts_with("loglik -")) << one.begin()->second;
+    }
   }
   // The same command again asks nothing; another question in the same folder is refused.
   const std::string answers = read_text(scratch.path("llava18/answers-0.jsonl"));
