@@ -84,6 +84,8 @@ class Exchange {
     *head = head_of(parser.get());
     char chunk[16384];
     while (!parser.is_done()) {
+      // One that trickles never lets a wait grow long enough to be asked about.
+      if (call_.cancelled && call_.cancelled()) return asio::error::operation_aborted;
       parser.get().body().data = chunk;
       parser.get().body().size = sizeof chunk;
       error = wait([&](auto done) { http::async_read_some(stream_, buffer_, parser, ignore_size(done)); });

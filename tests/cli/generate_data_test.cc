@@ -136,7 +136,9 @@ TEST_F(GenerateDataTest, MakesAllSamplesThroughErrors) {
   for (const auto& request : endpoint.server.requests())
     ASSERT_EQ(request.headers.at("authorization"), std::string("Bearer ") + kKey);
   for (const auto& file : std::filesystem::recursive_directory_iterator(scratch_.path("")))
-    if (file.is_regular_file()) EXPECT_EQ(read_text(file.path()).find(kKey), std::string::npos) << file.path();
+    if (file.is_regular_file()) {
+      EXPECT_EQ(read_text(file.path()).find(kKey), std::string::npos) << file.path();
+    }
   const int asked = endpoint.asked;
   const Finished again = run(command(endpoint, "o.json"));
   ASSERT_EQ(again.code, 0) << again.err;

