@@ -92,9 +92,14 @@ int watch_live(const Server& server, const std::string& job) {
     events.feed(bytes);
     return !interrupted();
   });
+  const auto last = checked(http_request(server, "GET", "/api/v1/jobs/" + job));
   {
     std::lock_guard lock(mutex);
     over = true;
+    if (last.ok()) {  // as it ended; the newest answer may be from before
+      view.job(json::parse(*last, nullptr, false));
+      draw();
+    }
     screen.leave();
   }
   changed.notify_all();
