@@ -59,7 +59,7 @@ int eval_ensemble(const EnsembleOptions& o) {
     if (const Status ready = check_judge(o.judge, o.output.out); !ready.ok()) return fail(ready);
     const auto differ = eval::disagreements(*first, *second, *problems, *rule);
     const auto judged = coordinator::judge_answers(o.judge, differ.questions, differ.answers, o.output.out + "/judge",
-                                                   judge_key(o.judge), show);
+                                                   coordinator::judge_key(o.judge), show);
     if (!judged.ok()) return fail(judged.status());
     incomplete = judged->incomplete;
     outputs = eval::judged_outputs(*first, *second, *problems, *rule, judged->replies);
@@ -102,8 +102,8 @@ int eval_llava_bench(const JudgedBench& o) {
   int64_t unknown = 0;
   const auto answers = eval::load_bench_answers("llava_bench", o.predictions, *set, &unknown);
   if (!answers.ok()) return fail(answers.status());
-  const auto judged =
-      coordinator::judge_answers(o.judge, *set, *answers, o.output.out + "/judge", judge_key(o.judge), show);
+  const auto judged = coordinator::judge_answers(o.judge, *set, *answers, o.output.out + "/judge",
+                                                 coordinator::judge_key(o.judge), show);
   if (!judged.ok()) return fail(judged.status());
   const auto pinned = coordinator::pinned_judge(o.judge);
   if (!pinned.ok()) return fail(pinned.status());

@@ -193,7 +193,8 @@ int eval_model(ModelEval o) {
     const auto pinned = coordinator::pinned_judge(o.judge);
     if (!pinned.ok()) return fail(pinned.status());
     o.spec.judge = *pinned;
-    auto replies = coordinator::judge_answers(o.judge, *set, answers, o.output.out + "/judge", judge_key(o.judge), {});
+    auto replies = coordinator::judge_answers(o.judge, *set, answers, o.output.out + "/judge",
+                                              coordinator::judge_key(o.judge), {});
     if (!replies.ok()) return fail(replies.status());
     judged = std::move(*replies);
   }

@@ -1,7 +1,6 @@
 #include "cli/judge_options.h"
 
 #include <CLI/CLI.hpp>
-#include <cstdlib>
 
 namespace tephra::cli {
 
@@ -25,11 +24,6 @@ void add_judge_options(CLI::App& verb, recipes::JudgeRecipe& judge) {
       ->check(CLI::NonNegativeNumber);
   verb.add_option("--judge-price-in", judge.price_in, "USD a million tokens asked")->check(CLI::NonNegativeNumber);
   verb.add_option("--judge-price-out", judge.price_out, "USD a million tokens replied")->check(CLI::NonNegativeNumber);
-}
-
-std::string judge_key(const recipes::JudgeRecipe& judge) {
-  const char* key = judge.key_env.empty() ? nullptr : std::getenv(judge.key_env.c_str());
-  return key == nullptr ? "" : key;
 }
 
 }  // namespace tephra::cli

@@ -10,10 +10,8 @@ namespace tephra::cli {
 
 std::string progress_text(uint64_t done, uint64_t total, const std::string& what, double elapsed_s, uint64_t earlier) {
   const double share = total == 0 ? 1 : static_cast<double>(done) / static_cast<double>(total);
-  std::string out = "[";
-  for (int i = 0; i < 20; ++i) out += i < static_cast<int>(20 * share + 0.5) ? '#' : '.';
-  out += "] " + fixed(100 * share, 0) + " %  " + human_count(static_cast<double>(done)) + " of " +
-         human_count(static_cast<double>(total)) + " " + what;
+  std::string out = bar(share, 20) + " " + fixed(100 * share, 0) + " %  " + human_count(static_cast<double>(done)) +
+                    " of " + human_count(static_cast<double>(total)) + " " + what;
   if (done > earlier && done < total)
     out +=
         "  ETA " + human_duration(elapsed_s / static_cast<double>(done - earlier) * static_cast<double>(total - done));

@@ -48,6 +48,19 @@ int watch_ended(const std::string& job, const Result<int>& status, const std::st
   return is_final_phase(phase) ? job_exit_code(phase) : kEnvironment;
 }
 
+// Every event of the job, as text and as JSON, until the stream ends or Ctrl-C; the answer's HTTP status.
+Result<int> follow(const Server& server, const std::string& job,
+                   const std::function<void(const std::string& data, const json& event)>& on_event) {
+  EventStream events([&](const std::string& data) {
+    const json e = json::parse(data, nullptr, false);
+    if (e.is_object()) on_event(data, e);
+  });
+  return http_stream(server, "/api/v1/jobs/" + job + "/events", [&](const std::string& bytes) {
+    events.feed(bytes);
+    return !interrupted();
+  });
+}
+
 bool unicode_terminal() {
   for (const char* name : {"LC_ALL", "LC_CTYPE", "LANG"})
     if (const char* value = std::getenv(name); value != nullptr && *value != 0)
@@ -79,18 +92,12 @@ int watch_live(const Server& server, const std::string& job) {
       changed.wait_for(lock, std::chrono::seconds(1), [&] { return over; });
     }
   });
-  EventStream events([&](const std::string& data) {
-    const json e = json::parse(data, nullptr, false);
-    if (!e.is_object()) return;
+  const auto status = follow(server, job, [&](const std::string& data, const json& e) {
     std::lock_guard lock(mutex);
     phase = e.value("phase", phase);
     results.take(data);
     if (view.event(e)) screen.line_above("  " + e.value("message", ""));
     draw();
-  });
-  const auto status = http_stream(server, "/api/v1/jobs/" + job + "/events", [&](const std::string& bytes) {
-    events.feed(bytes);
-    return !interrupted();
   });
   const auto last = checked(http_request(server, "GET", "/api/v1/jobs/" + job));
   {
@@ -110,15 +117,9 @@ int watch_live(const Server& server, const std::string& job) {
 int watch_lines(const Server& server, const std::string& job, OutputMode mode) {
   EventRenderer out(mode);
   std::string phase;
-  EventStream events([&](const std::string& data) {
-    json e = json::parse(data, nullptr, false);
-    if (!e.is_object()) return;
+  const auto status = follow(server, job, [&](const std::string& data, const json& e) {
     phase = e.value("phase", phase);
     out.event(data);
-  });
-  const auto status = http_stream(server, "/api/v1/jobs/" + job + "/events", [&](const std::string& bytes) {
-    events.feed(bytes);
-    return !interrupted();
   });
   return watch_ended(job, status, phase, &out);
 }

@@ -107,7 +107,7 @@ class CoordinatorImpl final : public Coordinator {
   Result<std::string> submitted_before(const JobState& state) const;
   void rank_said(cluster::ConnectionId connection, cluster::RankMessage message);
   void rank_left(cluster::ConnectionId connection, const Status& reason);
-  void schedule();
+  void schedule() const;
   void schedule_soon();
   void decide_now() const;
   void changed(const std::string& job);
@@ -132,10 +132,11 @@ class CoordinatorImpl final : public Coordinator {
   std::vector<std::shared_ptr<JobRunner>> runners_;  // in order of submission
   std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
   std::map<cluster::ConnectionId, Connection> connections_;
-  std::vector<std::shared_ptr<JobRunner>> unfinished_;  // those of runners_ that had not ended at the last schedule()
+  mutable std::vector<std::shared_ptr<JobRunner>>
+      unfinished_;  // those of runners_ that had not ended at the last schedule()
   std::unique_ptr<JobQueue> queue_;
-  bool schedule_due_ = false;
-  SteadyTime scheduled_at_{};
+  mutable bool schedule_due_ = false;
+  mutable SteadyTime scheduled_at_{};
   std::map<std::string, uint64_t> counters_;  // of job ids, by recipe name
   std::map<std::string, std::shared_ptr<JobRunner>> by_submit_key_;
   uint64_t order_ = 0;
@@ -503,10 +504,10 @@ void CoordinatorImpl::schedule_soon() {
 // For who looks at the queue: what is said of it holds for all that has happened. A subscriber is in the midst of a change.
 void CoordinatorImpl::decide_now() const {
   if (dispatcher_.on_thread()) return;
-  dispatcher_.call([this] { const_cast<CoordinatorImpl*>(this)->schedule(); });
+  dispatcher_.call([this] { schedule(); });
 }
 
-void CoordinatorImpl::schedule() {
+void CoordinatorImpl::schedule() const {
   if (!std::exchange(schedule_due_, false) || stopping_) return;
   scheduled_at_ = std::chrono::steady_clock::now();
   std::erase_if(unfinished_, [](const auto& runner) { return is_final(runner->state().phase); });

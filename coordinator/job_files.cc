@@ -211,10 +211,8 @@ Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const P
   Judgments judgments;
   if (bench_recipe->judge) {
     TEPHRA_ASSIGN_OR_RETURN(spec.judge, pinned_judge(*bench_recipe->judge));
-    const char* key =
-        bench_recipe->judge->key_env.empty() ? nullptr : std::getenv(bench_recipe->judge->key_env.c_str());
     TEPHRA_ASSIGN_OR_RETURN(judgments, judge_answers(*bench_recipe->judge, questions, answers, judge_dir(stage, bench),
-                                                     key == nullptr ? "" : key, progress));
+                                                     judge_key(*bench_recipe->judge), progress));
   }
   TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::score_bench(spec, questions, answers, judgments.replies));
   result.incomplete = judgments.incomplete;

@@ -1,4 +1,4 @@
-// The queue between the jobs and the scheduler: asks scheduler.h after each change, tells the jobs what it says, and
+// The queue between the jobs and the scheduler: asks scheduler.h when it is told to, tells the jobs what it says, and
 // keeps why each waits. Threading: the dispatcher thread.
 #pragma once
 

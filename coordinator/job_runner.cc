@@ -8,6 +8,7 @@
 #include "coordinator/crypto.h"
 #include "coordinator/rpc_address.h"
 #include "coordinator/tokens.h"
+#include "eval/score/answer_file.h"
 #include "storage/handover.h"
 #include "storage/pack.h"
 
@@ -292,9 +293,7 @@ void JobRunner::adopt(std::shared_ptr<cluster::Gang> gang) {
         newest->attempt == static_cast<int64_t>(job_.state.attempt))
       task_input_ = newest->parent;
   } else {
-    const auto known = files_.read_answers(stage_name(), job_.state.work_bench);
-    if (known.ok())
-      for (const auto& [id, text] : *known) known_answers_.insert(id);
+    known_answers_ = eval::answered_keys(files_.answers_path(stage_name(), job_.state.work_bench));
     answers_ = static_cast<int64_t>(known_answers_.size());
   }
   gang_->adopt(std::move(gang));
@@ -305,11 +304,8 @@ void JobRunner::gang_up(uint32_t attempt) {
   if (!adopted_) return handle(GangUp{attempt});
   services_.publish(make_event(JobEvent::Kind::kLog, "attempt " + std::to_string(attempt) +
                                                          " goes on under this coordinator: its ranks came back"));
-  const JobState& s = job_.state;
-  bool resume = false;
-  const std::string checkpoint = s.train_from(&resume);
-  if (s.work == Work::kTrain) act(SendTrain{s.stage, checkpoint, resume ? s.stages[s.stage].step : 0, resume});
-  if (s.work == Work::kEvaluate) act(SendEvaluate{s.stage, s.work_bench, s.stages[s.stage].checkpoint});
+  const std::optional<Action> work = work_action(job_.state);
+  if (work && job_.state.work != Work::kScoring) std::visit([this](const auto& a) { act(a); }, *work);
 }
 
 void JobRunner::gang_ended(uint32_t attempt) {

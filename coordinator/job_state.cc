@@ -89,7 +89,7 @@ class Machine {
     if (now().stages[now().stage].bench_done.at(event.bench))
       return give_work();  // an earlier attempt's answers were scored meanwhile
     change().work = Work::kScoring;
-    act(ScoreBench{now().stage, event.bench, now().stages[now().stage].checkpoint});
+    do_work();
   }
 
   void on(const BenchScored& event) {
@@ -217,8 +217,7 @@ class Machine {
     if (is_final(now().phase)) return;
     if (event.adopted && may_adopt(now())) {
       out_.changed = true;
-      if (now().work == Work::kScoring)
-        act(ScoreBench{now().stage, now().work_bench, now().stages[now().stage].checkpoint});
+      if (now().work == Work::kScoring) do_work();
       return;
     }
     if (event.change.has_value()) {
@@ -385,17 +384,13 @@ class Machine {
       end_gang();
       return act(StopGang{"the work is done"});
     }
-    if (now().phase == Phase::kTraining) {
-      bool resume = false;
-      const std::string checkpoint = now().train_from(&resume);
-      change().work = Work::kTrain;
-      change().work_bench.clear();
-      return act(SendTrain{now().stage, checkpoint, resume ? now().stages[now().stage].step : 0, resume});
-    }
-    change().work = Work::kEvaluate;
-    change().work_bench = now().next_bench();
-    act(SendEvaluate{now().stage, now().work_bench, now().stages[now().stage].checkpoint});
+    const bool training = now().phase == Phase::kTraining;
+    change().work = training ? Work::kTrain : Work::kEvaluate;
+    change().work_bench = training ? "" : now().next_bench();
+    do_work();
   }
+
+  void do_work() { out_.actions.push_back(*work_action(now())); }
 
   Transition out_;
 };
@@ -430,6 +425,21 @@ Result<Phase> parse_phase(const std::string& name) {
 }
 
 bool is_final(Phase phase) { return phase == Phase::kDone || phase == Phase::kFailed || phase == Phase::kCancelled; }
+
+std::optional<Action> work_action(const JobState& state) {
+  const StageState& stage = state.stages[state.stage];
+  bool resume = false;
+  switch (state.work) {
+    case Work::kTrain: {
+      const std::string checkpoint = state.train_from(&resume);
+      return SendTrain{state.stage, checkpoint, resume ? stage.step : 0, resume};
+    }
+    case Work::kEvaluate: return SendEvaluate{state.stage, state.work_bench, stage.checkpoint};
+    case Work::kScoring: return ScoreBench{state.stage, state.work_bench, stage.checkpoint};
+    case Work::kNone: break;
+  }
+  return std::nullopt;
+}
 
 bool may_adopt(const JobState& state) {
   return state.gang == GangPhase::kUp && state.gang_record.pid != 0 && !state.cancel_requested && !state.failing &&

@@ -266,6 +266,9 @@ struct Transition {
   bool changed = false;  // false: the event was stale or made no difference; nothing needs to be written
 };
 
+// What is to be done for state.work, of a gang that is up or is scored; nothing for Work::kNone.
+std::optional<Action> work_action(const JobState& state);
+
 // Whether a coordinator that restarts may take the job's gang back: it is up, and nothing wants it ended.
 bool may_adopt(const JobState& state);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -79,6 +80,11 @@ Judgments judge_locally(const eval::QuestionSet& set, const std::map<std::string
 }
 
 }  // namespace
+
+std::string judge_key(const recipes::JudgeRecipe& judge) {
+  const char* key = judge.key_env.empty() ? nullptr : std::getenv(judge.key_env.c_str());
+  return key == nullptr ? "" : key;
+}
 
 Result<std::string> pinned_judge(const recipes::JudgeRecipe& judge) {
   TEPHRA_ASSIGN_OR_RETURN(const auto prompts, eval::load_judge_prompts(judge.prompts));

@@ -29,6 +29,9 @@ Result<Judgments> judge_answers(const recipes::JudgeRecipe& judge, const eval::Q
                                 const std::map<std::string, std::string>& answers, const std::string& journal_dir,
                                 const std::string& key, const std::function<void(const JudgeProgress&)>& progress);
 
+// The endpoint's key, from the environment variable that the judge names; empty: none is named, or it is not set.
+std::string judge_key(const recipes::JudgeRecipe& judge);
+
 // What is pinned of a judge: who, with which prompts, in which orders.
 Result<std::string> pinned_judge(const recipes::JudgeRecipe& judge);
 

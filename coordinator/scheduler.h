@@ -1,5 +1,5 @@
 // Which jobs start, which make room and why the others wait: a pure function of the queue, the gangs that run, the
-// slots and the time. No clocks, no processes; coordinator.cc asks it after each change and carries the answer out.
+// slots and the time. No clocks, no processes; job_queue.h asks it after changes and carries the answer out.
 //
 // - A gang gets all its slots or none. One that is larger than the machine (gang.oversubscribe) needs all of it.
 // - Order: higher priority first, where `age_ms` of waiting counts as one step of priority; within one priority the

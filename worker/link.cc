@@ -115,8 +115,8 @@ void Link::remember(const cluster::RankMessage& message) {
   unsettled_.push_back({++said_, message});
 }
 
-template <class Message>
-void Link::forget(const std::function<bool(const Message&)>& which) {
+template <class Message, class Which>
+void Link::forget(Which which) {
   std::erase_if(unsettled_, [&](const Unsettled& u) {
     const auto* message = std::get_if<Message>(&u.message);
     return message != nullptr && which(*message);

@@ -77,8 +77,8 @@ class Link {
   Link(LinkOptions options, cluster::Hello hello) : options_(std::move(options)), hello_(std::move(hello)) {}
   Result<std::shared_ptr<cluster::RpcClient>> dial(const std::string& address, Deadline deadline);
   void remember(const cluster::RankMessage& message);
-  template <class Message>
-  void forget(const std::function<bool(const Message&)>& which);
+  template <class Message, class Which>
+  void forget(Which which);
   void say_again(const std::shared_ptr<cluster::RpcClient>& client);
   void cut(const Status& reason);
   void look_for_coordinator(std::unique_lock<std::mutex>& lock);

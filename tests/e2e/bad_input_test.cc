@@ -9,17 +9,15 @@
 #include <fstream>
 #include <functional>
 
-#include "tests/e2e/harness.h"
+#include "tests/e2e/tiny_job.h"
 
 namespace tephra::e2e {
 namespace {
 using namespace std::chrono_literals;
 
-std::string tiny() { return std::string(TEPHRA_SOURCE_DIR) + "/tests/e2e/tiny.yaml"; }
-
 // tiny.yaml with one text replaced, written beside absolute paths to the base models.
 std::string recipe_with(const Scratch& scratch, const std::string& from, const std::string& to) {
-  std::string text = read_text(tiny());
+  std::string text = read_text(tiny_recipe());
   const std::string relative = "../../recipes", absolute = TEPHRA_SOURCE_DIR "/recipes";
   while (text.find(relative) != std::string::npos) text.replace(text.find(relative), relative.size(), absolute);
   size_t at = text.find(from);
@@ -179,7 +177,7 @@ TEST(BadInput, AStoreOfAnotherProcessIsRefused) {
   std::string store = scratch.path("store");
   Process serve(tephra_command({"serve", "--store", store, "--listen", "127.0.0.1:0"}), scratch.path(""));
   ASSERT_TRUE(serve.wait_until([&] { return serve.output().find("serves") != std::string::npos; }, 20s));
-  Finished run = tephra(scratch, {"run", tiny(), "--store", store});
+  Finished run = tephra(scratch, {"run", tiny_recipe(), "--store", store});
   EXPECT_EQ(run.code, 3);
   EXPECT_NE(run.err.find("in use"), std::string::npos) << run.err;
   // Reading is allowed meanwhile.
@@ -196,7 +194,8 @@ TEST(BadInput, AStoreOfAnotherProcessIsRefused) {
 
 TEST(BadInput, AMissingMpirunIsSaid) {
   Scratch scratch;
-  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("store")}, {{"PATH", scratch.path("empty")}});
+  Finished run =
+      tephra(scratch, {"run", tiny_recipe(), "--store", scratch.path("store")}, {{"PATH", scratch.path("empty")}});
   EXPECT_NE(run.code, 0);
   EXPECT_NE(run.err.find("mpirun"), std::string::npos) << run.err;
 }
@@ -204,7 +203,7 @@ TEST(BadInput, AMissingMpirunIsSaid) {
 TEST(BadInput, TooFewSlotsAreSaid) {
   Scratch scratch;
   Finished run =
-      tephra(scratch, {"run", tiny(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=64"});
+      tephra(scratch, {"run", tiny_recipe(), "--store", scratch.path("store"), "--set", "gang.threads_per_rank=64"});
   EXPECT_EQ(run.code, 3) << run.err;
   EXPECT_NE(run.err.find("slots"), std::string::npos) << run.err;
 }
@@ -236,7 +235,7 @@ TEST(BadInput, ADiskThatIsTooSmallIsSaidBeforeAnythingRuns) {
   Scratch scratch;
   SmallDisk disk(scratch.path("disk"), 24);
   if (!disk.mounted()) GTEST_SKIP() << "this test mounts a small tmpfs, which needs root";
-  Finished run = tephra(scratch, {"run", tiny(), "--store", scratch.path("disk/store")});
+  Finished run = tephra(scratch, {"run", tiny_recipe(), "--store", scratch.path("disk/store")});
   EXPECT_NE(run.code, 0);
   EXPECT_NE(run.err.find("free"), std::string::npos) << run.err;
   EXPECT_EQ(run.out.find("train align"), std::string::npos) << run.out;
@@ -247,7 +246,7 @@ TEST(BadInput, ADiskThatFillsUpEndsTheJobAndDamagesNothing) {
   SmallDisk disk(scratch.path("disk"), 96);
   if (!disk.mounted()) GTEST_SKIP() << "this test mounts a small tmpfs, which needs root";
   std::string store = scratch.path("disk/store");
-  Process run(tephra_command({"run", tiny(), "--store", store}), scratch.path(""));
+  Process run(tephra_command({"run", tiny_recipe(), "--store", store}), scratch.path(""));
   ASSERT_TRUE(run.wait_until([&] { return run.output().find("align@4 committed") != std::string::npos; }, 60s));
   disk.fill();
   Finished finished = run.wait(120s);

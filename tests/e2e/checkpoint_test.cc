@@ -6,7 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "tests/e2e/harness.h"
+#include "tests/e2e/tiny_job.h"
 
 namespace tephra::e2e {
 namespace {
@@ -192,12 +192,7 @@ TEST(Checkpoints, RulesAndKillsLeaveWhatRulesAloneLeave) {
          "--set", "stages[0].checkpoint={every_steps: 2, best: {mode: max}, keep: {last: 1, every: 8}}"});
     for (int commits = 1; killed && commits <= 3; ++commits) {
       Process run(command, scratch.path(""));
-      const auto seen = [&] {
-        int n = 0;
-        const std::string out = run.output();
-        for (size_t at = 0; (at = out.find("\"kind\":\"checkpoint\"", at)) != std::string::npos; ++at) ++n;
-        return n >= commits;
-      };
+      const auto seen = [&] { return events_seen(run.output(), "checkpoint") >= commits; };
       ASSERT_TRUE(run.wait_until(seen, 120s)) << run.output();
       run.signal(SIGKILL);
       run.wait();

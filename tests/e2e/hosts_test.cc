@@ -8,14 +8,12 @@
 #include <set>
 
 #include "tests/cluster/two_hosts.h"
-#include "tests/e2e/harness.h"
+#include "tests/e2e/tiny_job.h"
 
 namespace tephra::e2e {
 namespace {
 using nlohmann::json;
 using namespace std::chrono_literals;
-
-std::string tiny() { return std::string(TEPHRA_SOURCE_DIR) + "/tests/e2e/tiny.yaml"; }
 
 class Hosts : public ::testing::Test {
  protected:
@@ -58,7 +56,7 @@ class Hosts : public ::testing::Test {
 
 TEST_F(Hosts, AJobOverTwoHostsEndsWithTheBitsOfOneMachineAlsoWhenARankOnTheOtherIsKilled) {
   Scratch alone;
-  const Finished local = tephra(alone, {"run", tiny(), "--store", alone.path("store"), "--json"});
+  const Finished local = tephra(alone, {"run", tiny_recipe(), "--store", alone.path("store"), "--json"});
   ASSERT_EQ(local.code, 0) << local.err;
 
   Process server(
@@ -67,7 +65,7 @@ TEST_F(Hosts, AJobOverTwoHostsEndsWithTheBitsOfOneMachineAlsoWhenARankOnTheOther
       scratch_.path(""));
   ASSERT_TRUE(server.wait_until([&] { return server.output().find("(2 slots)") != std::string::npos; }, 30s))
       << server.output();  // those of the host file
-  const Finished submitted = say({"submit", tiny(), "--store", store_});
+  const Finished submitted = say({"submit", tiny_recipe(), "--store", store_});
   ASSERT_EQ(submitted.code, 0) << submitted.err;
 
   // One rank on each host, as the ranks themselves say.
@@ -92,7 +90,7 @@ TEST_F(Hosts, AJobOverTwoHostsEndsWithTheBitsOfOneMachineAlsoWhenARankOnTheOther
 
 TEST_F(Hosts, OptionsThatDoNotGoTogetherSayWhatToDo) {
   const auto refused = [&](std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), {"run", tiny(), "--store", store_});
+    arguments.insert(arguments.begin(), {"run", tiny_recipe(), "--store", store_});
     const Finished run = tephra(scratch_, arguments);
     EXPECT_EQ(run.code, 2) << run.err;
     return run.err;

@@ -8,67 +8,22 @@
 #include <random>
 #include <sstream>
 
-#include "tests/e2e/harness.h"
+#include "tests/e2e/tiny_job.h"
 
 namespace tephra::e2e {
 namespace {
 using nlohmann::json;
 using namespace std::chrono_literals;
 
-std::string tiny() { return std::string(TEPHRA_SOURCE_DIR) + "/tests/e2e/tiny.yaml"; }
-
-std::vector<std::string> run_command(const std::string& store, std::vector<std::string> more = {}) {
-  std::vector<std::string> command{"run", tiny(), "--store", store, "--json"};
-  command.insert(command.end(), more.begin(), more.end());
-  return tephra_command(command);
-}
-
-struct Undisturbed {
-  Scratch scratch;
-  std::string store = scratch.path("store");
-  Finished run;
-  std::map<std::string, std::string> hashes;
-  explicit Undisturbed(const std::vector<std::string>& more = {})
-      : run(Process(run_command(store, more), scratch.path("")).wait()), hashes(content_hashes(scratch, store)) {}
-};
-
-// One undisturbed two-rank run, shared by the tests that compare with it.
-const Undisturbed& undisturbed() {
-  static const Undisturbed run;
-  return run;
-}
-
-uint32_t seed() {
-  const char* given = std::getenv("TEPHRA_TEST_SEED");
-  static const uint32_t value = given != nullptr ? static_cast<uint32_t>(std::atol(given)) : std::random_device{}();
-  return value;
-}
-
-int steps_seen(const std::string& out) {
-  int n = 0;
-  for (size_t at = 0; (at = out.find("\"kind\":\"step\"", at)) != std::string::npos; ++at) ++n;
-  return n;
-}
-
-std::vector<pid_t> ranks_of(const std::string& store) {
-  std::vector<pid_t> ranks;
-  for (pid_t pid : processes_with("tephra-worker")) {
-    std::string line = read_text("/proc/" + std::to_string(pid) + "/cmdline");
-    if (line.find("rank") != std::string::npos && line.find("mpirun") == std::string::npos &&
-        read_text("/proc/" + std::to_string(pid) + "/environ").find(store) != std::string::npos)
-      ranks.push_back(pid);
-  }
-  return ranks;
-}
-
 // The job with `more` options, one rank of which is killed after step event `at`, ends as the undisturbed one did.
 void a_killed_rank(const std::vector<std::string>& more, int at, std::mt19937& random, const Undisturbed& expected) {
-  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()) + ", rank killed after step event " + std::to_string(at));
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(test_seed()) + ", rank killed after step event " +
+               std::to_string(at));
   Scratch scratch;
   std::string store = scratch.path("store");
-  Process run(run_command(store, more), scratch.path(""));
-  ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= at; }, 120s));
-  std::vector<pid_t> ranks = ranks_of(store);
+  Process run(run_tiny(store, more), scratch.path(""));
+  ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= at; }, 120s));
+  std::vector<pid_t> ranks = gang_of(store, true);
   ASSERT_FALSE(ranks.empty());
   kill(ranks[random() % ranks.size()], SIGKILL);
   Finished finished = run.wait();
@@ -83,7 +38,7 @@ TEST(Job, RunsBothStagesAndReports) {
   ASSERT_EQ(u.run.code, 0) << u.run.err;
   EXPECT_TRUE(u.hashes.contains("tiny-1/align@12"));
   EXPECT_TRUE(u.hashes.contains("tiny-1/instruct@12"));
-  EXPECT_EQ(steps_seen(u.run.out), 24);
+  EXPECT_EQ(events_seen(u.run.out, "step"), 24);
   json report = json::parse(read_text(u.store + "/jobs/tiny-1/report/report.json"), nullptr, false);
   ASSERT_TRUE(report.is_object());
   std::string html = read_text(u.store + "/jobs/tiny-1/report/report.html");
@@ -120,7 +75,7 @@ TEST(Job, OneRankGivesTheSameBitsAsTwo) {
   const Undisturbed& u = undisturbed();
   Scratch scratch;
   std::string store = scratch.path("store");
-  Finished run = Process(run_command(store, {"--ranks", "1"}), scratch.path("")).wait();
+  Finished run = Process(run_tiny(store, {"--ranks", "1"}), scratch.path("")).wait();
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(content_hashes(scratch, store), u.hashes);
 }
@@ -128,42 +83,38 @@ TEST(Job, OneRankGivesTheSameBitsAsTwo) {
 // Of each step of each stage what the job's log says last: loss, gradient norm and the hash of its sample ids.
 std::map<std::string, json> last_steps(const std::string& store) {
   std::map<std::string, json> steps;
-  std::istringstream lines(read_text(store + "/jobs/tiny-1/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const json row = json::parse(line, nullptr, false);
-    if (!row.is_object()) continue;
+  for (const json& row : metrics_of(store))
     steps[row["stage"].get<std::string>() + "@" + std::to_string(row["step"].get<int>())] = {
         row["loss"], row["grad_norm"], row["loss_tokens"], row["samples_hash"]};
-  }
   return steps;
 }
 
 // Ctrl-C and the same command with another --ranks, three times: 4 -> 2 -> 1 -> 4, and a kill in the last part. Weights and
 // moments, every loss and norm and the samples of every step are those of one undisturbed rank.
 TEST(Job, ChangesItsRanksInMidRunWithTheSameBits) {
-  std::mt19937 random(seed() + 3);
-  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()));
+  std::mt19937 random(test_seed() + 3);
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(test_seed()));
   const Undisturbed one({"--ranks", "1"});
   ASSERT_EQ(one.run.code, 0) << one.run.err;
   Scratch scratch;
   const std::string store = scratch.path("store");
   const auto command = [&](int ranks, const std::string& sharding) {
-    return run_command(store, {"--ranks", std::to_string(ranks), "--set", "gang.oversubscribe=true", "--set",
-                               "stages.instruct.sharding=" + sharding});
+    return run_tiny(store, {"--ranks", std::to_string(ranks), "--set", "gang.oversubscribe=true", "--set",
+                            "stages.instruct.sharding=" + sharding});
   };
   const std::pair<int, std::string> parts[] = {{4, "{shard: none}"}, {2, "{recompute: 2}"}, {1, "{}"}};
   for (const auto& [ranks, sharding] : parts) {
     SCOPED_TRACE(std::to_string(ranks) + " ranks");
     Process run(command(ranks, sharding), scratch.path(""));
     const int at = std::uniform_int_distribution<int>(2, 6)(random);
-    ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= at; }, 120s)) << run.output();
+    ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= at; }, 120s)) << run.output();
     run.signal(SIGINT);
     EXPECT_EQ(run.wait().code, 4);
     EXPECT_TRUE(none_left(store));
   }
   Process run(command(4, "{group_ranks: 2}"), scratch.path(""));
-  ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= 2; }, 120s)) << run.output();
-  const std::vector<pid_t> ranks = ranks_of(store);
+  ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= 2; }, 120s)) << run.output();
+  const std::vector<pid_t> ranks = gang_of(store, true);
   ASSERT_EQ(ranks.size(), 4u);
   kill(ranks[random() % ranks.size()], SIGKILL);
   const Finished finished = run.wait();
@@ -183,10 +134,10 @@ TEST(Job, ADivergingStageNamesItsSamplesAndFails) {
   const std::string store = scratch.path("store");
   // A decay of 99 times the weights, each step: after a few, products of weights are no float32 any more.
   const Finished run =
-      Process(run_command(store, {"--set",
-                                  "stages.align.optimizer={kind: sgd, lr: 10, weight_decay: 10, momentum: 0.5, "
-                                  "clip_norm: 1, max_skipped_steps: 2}",
-                                  "--set", "stages.align.schedule.kind=constant", "--set", "stages.align.steps=60"}),
+      Process(run_tiny(store, {"--set",
+                               "stages.align.optimizer={kind: sgd, lr: 10, weight_decay: 10, momentum: 0.5, "
+                               "clip_norm: 1, max_skipped_steps: 2}",
+                               "--set", "stages.align.schedule.kind=constant", "--set", "stages.align.steps=60"}),
               scratch.path(""))
           .wait();
   EXPECT_EQ(run.code, 1) << run.out;
@@ -211,8 +162,8 @@ TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
     SCOPED_TRACE(align + ", " + instruct);
     Scratch scratch;
     std::string store = scratch.path("store");
-    Finished run = Process(run_command(store, {"--set", "stages.align.sharding=" + align, "--set",
-                                               "stages.instruct.sharding=" + instruct}),
+    Finished run = Process(run_tiny(store, {"--set", "stages.align.sharding=" + align, "--set",
+                                            "stages.instruct.sharding=" + instruct}),
                            scratch.path(""))
                        .wait();
     ASSERT_EQ(run.code, 0) << run.err;
@@ -223,8 +174,8 @@ TEST(Job, HowStagesAreShardedDoesNotChangeTheBits) {
 TEST(Job, FeaturesThatAreKeptChangeNoBits) {
   Scratch scratch;
   const std::string store = scratch.path("store");
-  const Finished run = Process(run_command(store, {"--set", "stages.align.feature_cache=64MiB", "--set",
-                                                   "stages.instruct.feature_cache=64MiB"}),
+  const Finished run = Process(run_tiny(store, {"--set", "stages.align.feature_cache=64MiB", "--set",
+                                                "stages.instruct.feature_cache=64MiB"}),
                                scratch.path(""))
                            .wait();
   ASSERT_EQ(run.code, 0) << run.err;
@@ -240,7 +191,7 @@ TEST(Job, SgdGoesOnWithItsVelocityAfterAKill) {
   alone.insert(alone.end(), {"--ranks", "1"});
   const Undisturbed one(alone);
   ASSERT_EQ(one.run.code, 0) << one.run.err;
-  std::mt19937 random(seed() + 4);
+  std::mt19937 random(test_seed() + 4);
   a_killed_rank(options, std::uniform_int_distribution<int>(5, 22)(random), random, one);
   const Finished show = tephra(one.scratch, {"ckpt", "show", "tiny-1/align@12", "--store", one.store, "--json"});
   const json manifest = json::parse(show.out, nullptr, false);
@@ -291,13 +242,13 @@ TEST(LoraJob, CheckpointsHoldAdaptersAndConnectorOnly) {
 TEST(LoraJob, OneRankGivesTheSameBitsAsTwo) {
   Scratch scratch;
   std::string store = scratch.path("store");
-  Finished run = Process(run_command(store, with_lora({"--ranks", "1"})), scratch.path("")).wait();
+  Finished run = Process(run_tiny(store, with_lora({"--ranks", "1"})), scratch.path("")).wait();
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(content_hashes(scratch, store), undisturbed_lora().hashes);
 }
 
 TEST(LoraJob, AKilledRankCostsNothingButTime) {
-  std::mt19937 random(seed() + 2);
+  std::mt19937 random(test_seed() + 2);
   // In the second stage, after its first checkpoint.
   a_killed_rank(with_lora(), std::uniform_int_distribution<int>(17, 22)(random), random, undisturbed_lora());
 }
@@ -306,13 +257,12 @@ TEST(LoraJob, AKilledRankCostsNothingButTime) {
 TEST(LoraJob, AStageGoesOnWithTheAdaptersOfTheOneBefore) {
   Scratch scratch;
   const std::string store = scratch.path("store"), lora = ".lora={rank: 2, targets: [q_proj, up_proj]}";
-  Finished run =
-      Process(run_command(store, {"--set", "stages.align" + lora, "--set", "stages.align.train=[llm]", "--set",
-                                  "stages.align.steps=2", "--set", "stages.align.evaluate=[]", "--set",
-                                  "stages.instruct" + lora, "--set", "stages.instruct.optimizer.lr=0", "--set",
-                                  "stages.instruct.steps=1", "--set", "stages.instruct.evaluate=[]"}),
-              scratch.path(""))
-          .wait();
+  Finished run = Process(run_tiny(store, {"--set", "stages.align" + lora, "--set", "stages.align.train=[llm]", "--set",
+                                          "stages.align.steps=2", "--set", "stages.align.evaluate=[]", "--set",
+                                          "stages.instruct" + lora, "--set", "stages.instruct.optimizer.lr=0", "--set",
+                                          "stages.instruct.steps=1", "--set", "stages.instruct.evaluate=[]"}),
+                         scratch.path(""))
+                     .wait();
   ASSERT_EQ(run.code, 0) << run.err;
   const auto adapters = [&](const std::string& checkpoint) {
     std::map<std::string, std::string> contents;
@@ -360,7 +310,7 @@ TEST(LoraJob, MergedExportAnswersAndSeparateExportIsSmall) {
 TEST(LoraJob, PlanCountsNoMomentsForFrozenWeights) {
   Scratch scratch;
   const auto instruct = [&](const std::vector<std::string>& more) {
-    std::vector<std::string> command{"plan", tiny(), "--json"};
+    std::vector<std::string> command{"plan", tiny_recipe(), "--json"};
     command.insert(command.end(), more.begin(), more.end());
     return json::parse(tephra(scratch, command).out)[1];
   };
@@ -374,7 +324,8 @@ TEST(LoraJob, PlanCountsNoMomentsForFrozenWeights) {
 TEST(Plan, PrintsTheScheduleOfTheRecipesChoice) {
   Scratch scratch;
   const auto dumped = [&](const std::string& sharding) {
-    const auto ran = tephra(scratch, {"plan", tiny(), "--dump-schedule", "--set", "stages.align.sharding=" + sharding});
+    const auto ran =
+        tephra(scratch, {"plan", tiny_recipe(), "--dump-schedule", "--set", "stages.align.sharding=" + sharding});
     EXPECT_EQ(ran.code, 0) << ran.err;
     return ran.out;
   };
@@ -390,7 +341,7 @@ TEST(Plan, PrintsTheScheduleOfTheRecipesChoice) {
 }
 
 TEST(Job, AKilledRankCostsNothingButTime) {
-  std::mt19937 random(seed());
+  std::mt19937 random(test_seed());
   const char* const shardings[] = {"{}", "{shard: none, recompute: all}", "{shard: optimizer, prefetch: 0}",
                                    "{shard: gradients, recompute: 2, prefetch: 3}", "{reshard_after_forward: false}"};
   for (int round = 0; round < 2; ++round) {
@@ -403,19 +354,19 @@ TEST(Job, AKilledRankCostsNothingButTime) {
 }
 
 TEST(Job, AKilledCoordinatorRestartsAndFinishes) {
-  std::mt19937 random(seed() + 1);
+  std::mt19937 random(test_seed() + 1);
   int at = std::uniform_int_distribution<int>(1, 22)(random);
-  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()) + ", coordinator killed after step event " +
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(test_seed()) + ", coordinator killed after step event " +
                std::to_string(at));
   Scratch scratch;
   std::string store = scratch.path("store");
   {
-    Process run(run_command(store), scratch.path(""));
-    ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= at; }, 120s));
+    Process run(run_tiny(store), scratch.path(""));
+    ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= at; }, 120s));
     run.signal(SIGKILL);
     run.wait();
   }
-  Finished again = Process(run_command(store), scratch.path("")).wait();
+  Finished again = Process(run_tiny(store), scratch.path("")).wait();
   ASSERT_EQ(again.code, 0) << again.err;
   EXPECT_EQ(content_hashes(scratch, store), undisturbed().hashes);
   EXPECT_TRUE(none_left(store));
@@ -425,14 +376,14 @@ TEST(Job, CtrlCStopsInOrderAndTheSameCommandGoesOn) {
   Scratch scratch;
   std::string store = scratch.path("store");
   {
-    Process run(run_command(store), scratch.path(""));
-    ASSERT_TRUE(run.wait_until([&] { return steps_seen(run.output()) >= 5; }, 120s));
+    Process run(run_tiny(store), scratch.path(""));
+    ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= 5; }, 120s));
     run.signal(SIGINT);
     Finished stopped = run.wait();
     EXPECT_EQ(stopped.code, 4) << stopped.err;
     EXPECT_TRUE(none_left(store));
   }
-  Finished again = Process(run_command(store), scratch.path("")).wait();
+  Finished again = Process(run_tiny(store), scratch.path("")).wait();
   ASSERT_EQ(again.code, 0) << again.err;
   auto hashes = content_hashes(scratch, store);
   EXPECT_EQ(hashes["tiny-1/instruct@12"], undisturbed().hashes.at("tiny-1/instruct@12"));
@@ -443,7 +394,8 @@ TEST(Job, ADaemonTakesWatchesAndCancelsJobs) {
   std::string store = scratch.path("store");
   Process serve(tephra_command({"serve", "--store", store, "--listen", "127.0.0.1:0"}), scratch.path(""));
   ASSERT_TRUE(serve.wait_until([&] { return serve.output().find("serves") != std::string::npos; }, 20s));
-  Finished submit = tephra(scratch, {"submit", tiny(), "--store", store, "--set", "stages[0].steps=400", "--json"});
+  Finished submit =
+      tephra(scratch, {"submit", tiny_recipe(), "--store", store, "--set", "stages[0].steps=400", "--json"});
   ASSERT_EQ(submit.code, 0) << submit.err;
   EXPECT_EQ(json::parse(submit.out)["id"], "tiny-1");
   Process watch(tephra_command({"watch", "tiny-1", "--store", store, "--json"}), scratch.path(""));
@@ -454,7 +406,7 @@ TEST(Job, ADaemonTakesWatchesAndCancelsJobs) {
   EXPECT_EQ(tephra(scratch, {"ps", "--store", store}, {{"TEPHRA_TOKEN", "wrong"}}).code, 3);
   EXPECT_EQ(tephra(scratch, {"cancel", "tiny-1", "--store", store}).code, 0);
   EXPECT_EQ(watch.wait(30s).code, 1);
-  EXPECT_TRUE(serve.wait_until([&] { return ranks_of(store).empty(); }, 10s));
+  EXPECT_TRUE(serve.wait_until([&] { return gang_of(store, true).empty(); }, 10s));
   Finished show = tephra(scratch, {"show", "tiny-1", "--store", store, "--json"});
   EXPECT_EQ(json::parse(show.out)["phase"], "cancelled");
   Finished report = tephra(scratch, {"report", "tiny-1", "--store", store, "--json"});

@@ -8,12 +8,11 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <cstdlib>
 #include <random>
 #include <set>
 #include <sstream>
 
-#include "tests/e2e/harness.h"
+#include "tests/e2e/tiny_job.h"
 
 namespace tephra::e2e {
 namespace {
@@ -21,8 +20,7 @@ using nlohmann::json;
 using namespace std::chrono_literals;
 
 std::vector<std::string> run_command(const std::string& store) {
-  return tephra_command({"run", std::string(TEPHRA_SOURCE_DIR) + "/tests/e2e/tiny.yaml", "--store", store, "--json",
-                         "--set", "gang.max_restarts=20"});
+  return run_tiny(store, {"--set", "gang.max_restarts=20"});
 }
 
 // What `tephra run --json` said, a line an event.
@@ -36,42 +34,6 @@ std::vector<json> events(const std::string& out) {
   return found;
 }
 
-int count(const std::string& out, const std::string& kind) {
-  int n = 0;
-  for (const json& event : events(out)) n += event.value("kind", "") == kind;
-  return n;
-}
-
-// The rank processes of the store's jobs, or their mpirun.
-std::vector<pid_t> gang(const std::string& store, bool ranks) {
-  std::vector<pid_t> found;
-  for (const pid_t pid : processes_with("tephra-worker")) {
-    const std::string name = read_text("/proc/" + std::to_string(pid) + "/comm");
-    const bool is_rank = name.starts_with("tephra-worker");
-    if (is_rank != ranks || (!is_rank && !name.starts_with("mpirun"))) continue;
-    if (read_text("/proc/" + std::to_string(pid) + "/cmdline").find(store) != std::string::npos) found.push_back(pid);
-  }
-  return found;
-}
-
-struct Undisturbed {
-  Scratch scratch;
-  std::string store = scratch.path("store");
-  Finished run = Process(run_command(store), scratch.path("")).wait();
-  std::map<std::string, std::string> hashes = content_hashes(scratch, store);
-  std::string report = read_text(store + "/jobs/tiny-1/report/report.json");
-};
-const Undisturbed& undisturbed() {
-  static const Undisturbed run;
-  return run;
-}
-
-uint32_t seed() {
-  const char* given = std::getenv("TEPHRA_TEST_SEED");
-  static const uint32_t value = given != nullptr ? static_cast<uint32_t>(std::atol(given)) : std::random_device{}();
-  return value;
-}
-
 json job(const Scratch& scratch, const std::string& store) {
   return json::parse(tephra(scratch, {"show", "tiny-1", "--store", store, "--json"}).out, nullptr, false);
 }
@@ -79,18 +41,14 @@ json job(const Scratch& scratch, const std::string& store) {
 // "align@3" of every line of the job's metrics, in order.
 std::vector<std::string> steps_written(const std::string& store) {
   std::vector<std::string> steps;
-  std::istringstream lines(read_text(store + "/jobs/tiny-1/metrics.jsonl"));
-  for (std::string line; std::getline(lines, line);) {
-    const json row = json::parse(line, nullptr, false);
-    if (row.is_object())
-      steps.push_back(row["stage"].get<std::string>() + "@" + std::to_string(row["step"].get<int>()));
-  }
+  for (const json& row : metrics_of(store))
+    steps.push_back(row["stage"].get<std::string>() + "@" + std::to_string(row["step"].get<int>()));
   return steps;
 }
 
 TEST(Recovery, ACoordinatorThatRestartsTakesTheRanksBack) {
-  std::mt19937 random(seed());
-  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()));
+  std::mt19937 random(test_seed());
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(test_seed()));
   ASSERT_EQ(undisturbed().run.code, 0) << undisturbed().run.err;
   Scratch scratch;
   const std::string store = scratch.path("store");
@@ -98,8 +56,8 @@ TEST(Recovery, ACoordinatorThatRestartsTakesTheRanksBack) {
   for (int life = 0; life < 3; ++life) {
     Process run(run_command(store), scratch.path(""));
     const int at = std::uniform_int_distribution<int>(1, 5)(random);
-    ASSERT_TRUE(run.wait_until([&] { return count(run.output(), "step") >= at; }, 120s)) << run.output();
-    for (const pid_t pid : gang(store, true)) ranks.insert(pid);
+    ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= at; }, 120s)) << run.output();
+    for (const pid_t pid : gang_of(store, true)) ranks.insert(pid);
     run.signal(SIGKILL);
     run.wait();
   }
@@ -121,7 +79,7 @@ TEST(Recovery, RanksThatNobodyTakesBackEnd) {
   std::vector<std::string> command = run_command(store);
   command.insert(command.end(), {"--set", "gang.reattach_s=0.5"});
   Process run(command, scratch.path(""));
-  ASSERT_TRUE(run.wait_until([&] { return count(run.output(), "step") >= 1; }, 120s)) << run.output();
+  ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= 1; }, 120s)) << run.output();
   run.signal(SIGKILL);
   run.wait();
   EXPECT_TRUE(none_left(store));
@@ -136,16 +94,16 @@ void kill_at_random(std::mt19937& random, int kills) {
   auto run = std::make_unique<Process>(run_command(store), scratch.path(""));
   std::string history;
   for (int i = 0; i < kills; ++i) {
-    const int before = count(run->output(), "step");
+    const int before = events_seen(run->output(), "step");
     const int more = std::uniform_int_distribution<int>(0, 5)(random);
-    run->wait_until([&] { return count(run->output(), "step") >= before + more; }, 120s);
+    run->wait_until([&] { return events_seen(run->output(), "step") >= before + more; }, 120s);
     const int target = static_cast<int>(random() % 3);
     if (target == 0) {
       run->signal(SIGKILL);
       run->wait();
       run = std::make_unique<Process>(run_command(store), scratch.path(""));
     } else {
-      const std::vector<pid_t> found = gang(store, target == 1);
+      const std::vector<pid_t> found = gang_of(store, target == 1);
       if (!found.empty()) kill(found[random() % found.size()], SIGKILL);
     }
     history += (target == 0 ? " coordinator" : target == 1 ? " rank" : " mpirun") + ("+" + std::to_string(more));
@@ -160,14 +118,14 @@ void kill_at_random(std::mt19937& random, int kills) {
 }
 
 TEST(Recovery, AnyProcessMayBeKilledAtAnyMoment) {
-  std::mt19937 random(seed() + 1);
-  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()));
+  std::mt19937 random(test_seed() + 1);
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(test_seed()));
   for (int round = 0; round < 3; ++round) kill_at_random(random, 4);
 }
 
 TEST(Recovery, DISABLED_AHundredKills) {
-  std::mt19937 random(seed() + 2);
-  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(seed()));
+  std::mt19937 random(test_seed() + 2);
+  SCOPED_TRACE("TEPHRA_TEST_SEED=" + std::to_string(test_seed()));
   for (int round = 0; round < 25 && !::testing::Test::HasFailure(); ++round) kill_at_random(random, 4);
 }
 
@@ -175,8 +133,8 @@ TEST(Recovery, StepsGoOnSoonAfterARankIsKilled) {
   Scratch scratch;
   const std::string store = scratch.path("store");
   Process run(run_command(store), scratch.path(""));
-  ASSERT_TRUE(run.wait_until([&] { return count(run.output(), "step") >= 6; }, 120s)) << run.output();
-  const std::vector<pid_t> ranks = gang(store, true);
+  ASSERT_TRUE(run.wait_until([&] { return events_seen(run.output(), "step") >= 6; }, 120s)) << run.output();
+  const std::vector<pid_t> ranks = gang_of(store, true);
   ASSERT_EQ(ranks.size(), 2u);
   kill(ranks[1], SIGKILL);
   const Finished finished = run.wait();
