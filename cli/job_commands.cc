@@ -164,6 +164,18 @@ int ps(const Options& o) {
   return kOk;
 }
 
+// The last few of the steps whose checkpoints were not written.
+void print_gave_way(const json& stage) {
+  constexpr size_t kShown = 10;
+  const auto steps = stage.value("gave_way", std::vector<int64_t>{});
+  if (steps.empty()) return;
+  std::string list = steps.size() > kShown ? "..." : "";
+  for (size_t i = steps.size() - std::min(steps.size(), kShown); i < steps.size(); ++i)
+    list += (list.empty() ? "" : ", ") + std::to_string(steps[i]);
+  std::printf("%s: %zu checkpoints gave way to others that were being written (checkpoint.when_busy): steps %s\n",
+              stage.value("name", "").c_str(), steps.size(), list.c_str());
+}
+
 int show(const Options& o) {
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
@@ -194,6 +206,7 @@ int show(const Options& o) {
                     stage.value("checkpoint", ""), benches});
   }
   std::printf("\n%s", table({"stage", "", "checkpoint", "benches"}, rows).c_str());
+  for (const json& stage : (*job)["stages"]) print_gave_way(stage);
   rows.clear();
   for (const json& rank : (*job)["rank_states"])
     rows.push_back({std::to_string(rank.value("rank", 0)), std::to_string(rank.value("pid", 0)),

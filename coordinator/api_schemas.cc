@@ -31,10 +31,11 @@ const std::string_view kApiSchemas = R"json({
   "unit": {"type": "string"}, "step": {"type": "integer"}, "micro_batch": {"type": "integer"},
   "collective_sequence": {"type": "integer"}, "collective": {"type": "string"}, "collective_unit": {"type": "string"},
   "rss_bytes": {"type": "integer"}}},
-"Stage": {"type": "object", "required": ["name", "init", "checkpoint", "step", "complete", "checkpoints", "benches"],
+"Stage": {"type": "object", "required": ["name", "init", "checkpoint", "step", "complete", "checkpoints", "gave_way", "benches"],
   "properties": {
   "name": {"type": "string"}, "init": {"type": "string"}, "checkpoint": {"type": "string"}, "step": {"type": "integer"},
   "complete": {"type": "boolean"}, "checkpoints": {"type": "array", "items": {"type": "string"}},
+  "gave_way": {"type": "array", "items": {"type": "integer"}, "description": "steps whose checkpoints were due while an earlier one was written, and gave way (checkpoint.when_busy)"},
   "benches": {"type": "object", "additionalProperties": {"type": "boolean"}}}},
 "Job": {"type": "object", "required": ["id", "user", "recipe_name", "phase", "gang", "stage", "stages", "attempt", "ranks",
   "restarts", "reason", "submitted_unix_ms", "started_unix_ms", "finished_unix_ms", "queue_position", "progress",

@@ -36,6 +36,7 @@ json stages_json(const JobState& state) {
                       {"step", stage.step},
                       {"complete", stage.complete},
                       {"checkpoints", stage.checkpoints},
+                      {"gave_way", stage.gave_way},
                       {"benches", stage.bench_done}});
   }
   return stages;

@@ -75,6 +75,10 @@ class Machine {
     next.step = event.step;
     next.complete = event.stage_complete;
     next.checkpoints.push_back(event.name);
+    for (const int64_t step : event.gave_way)
+      if (const auto at = std::lower_bound(next.gave_way.begin(), next.gave_way.end(), step);
+          at == next.gave_way.end() || *at != step)
+        next.gave_way.insert(at, step);
     change().restarts_used = 0;
   }
 

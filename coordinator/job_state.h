@@ -67,6 +67,7 @@ struct StageState {
   bool complete = false;                   // it is the stage's final one
   std::vector<std::string> checkpoints;    // all, oldest first
   std::map<std::string, bool> bench_done;  // by name; scored and written
+  std::vector<int64_t> gave_way{};  // steps whose checkpoints were due and not written (checkpoint.when_busy), sorted
 };
 
 // Enough to find the processes of the live attempt again (cluster::GangIdentity, flattened so that this header needs
@@ -152,6 +153,7 @@ struct CheckpointCommitted {
   int64_t step = 0;
   std::string name;
   bool stage_complete = false;
+  std::vector<int64_t> gave_way{};  // of this attempt, those already known among them
 };
 struct TaskFinished {
   uint32_t attempt = 0;

@@ -43,6 +43,7 @@ void fill_stages(const JobState& state, v1::JobRecord* record) {
     stage->set_step(state.stages[i].step);
     stage->set_complete(state.stages[i].complete);
     for (const std::string& name : state.stages[i].checkpoints) stage->add_checkpoints(name);
+    for (const int64_t step : state.stages[i].gave_way) stage->add_gave_way(step);
     for (const auto& [bench, done] : state.stages[i].bench_done)
       if (done) stage->add_benches_done(bench);
   }
@@ -60,6 +61,7 @@ void read_stages(const v1::JobRecord& record, JobState* state) {
     stage.step = record.stages(i).step();
     stage.complete = record.stages(i).complete();
     stage.checkpoints.assign(record.stages(i).checkpoints().begin(), record.stages(i).checkpoints().end());
+    stage.gave_way.assign(record.stages(i).gave_way().begin(), record.stages(i).gave_way().end());
     for (const std::string& bench : record.stages(i).benches_done()) stage.bench_done[bench] = true;
     state->plan.push_back(std::move(plan));
     state->stages.push_back(std::move(stage));

@@ -115,6 +115,7 @@ TEST(Coordinator, RunsAJobToItsReport) {
   EXPECT_EQ(state.id, "demo-1");
   EXPECT_EQ(state.attempt, 1u);
   EXPECT_EQ(state.stages[0].checkpoints, (std::vector<std::string>{"demo-1/lm@2", "demo-1/lm@4", "demo-1/lm@5"}));
+  EXPECT_EQ(state.stages[0].gave_way, std::vector<int64_t>{1}) << "as each checkpoint's metadata says";
   EXPECT_EQ(state.stages[1].checkpoint, "demo-1/more@5");
 
   const auto reader = coordinator->store().reader("demo-1/more@5");

@@ -55,6 +55,15 @@ CheckpointCommitted committed(uint32_t attempt, int stage, int64_t step, bool co
   return {attempt, name, step, "demo-1/" + name + "@" + std::to_string(step), complete};
 }
 
+TEST(JobState, KeepsWhichCheckpointsGaveWay) {
+  Driver d = training();
+  CheckpointCommitted first = committed(1, 0, 4, false), second = committed(1, 0, 8, false);
+  first.gave_way = {2, 3};
+  second.gave_way = {3, 6, 2};
+  d.apply(first).apply(second);
+  EXPECT_EQ(d.state.stages[0].gave_way, (std::vector<int64_t>{2, 3, 6})) << "each once, in order";
+}
+
 TEST(JobState, GoesThroughStagesBenchesAndReport) {
   Driver d{new_job(), {}};
   d.apply(Scheduled{2});

@@ -29,7 +29,7 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.work = Work::kEvaluate;
   s.work_bench = "b2";
   s.stage = 0;
-  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}}, {}};
+  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}, {7, 8}}, {}};
   s.prepared_json = "{\"x\":1}";
   s.attempt = 3;
   s.restarts_used = 1;
@@ -68,6 +68,7 @@ void expect_equal(const JobState& a, const JobState& b) {
     EXPECT_EQ(a.stages[i].step, b.stages[i].step);
     EXPECT_EQ(a.stages[i].complete, b.stages[i].complete);
     EXPECT_EQ(a.stages[i].checkpoints, b.stages[i].checkpoints);
+    EXPECT_EQ(a.stages[i].gave_way, b.stages[i].gave_way);
     EXPECT_EQ(a.stages[i].bench_done, b.stages[i].bench_done);
   }
   EXPECT_EQ(a.world, b.world);
