@@ -176,6 +176,15 @@ void print_gave_way(const json& stage) {
               stage.value("name", "").c_str(), steps.size(), list.c_str());
 }
 
+// "2 of 1 to 4: no more slots were free when it was given them" of an elastic job, "2" of any other.
+std::string ranks_line(const json& job) {
+  const int least = job.value("ranks_min", 0), most = job.value("ranks_max", 0);
+  std::string line = std::to_string(job.value("ranks", 0));
+  if (least < most) line += " of " + std::to_string(least) + " to " + std::to_string(most);
+  const std::string reason = job.value("ranks_reason", "");
+  return reason.empty() ? line : line + ": " + reason;
+}
+
 int show(const Options& o) {
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
@@ -195,6 +204,7 @@ int show(const Options& o) {
       job->value("id", "").c_str(), job->value("recipe_name", "").c_str(), where(*job).c_str(),
       job->value("attempt", 0), job->value("restarts", 0), job->value("max_restarts", 0),
       age(job->value("submitted_unix_ms", int64_t{0})).c_str());
+  std::printf("ranks     %s\n", ranks_line(*job).c_str());
   if (!job->value("reason", "").empty()) std::printf("reason    %s\n", job->value("reason", "").c_str());
   if (!job->value("report", "").empty()) std::printf("report    %s\n", job->value("report", "").c_str());
   std::vector<std::vector<std::string>> rows;

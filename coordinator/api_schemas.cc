@@ -45,6 +45,9 @@ const std::string_view kApiSchemas = R"json({
   "gang": {"type": "string"}, "stage": {"type": "string"}, "bench": {"type": "string"},
   "stages": {"type": "array", "items": {"$ref": "#/components/schemas/Stage"}},
   "attempt": {"type": "integer"}, "ranks": {"type": "integer"}, "threads_per_rank": {"type": "integer"},
+  "ranks_min": {"type": "integer", "description": "of an elastic job; else ranks"},
+  "ranks_max": {"type": "integer", "description": "gang.ranks"},
+  "ranks_reason": {"type": "string", "description": "why it has fewer than ranks_max; empty: it has not"},
   "restarts": {"type": "integer"}, "max_restarts": {"type": "integer"}, "reason": {"type": "string"},
   "cancel_requested": {"type": "boolean"}, "submitted_unix_ms": {"type": "integer"},
   "started_unix_ms": {"type": "integer", "description": "0: not yet"},
@@ -75,7 +78,8 @@ const std::string_view kApiSchemas = R"json({
   "id": {"type": "string"}, "resume_requested": {"type": "boolean"}}},
 "HistoryEvent": {"type": "object", "required": ["number", "unix_ms", "name", "text", "attempt", "phase"], "properties": {
   "number": {"type": "integer"}, "unix_ms": {"type": "integer"}, "name": {"type": "string"}, "text": {"type": "string"},
-  "attempt": {"type": "integer"}, "phase": {"type": "string", "description": "of the job after it"}}},
+  "attempt": {"type": "integer"}, "phase": {"type": "string", "description": "of the job after it"},
+  "ranks": {"type": "integer", "description": "that the job has, or wants, after it; 0: not known"}}},
 "History": {"type": "object", "required": ["events", "next"], "properties": {
   "events": {"type": "array", "items": {"$ref": "#/components/schemas/HistoryEvent"}},
   "next": {"$ref": "#/components/schemas/Next"}}},

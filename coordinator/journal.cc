@@ -88,6 +88,8 @@ Status check(const v1::JobRecord& record) {
     return bad("plan and stages differ in number");
   if (record.stage() < 0 || record.stage() >= record.plan_size()) return bad("stage is out of range");
   if (record.world() < 1) return bad("world is out of range");
+  if (record.world_min() < 0 || (record.world_max() != 0 && record.world_max() < record.world_min()))
+    return bad("world_min and world_max are out of range");
   return ok_status();
 }
 
@@ -147,6 +149,10 @@ std::string encode(const JournaledJob& job) {
   record.set_yield(static_cast<v1::YieldRecord>(s.yield));
   record.set_queued_unix_ms(s.queued_unix_ms);
   record.set_slots_unix_ms(s.slots_unix_ms);
+  record.set_world_min(s.world_min);
+  record.set_world_max(s.world_max);
+  record.set_resize_world(s.resize_world);
+  record.set_world_reason(s.world_reason);
   return record.SerializeAsString();
 }
 
@@ -201,6 +207,10 @@ Result<JournaledJob> decode_job(std::string_view bytes) {
   if (record.yield() != v1::YIELD_UNSPECIFIED) s.yield = static_cast<Yield>(record.yield());
   s.queued_unix_ms = record.queued_unix_ms();
   s.slots_unix_ms = record.slots_unix_ms();
+  s.world_min = record.world_min() > 0 ? record.world_min() : s.world;
+  s.world_max = record.world_max() > 0 ? record.world_max() : s.world;
+  s.resize_world = record.resize_world();
+  s.world_reason = record.world_reason();
   return job;
 }
 
@@ -211,6 +221,7 @@ std::vector<storage::Put> Journal::puts(const JournaledJob& job, const Event& ev
   record.set_text(describe(event));
   record.set_attempt(job.state.attempt);
   record.set_phase_after(static_cast<v1::PhaseRecord>(job.state.phase));
+  record.set_world_after(job.state.world);
   return {{storage::ColumnFamily::kJobs, job.state.id, encode(job), false},
           {storage::ColumnFamily::kEvents, event_key(job.state.id, job.events), record.SerializeAsString(), false}};
 }
@@ -219,7 +230,7 @@ Status Journal::put(const JournaledJob& job, const Event& event, int64_t unix_ms
   return store_.write(puts(job, event, unix_ms));
 }
 
-Result<std::vector<JournaledJob>> Journal::load() const {
+Result<std::vector<JournaledJob>> Journal::load(bool brief) const {
   std::vector<JournaledJob> jobs;
   Status failed;
   TEPHRA_RETURN_IF_ERROR(
@@ -229,12 +240,24 @@ Result<std::vector<JournaledJob>> Journal::load() const {
           failed = job.status().with_context("job " + std::string(key));
           return false;
         }
+        JobState& state = job->state;
+        if (brief && is_final(state.phase)) {
+          state.recipe_json = {};
+          state.prepared_json = {};
+        }
         jobs.push_back(std::move(job).value());
         return true;
       }));
   TEPHRA_RETURN_IF_ERROR(failed);
   std::sort(jobs.begin(), jobs.end(), [](const JournaledJob& a, const JournaledJob& b) { return a.order < b.order; });
   return jobs;
+}
+
+Result<std::string> Journal::recipe_json(const std::string& job) const {
+  TEPHRA_ASSIGN_OR_RETURN(const auto bytes, store_.read(storage::ColumnFamily::kJobs, job));
+  if (!bytes.has_value()) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, decode_job(*bytes));
+  return std::move(found.state.recipe_json);
 }
 
 Result<std::vector<JournaledEvent>> Journal::events(const std::string& job, uint64_t after, size_t limit) const {
@@ -251,7 +274,8 @@ Result<std::vector<JournaledEvent>> Journal::events(const std::string& job, uint
           return false;
         }
         events.push_back({std::strtoull(std::string(key.substr(job.size() + 1)).c_str(), nullptr, 10), record.unix_ms(),
-                          record.name(), record.text(), record.attempt(), static_cast<Phase>(record.phase_after())});
+                          record.name(), record.text(), record.attempt(), static_cast<Phase>(record.phase_after()),
+                          record.world_after()});
         return true;
       },
       event_key(job, after + 1)));
