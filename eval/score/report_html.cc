@@ -138,6 +138,19 @@ std::string curves_html(const ReportInput& input) {
          figures + "</div>\n";
 }
 
+std::string during_html(const std::vector<ReportDuring>& all) {
+  if (all.empty()) return "";
+  std::string out =
+      "<h2>Benches during training</h2>\n<p class=\"note\">On checkpoints of the steps, and after the stage. All numbers "
+      "are in bench_curves.csv.</p>\n<div class=\"grid\">";
+  for (const ReportDuring& during : all) {
+    out += "<figure><b>" + html_escape(during.table.title) + "</b>";
+    if (!during.measure.empty()) out += element("figcaption", "", during.measure);
+    out += during_svg(during) + table_html(during.table) + "</figure>\n";
+  }
+  return out + "</div>\n";
+}
+
 std::string example_html(const ReportExample& example) {
   std::string out = "<div class=\"example\">";
   if (!example.picture.empty())
@@ -237,7 +250,7 @@ std::string render_html(const ReportInput& input, const ReportView& view) {
     out += "</div>\n";
   }
   for (const auto& bench : view.benches) out += bench_html(bench);
-  out += curves_html(input);
+  out += curves_html(input) + during_html(view.during);
   out += element("h2", "", view.stages.title) + table_html(view.stages) + notes_html(input);
   out += element("h2", "", "Made with");
   for (const auto& bench : view.benches)
