@@ -2,6 +2,9 @@
 // and clients that ask its HTTP interface at a fixed rate. Prints one JSON line.
 //
 //   load_bench [--jobs 10000] [--ranks 1024] [--rate 200] [--seconds 60]
+//   load_bench startup [--finished 100000]
+//
+// The second form is how long a coordinator takes to start on a store with so many finished jobs, and what it then holds.
 //
 // This process is the coordinator, so that its memory is measured alone; it starts itself as the ranks of each gang (in
 // mpirun's place, one process with a connection for each rank) and as the clients. A request's latency counts from when it
@@ -25,9 +28,12 @@
 #include <thread>
 #include <vector>
 
+#include "base/env.h"
 #include "cluster/rpc.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/journal.h"
 #include "recipes/recipe.h"
+#include "storage/index/store.h"
 
 namespace tephra {
 namespace {
@@ -36,7 +42,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 struct Setting {
-  int jobs = 10000, ranks = 1024, rate = 200, seconds = 60;
+  int jobs = 10000, ranks = 1024, rate = 200, seconds = 60, finished = 100000;
 };
 
 [[noreturn]] void die(const std::string& why) {
@@ -241,7 +247,9 @@ double submit_all(coordinator::Coordinator& coordinator, const std::string& reci
 }
 
 // What the clients print, and this process's memory second by second while they ask.
-std::string ask(int port, const Setting& s, std::vector<double>* memory_mib) {
+std::string ask(const coordinator::Coordinator& coordinator, const Setting& s, std::vector<double>* memory_mib,
+                std::vector<double>* decision_ms) {
+  const int port = coordinator.http_port();
   const std::string command = "'" + self_path() + "' clients " + std::to_string(port) + " " + std::to_string(s.jobs) +
                               " " + std::to_string(s.rate) + " " + std::to_string(s.seconds);
   FILE* pipe = popen(command.c_str(), "r");
@@ -250,6 +258,7 @@ std::string ask(int port, const Setting& s, std::vector<double>* memory_mib) {
   std::thread sampler([&] {
     for (int i = 0; !done; ++i) {
       if (i % 10 == 0) memory_mib->push_back(resident_mib());
+      decision_ms->push_back(coordinator.workload().decision_seconds * 1000);
       std::this_thread::sleep_for(milliseconds(100));
     }
   });
@@ -267,7 +276,7 @@ int run(const Setting& s) {
   if (mkdtemp(dir.data()) == nullptr) die("no temporary folder");
   coordinator::Options options;
   options.store_dir = dir + "/store";
-  options.worker_program = options.mpirun = self_path();
+  options.worker_program = options.launching.mpirun = self_path();
   options.slots = s.ranks;
   options.memory_bytes = int64_t{1} << 60;
   options.http_port = 0;
@@ -282,8 +291,20 @@ int run(const Setting& s) {
   }
   for (const std::string& gang : gangs) wait_until_up(coordinator, gang);
   const double submitted = submit_all(coordinator, recipe_json(dir, 1), s.jobs);
-  std::vector<double> memory;
-  nlohmann::json out = nlohmann::json::parse(ask(coordinator.http_port(), s, &memory));
+  std::vector<double> memory, decisions;
+  // A queue that nothing happens to is not decided anew: one job comes and goes all the while.
+  std::atomic<bool> asked{false};
+  std::thread restless([&, recipe = recipe_json(dir, 1)] {
+    while (!asked) {
+      if (const auto id = coordinator.submit(recipe, "load"); !id.ok() || !coordinator.cancel(*id, "").ok())
+        die("a job was not taken");
+      std::this_thread::sleep_for(milliseconds(100));
+    }
+  });
+  nlohmann::json out = nlohmann::json::parse(ask(coordinator, s, &memory, &decisions));
+  asked = true;
+  restless.join();
+  std::sort(decisions.begin(), decisions.end());
   int64_t oldest_ms = 0;
   for (const std::string& gang : gangs) {
     const auto view = coordinator.get(gang);
@@ -298,6 +319,8 @@ int run(const Setting& s) {
   out["requests_per_second"] = s.rate;
   out["submissions_per_second"] = submitted;
   out["heartbeat_age_max_ms"] = oldest_ms;
+  out["decision_ms"] = decisions[decisions.size() / 2];
+  out["decision_max_ms"] = decisions.back();
   out["rss_mib_begin"] = memory.front();
   out["rss_mib_warm"] = memory[warm];
   out["rss_mib_end"] = memory.back();
@@ -307,6 +330,95 @@ int run(const Setting& s) {
   std::error_code ignored;
   std::filesystem::remove_all(dir, ignored);
   return out["failed"] == 0 ? 0 : 1;
+}
+
+// --- starting on many finished jobs
+
+// As a job of some stages, checkpoints and a bench leaves it in the journal.
+coordinator::JournaledJob finished_job(const std::string& recipe, uint64_t order) {
+  coordinator::JournaledJob job;
+  job.order = order;
+  job.events = 30;
+  coordinator::JobState& s = job.state;
+  s.id = "load-" + std::to_string(order);
+  s.user = "user-" + std::to_string(order % 20);
+  s.recipe_json = recipe;
+  s.recipe_name = "load";
+  s.prepared_json = std::string(1500, ' ');
+  s.plan = {{"align", "base", {"quiz"}}, {"tune", "align", {"quiz"}}};
+  s.stages.resize(2);
+  for (size_t i = 0; i < 2; ++i) {
+    for (int step = 50; step <= 500; step += 50)
+      s.stages[i].checkpoints.push_back(s.id + "/" + s.plan[i].name + "@" + std::to_string(step));
+    s.stages[i].checkpoint = s.stages[i].checkpoints.back();
+    s.stages[i].step = 500;
+    s.stages[i].complete = s.stages[i].bench_done["quiz"] = true;
+  }
+  s.stage = 1;
+  s.attempt = 1;
+  s.phase = coordinator::Phase::kDone;
+  s.submitted_unix_ms = s.queued_unix_ms = tephra::Clock::system().unix_ms() - static_cast<int64_t>(order) * 60'000;
+  s.started_unix_ms = s.slots_unix_ms = s.submitted_unix_ms + 1000;
+  s.finished_unix_ms = s.started_unix_ms + 3'600'000;
+  return job;
+}
+
+void write_finished(const std::string& store_dir, const std::string& recipe, int count) {
+  auto store = storage::Store::open(Env::posix(), store_dir, storage::OpenMode::kReadWrite);
+  if (!store.ok()) die(store.status().message());
+  std::vector<storage::Put> puts;
+  for (int i = 1; i <= count; ++i) {
+    const coordinator::JournaledJob job = finished_job(recipe, static_cast<uint64_t>(i));
+    for (storage::Put& put : coordinator::Journal::puts(job, coordinator::ReportWritten{}, job.state.finished_unix_ms))
+      puts.push_back(std::move(put));
+    if (i % 1000 != 0 && i != count) continue;
+    if (const Status written = (*store)->write(puts); !written.ok()) die(written.message());
+    puts.clear();
+  }
+}
+
+// In a process of its own, so that nothing of what wrote the jobs is in its memory.
+int start_once(const std::string& store_dir) {
+  coordinator::Options options;
+  options.store_dir = store_dir;
+  options.worker_program = self_path();
+  const double before_mib = resident_mib();
+  const auto begin = Clock::now();
+  auto started = coordinator::Coordinator::start(options);
+  if (!started.ok()) die(started.status().message());
+  const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  const auto asked = Clock::now();
+  coordinator::JobQuery newest;
+  newest.newest_first = true;
+  const size_t listed = (*started)->page(newest).jobs.size();
+  std::printf("%s\n",
+              nlohmann::json{{"start_ms", seconds * 1000},
+                             {"first_list_ms", std::chrono::duration<double, std::milli>(Clock::now() - asked).count()},
+                             {"listed", listed},
+                             {"rss_mib", resident_mib()},
+                             {"rss_before_mib", before_mib}}
+                  .dump()
+                  .c_str());
+  return 0;
+}
+
+int run_startup(int count) {
+  std::string dir = std::filesystem::temp_directory_path() / "tephra_load_XXXXXX";
+  if (mkdtemp(dir.data()) == nullptr) die("no temporary folder");
+  write_finished(dir + "/store", recipe_json(dir, 1), count);
+  for (int i = 0; i < 3; ++i) {
+    const std::string command = "'" + self_path() + "' start-once '" + dir + "/store'";
+    FILE* pipe = popen(command.c_str(), "r");
+    char line[1024] = {};
+    if (pipe == nullptr || std::fgets(line, sizeof line, pipe) == nullptr || pclose(pipe) != 0) die("a start failed");
+    nlohmann::json out = nlohmann::json::parse(line);
+    out["bench"] = "coordinator_startup";
+    out["finished_jobs"] = count;
+    std::printf("%s\n", out.dump().c_str());
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(dir, ignored);
+  return 0;
 }
 
 }  // namespace
@@ -322,14 +434,17 @@ int main(int argc, char** argv) {
     setting.seconds = std::stoi(words[4]);
     return tephra::run_clients(std::stoi(words[1]), setting);
   }
-  for (size_t i = 0; i + 1 < words.size(); i += 2) {
-    int* value = words[i] == "--jobs"      ? &setting.jobs
-                 : words[i] == "--ranks"   ? &setting.ranks
-                 : words[i] == "--rate"    ? &setting.rate
-                 : words[i] == "--seconds" ? &setting.seconds
-                                           : nullptr;
+  if (words.size() == 2 && words[0] == "start-once") return tephra::start_once(words[1]);
+  const bool startup = !words.empty() && words[0] == "startup";
+  for (size_t i = startup ? 1 : 0; i + 1 < words.size(); i += 2) {
+    int* value = words[i] == "--jobs"       ? &setting.jobs
+                 : words[i] == "--ranks"    ? &setting.ranks
+                 : words[i] == "--rate"     ? &setting.rate
+                 : words[i] == "--seconds"  ? &setting.seconds
+                 : words[i] == "--finished" ? &setting.finished
+                                            : nullptr;
     if (value == nullptr) tephra::die("there is no option " + words[i]);
     *value = std::stoi(words[i + 1]);
   }
-  return tephra::run(setting);
+  return startup ? tephra::run_startup(setting.finished) : tephra::run(setting);
 }

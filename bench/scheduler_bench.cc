@@ -16,7 +16,7 @@ using namespace tephra::coordinator;
 SchedulerInput make_queue(int jobs) {
   SchedulerInput input;
   input.options.slots = 64;
-  input.now_unix_ms = 10'000'000;
+  input.now_ms = 10'000'000;
   uint64_t draws = 0;
   const auto below = [&](uint64_t n) { return static_cast<int>(tephra::random_below(n, {7, ++draws})); };
   for (int i = 0; i < 32; ++i)
@@ -24,7 +24,7 @@ SchedulerInput make_queue(int jobs) {
                              .user = "user-" + std::to_string(below(20)),
                              .slots = 2,
                              .priority = 3,
-                             .started_unix_ms = 9'000'000,
+                             .started_ms = 9'000'000,
                              .time_limit_ms = 3'600'000 + 1000 * below(3600)});
   for (int i = 0; i < jobs; ++i)
     input.queued.push_back({.id = "queued-" + std::to_string(i),
@@ -32,7 +32,7 @@ SchedulerInput make_queue(int jobs) {
                             .slots = 1 << below(6),
                             .priority = below(3),
                             .order = static_cast<uint64_t>(i + 1),
-                            .queued_unix_ms = 10'000'000 - 1000 * below(7200),
+                            .queued_ms = 10'000'000 - 1000 * below(7200),
                             .time_limit_ms = below(2) == 0 ? 60'000LL * (1 + below(300)) : 0});
   return input;
 }

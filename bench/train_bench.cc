@@ -2,8 +2,8 @@
 // 6 layers) without class token, linear connector, LLaMA of width 512 with 8 layers and a vocabulary of 32,000; 256 image and 64
 // text tokens, the last 48 supervised; random weights, AdamW, clipping at 1. Batches are made outside the timed part.
 // Run under mpirun: train_bench [--stage 2] [--batch 2] [--steps 10] [--warmup 3] [--threads 1] [--shard parameters]
-// [--dtype float32] [--save-every 4 --save-dir DIR [--spread 10]] [--images 0 --feature-cache 0]. Rank 0 prints one JSON line:
-// the slowest rank's steps count.
+// [--offload none] [--dtype float32] [--save-every 4 --save-dir DIR [--spread 10]] [--images 0 --feature-cache 0] [--longer 0 [--padded]]. Rank 0 prints
+// one JSON line: the slowest rank's steps count.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -44,24 +44,31 @@ struct Options {
   int save_every = 0;
   int images = 0;         // different ones; 0: each is new
   int feature_cache = 0;  // MiB a rank; 0: none
-  double spread = 0;  // steps that the writing of a snapshot is spread over
-  std::string shard = "parameters", dtype = "float32", save_dir;
+  int longer = 0;         // samples have 64 to 64 + this many text tokens, drawn
+  bool padded = false;    // each to the longest of its micro-batch, as a trainer without packing has them
+  double spread = 0;      // steps that the writing of a snapshot is spread over
+  std::string shard = "parameters", offload = "none", dtype = "float32", save_dir;
 };
 
 constexpr int kText = 64, kSupervised = 48;
 
-// Floating-point operations that a rank's micro-batch needs: two a multiply-add; attention at half of its square; backward twice a
-// trained layer's forward, once a frozen one's; the head on supervised places only. Norms, softmax and optimizer count nothing.
-double needed_flops(const model::ModelConfig& c, const Options& o) {
-  const double patches = 256, sequence = patches + kText, rows = o.batch;
+// How many text tokens a sample has.
+uint64_t text_tokens(const Options& o, uint64_t sample) {
+  return kText + random_below(static_cast<uint64_t>(o.longer) + 1, {4, sample});
+}
+
+// Floating-point operations that a sample needs: two a multiply-add; attention at half of its square; backward twice a trained
+// layer's forward, once a frozen one's; the head on supervised places only. Norms, softmax and optimizer count nothing.
+double needed_flops(const model::ModelConfig& c, const Options& o, uint64_t sample) {
+  const double patches = 256, sequence = patches + static_cast<double>(text_tokens(o, sample));
   const auto width = static_cast<double>(c.vision.hidden_size), d = static_cast<double>(c.text.hidden_size);
   const double vision_weights = 6 * (4 * width * width + 2 * width * 1024);
-  const double vision = rows * (2 * vision_weights * (patches + 1) + 2 * 3 * 14 * 14 * width * patches +
-                                6 * 4 * (patches + 1) * (patches + 1) * width);
-  const double connector = rows * 2 * width * d * patches;
-  const double blocks = rows * 2 * 8 * (4 * d * d + 3 * d * 1376) * sequence;
-  const double attention = rows * 8 * 2 * sequence * sequence * d;
-  const double head = rows * 2 * d * 32000 * kSupervised;
+  const double vision = 2 * vision_weights * (patches + 1) + 2 * 3 * 14 * 14 * width * patches +
+                        6 * 4 * (patches + 1) * (patches + 1) * width;
+  const double connector = 2 * width * d * patches;
+  const double blocks = 2.0 * 8 * (4 * d * d + 3 * d * 1376) * sequence;
+  const double attention = 8 * 2 * sequence * sequence * d;
+  const double head = 2 * d * 32000 * kSupervised;
   const double passes = o.stage == 2 ? 3 : 2;
   return vision + 2 * connector + passes * (blocks + head) + 3 * attention;
 }
@@ -117,7 +124,7 @@ class Bench {
     for (int step = 0; step < o_.warmup + o_.steps; ++step) {
       TEPHRA_ASSIGN_OR_RETURN(const double seconds, one_step(step));
       if (step == 0) first_step = seconds_since_mpirun();
-      if (step >= o_.warmup) slowest.push_back(seconds);
+      if (step >= o_.warmup) slowest.push_back(seconds), count_work(step);
       // The steps that run while a snapshot is written, and the others. The first save makes the second set of buffers.
       if (step >= o_.warmup && o_.save_every > 0) (beside_a_save(step) ? beside_save_ : without_).push_back(seconds);
       if (o_.save_every > 0 && (step + 1) % o_.save_every == 0) TEPHRA_RETURN_IF_ERROR(save(step + 1));
@@ -143,7 +150,9 @@ class Bench {
     TEPHRA_ASSIGN_OR_RETURN(const DType dtype, parse_float_dtype(o_.dtype));
     model::set_compute_dtypes(units, {{"vision", dtype}, {"connector", dtype}, {"llm", dtype}});
     for (const auto& unit : units) rates_.push_back(unit.trainable ? 1e-3 : 0);
-    const sharding::Policy policy{.world_size = comm_->world_size(), .shard = sharding::shard_level(o_.shard)};
+    const sharding::Policy policy{.world_size = comm_->world_size(),
+                                  .shard = sharding::shard_level(o_.shard),
+                                  .offload = sharding::offload_of(o_.offload)};
     TEPHRA_ASSIGN_OR_RETURN(executor_, sharding::Executor::create(units, model::make_modules(config_), comm_, policy,
                                                                   {}, std::chrono::minutes(5)));
     return executor_->load(
@@ -164,12 +173,22 @@ class Bench {
       for (size_t i = 0; i < images[b].size(); ++i)
         images[b][i] = static_cast<float>(random_bits({2, picture, i}) >> 40) / float{1 << 23} - 1.0f;
       model::TokenizedSample sample{{model::kImageToken}, {}, {images[b].data()}, key};
-      for (uint64_t i = 0; i < kText; ++i) sample.ids.push_back(static_cast<int32_t>(random_below(32000, {3, key, i})));
+      for (uint64_t i = 0; i < text_tokens(o_, key); ++i)
+        sample.ids.push_back(static_cast<int32_t>(random_below(32000, {3, key, i})));
       sample.labels = sample.ids;
       std::fill(sample.labels.begin(), sample.labels.end() - kSupervised, model::kIgnoreLabel);
       samples.push_back(std::move(sample));
     }
-    return model::make_batch(samples, config_, 4096);
+    return model::make_batch(samples, config_, 4096, o_.padded ? model::Padding::kRight : model::Padding::kNone);
+  }
+
+  void count_work(int step) {
+    const int samples = comm_->world_size() * o_.batch;
+    for (int i = 0; i < samples; ++i) {
+      const auto sample = static_cast<uint64_t>(step * samples + i);
+      tokens_ += 256 + static_cast<double>(text_tokens(o_, sample));
+      flops_ += needed_flops(config_, o_, sample);
+    }
   }
 
   // Seconds of the slowest rank.
@@ -233,7 +252,7 @@ class Bench {
     const int world = comm_->world_size();
     double peak = 0;
     for (const double p : peaks) peak += p;
-    const double step = bench::median(steps), rate = needed_flops(config_, o_) * world / step;
+    const double step = bench::median(steps), rate = flops_ / o_.steps / step;
     std::printf(
         "{\"bench\": \"train\", \"stage\": %d, \"ranks\": %d, \"threads\": %d, \"shard\": \"%s\", \"dtype\": \"%s\", \"tokens_per_s\": %.1f, "
         "\"tokens_per_s_min\": %.1f, \"tokens_per_s_max\": %.1f, \"step_ms\": %.1f, \"gflops_needed\": %.1f, "
@@ -250,7 +269,7 @@ class Bench {
         1000 * bench::median(beside_save_), 1000 * bench::median(without_),
         bench::median(beside_save_) / bench::median(without_));
   }
-  double tokens(double seconds) const { return o_.batch * comm_->world_size() * (256 + kText) / seconds; }
+  double tokens(double seconds) const { return tokens_ / o_.steps / seconds; }
 
   cluster::Communicator* comm_;
   const Options o_;
@@ -258,6 +277,7 @@ class Bench {
   std::vector<double> rates_;
   std::unique_ptr<sharding::Executor> executor_;
   model::FeatureCache features_{int64_t{o_.feature_cache} << 20, {}};
+  double tokens_ = 0, flops_ = 0;  // of all ranks, over the steps that are measured
   double last_loss_ = 0;
   double fastest_ = 60;  // step, in seconds
   Pace pace_;
@@ -278,9 +298,12 @@ int main(int argc, char** argv) {
   app.add_option("--warmup", options.warmup);
   app.add_option("--threads", options.threads);
   app.add_option("--shard", options.shard);
+  app.add_option("--offload", options.offload, "none, optimizer or parameters");
   app.add_option("--dtype", options.dtype);
   app.add_option("--images", options.images, "different pictures; 0: each is new");
   app.add_option("--feature-cache", options.feature_cache, "MiB of features that a rank keeps; 0: none");
+  app.add_option("--longer", options.longer, "samples have 64 to 64 + N text tokens, drawn");
+  app.add_flag("--padded", options.padded, "pad each to the longest of its micro-batch");
   app.add_option("--save-every", options.save_every, "steps between snapshots; 0: none");
   app.add_option("--spread", options.spread, "steps that the writing of one is spread over; 0: as fast as it goes");
   app.add_option("--save-dir", options.save_dir, "folder that they are written to, and removed from");

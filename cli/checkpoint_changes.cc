@@ -132,9 +132,14 @@ int collect(const Options& o) {
   const json &packs = (*reply)["packs"], &kept = (*reply)["kept_for_writers"];
   const json rewritten = reply->value("rewritten", json::array());
   if (o.dry_run) {
-    for (const json& pack : packs) std::printf("  %s\n", pack.get<std::string>().c_str());
-    for (const json& pack : rewritten)
-      std::printf("  %s (what is needed of it moves)\n", pack.get<std::string>().c_str());
+    std::vector<std::vector<std::string>> rows;
+    const auto add = [&](const json& files, const std::string& note) {
+      for (const auto& file : files.get<std::vector<std::string>>())
+        rows.push_back({file, bytes_of((*reply)["by_pack"], file.c_str()), note});
+    };
+    add(packs, "");
+    add(rewritten, "what is needed of it moves");
+    if (!rows.empty()) std::printf("%s", table({"pack", "given back", ""}, rows).c_str());
   }
   if (packs.empty() && rewritten.empty())
     std::printf("nothing to collect: every pack holds something that a checkpoint needs\n");

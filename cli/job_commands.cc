@@ -164,6 +164,27 @@ int ps(const Options& o) {
   return kOk;
 }
 
+// The last few of the steps whose checkpoints were not written.
+void print_gave_way(const json& stage) {
+  constexpr size_t kShown = 10;
+  const auto steps = stage.value("gave_way", std::vector<int64_t>{});
+  if (steps.empty()) return;
+  std::string list = steps.size() > kShown ? "..." : "";
+  for (size_t i = steps.size() - std::min(steps.size(), kShown); i < steps.size(); ++i)
+    list += (list.empty() ? "" : ", ") + std::to_string(steps[i]);
+  std::printf("%s: %zu checkpoints gave way to others that were being written (checkpoint.when_busy): steps %s\n",
+              stage.value("name", "").c_str(), steps.size(), list.c_str());
+}
+
+// "2 of 1 to 4: no more slots were free when it was given them" of an elastic job, "2" of any other.
+std::string ranks_line(const json& job) {
+  const int least = job.value("ranks_min", 0), most = job.value("ranks_max", 0);
+  std::string line = std::to_string(job.value("ranks", 0));
+  if (least < most) line += " of " + std::to_string(least) + " to " + std::to_string(most);
+  const std::string reason = job.value("ranks_reason", "");
+  return reason.empty() ? line : line + ": " + reason;
+}
+
 int show(const Options& o) {
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
@@ -183,6 +204,7 @@ int show(const Options& o) {
       job->value("id", "").c_str(), job->value("recipe_name", "").c_str(), where(*job).c_str(),
       job->value("attempt", 0), job->value("restarts", 0), job->value("max_restarts", 0),
       age(job->value("submitted_unix_ms", int64_t{0})).c_str());
+  std::printf("ranks     %s\n", ranks_line(*job).c_str());
   if (!job->value("reason", "").empty()) std::printf("reason    %s\n", job->value("reason", "").c_str());
   if (!job->value("report", "").empty()) std::printf("report    %s\n", job->value("report", "").c_str());
   std::vector<std::vector<std::string>> rows;
@@ -194,6 +216,7 @@ int show(const Options& o) {
                     stage.value("checkpoint", ""), benches});
   }
   std::printf("\n%s", table({"stage", "", "checkpoint", "benches"}, rows).c_str());
+  for (const json& stage : (*job)["stages"]) print_gave_way(stage);
   rows.clear();
   for (const json& rank : (*job)["rank_states"])
     rows.push_back({std::to_string(rank.value("rank", 0)), std::to_string(rank.value("pid", 0)),

@@ -16,6 +16,8 @@
 namespace tephra::cluster {
 namespace {
 
+constexpr std::chrono::minutes kLostFirst{10}, kLostDay{24 * 60};
+
 // Names go onto the remote shell's command line, so they hold nothing that a shell or an option parser would take for
 // its own.
 bool plain_name(const std::string& name) {
@@ -134,7 +136,21 @@ void HostPool::give_back(const std::vector<HostSlots>& places, int threads) {
 
 void HostPool::lost(const std::string& host) {
   std::lock_guard lock(mutex_);
-  lost_.insert(host);
+  Loss& loss = lost_[host];
+  loss.when = clock_.steady();
+  ++loss.times;
+}
+
+int HostPool::lost_slots() const {
+  std::lock_guard lock(mutex_);
+  int sum = 0;
+  for (const HostSlots& host : hosts_) {
+    const auto found = lost_.find(host.host);
+    if (found == lost_.end()) continue;
+    const auto avoided = std::min(kLostDay, kLostFirst * (1 << std::min(found->second.times - 1, 16)));
+    if (clock_.steady() - found->second.when < avoided) sum += host.slots;
+  }
+  return sum;
 }
 
 Result<std::string> address_on(const std::string& network) {

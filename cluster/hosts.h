@@ -3,7 +3,6 @@
 
 #include <map>
 #include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -29,7 +28,8 @@ std::string to_text(const std::vector<HostSlots>& hosts);
 // Gives gangs their slots. Any thread.
 class HostPool {
  public:
-  explicit HostPool(std::vector<HostSlots> hosts) : hosts_(std::move(hosts)) {}
+  explicit HostPool(std::vector<HostSlots> hosts, const Clock& clock = Clock::system())
+      : hosts_(std::move(hosts)), clock_(clock) {}
 
   // Places for `ranks` ranks of `threads` slots each, in ranks: in the file's order, hosts that were lost last.
   // kUnavailable: not enough is free; kInvalidArgument: there is never enough.
@@ -39,12 +39,20 @@ class HostPool {
   void give_back(const std::vector<HostSlots>& places, int threads);
   void lost(const std::string& host);
   int slots() const;  // of all
+  // Of those that were lost lately: ten minutes, twice as long each further time, a day at the most. So whoever gets by
+  // without a lost host tries it again now and then.
+  int lost_slots() const;
 
  private:
   const std::vector<HostSlots> hosts_;
+  const Clock& clock_;
   mutable std::mutex mutex_;
   std::map<std::string, int> used_;  // guarded by mutex_
-  std::set<std::string> lost_;       // guarded by mutex_
+  struct Loss {
+    SteadyTime when{};
+    int times = 0;
+  };
+  std::map<std::string, Loss> lost_;  // guarded by mutex_
 };
 
 // Numeric address of this machine on `network`, an interface ("eth0") or a CIDR block ("10.0.0.0/16", IPv4). kNotFound

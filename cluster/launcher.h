@@ -89,6 +89,8 @@ class Launcher {
   virtual Result<std::unique_ptr<Gang>> adopt(const GangIdentity& identity) = 0;
   // Compute threads that gangs may use together; 0: not known. Asks Slurm, so it may block for seconds.
   virtual int slots() const = 0;
+  // Of slots(), those on hosts that were lost and have not come back. Only hosts knows of any. Does not block.
+  virtual int lost_slots() const { return 0; }
 };
 
 struct SlurmOptions {

@@ -189,6 +189,7 @@ class MpirunLauncher final : public Launcher {
   int slots() const override {
     return pool_ ? pool_->slots() : static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
   }
+  int lost_slots() const override { return pool_ ? pool_->lost_slots() : 0; }
 
  private:
   std::vector<std::string> arguments(const GangSpec& spec, const std::string& program,

@@ -12,10 +12,9 @@ PlanSetting setting_for(const recipes::StageRecipe& stage, int64_t machine_bytes
   return setting;
 }
 
-}  // namespace
-
-Status check_memory(const recipes::Recipe& recipe, int64_t machine_bytes,
-                    const std::map<std::string, int64_t>& longest) {
+// At recipe.gang.ranks.
+Status check_memory_of(const recipes::Recipe& recipe, int64_t machine_bytes,
+                       const std::map<std::string, int64_t>& longest) {
   for (const recipes::StageRecipe& stage : recipe.stages) {
     const auto known = longest.find(stage.name);
     const DataFacts most{.longest = known != longest.end() ? known->second : 0};
@@ -27,6 +26,22 @@ Status check_memory(const recipes::Recipe& recipe, int64_t machine_bytes,
     const PlanSetting full = setting_for(stage, machine_bytes, most);
     TEPHRA_ASSIGN_OR_RETURN(const PlannedStage whole, plan_stage(recipe, stage, full));
     return Status(Code::kUnavailable, RetryClass::kPermanent, *why_not(recipe, stage, full, whole));
+  }
+  return ok_status();
+}
+
+}  // namespace
+
+Status check_memory(const recipes::Recipe& recipe, int64_t machine_bytes,
+                    const std::map<std::string, int64_t>& longest) {
+  recipes::Recipe sized = recipe;
+  sized.gang.ranks_min = 0;
+  for (const int64_t ranks : recipe.gang.permitted_ranks()) {
+    sized.gang.ranks = ranks;
+    const Status status = check_memory_of(sized, machine_bytes, longest);
+    if (!status.ok() && ranks < recipe.gang.ranks)
+      return status.with_context("with " + std::to_string(ranks) + " of gang.ranks, which gang.ranks_min permits");
+    TEPHRA_RETURN_IF_ERROR(status);
   }
   return ok_status();
 }

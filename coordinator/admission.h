@@ -10,7 +10,8 @@
 
 namespace tephra::coordinator {
 
-// kUnavailable, permanent, with why_not()'s sentence when a stage's ranks together need more than `machine_bytes`.
+// kUnavailable, permanent, with why_not()'s sentence when a stage's ranks together need more than `machine_bytes`, with any
+// of the numbers of ranks that the recipe permits.
 // longest: tokens of the longest sample by stage, where it is known. Where it is not, only what samples of any length
 // take counts: a max_length that no sample reaches refuses nothing. A stage whose configuration cannot be read is
 // passed over: preparing it says why in better words.

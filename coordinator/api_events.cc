@@ -83,7 +83,8 @@ HttpResponse history(const ApiContext& context, const ApiRequest& request) {
                     {"name", event.name},
                     {"text", event.text},
                     {"attempt", event.attempt},
-                    {"phase", phase_name(event.phase_after)}});
+                    {"phase", phase_name(event.phase_after)},
+                    {"ranks", event.world_after}});
   }
   const uint64_t next = found->size() > limit ? (*found)[limit - 1].number : 0;
   return json_reply({{"events", rows}, {"next", number_cursor(next)}});

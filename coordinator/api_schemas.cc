@@ -31,10 +31,11 @@ const std::string_view kApiSchemas = R"json({
   "unit": {"type": "string"}, "step": {"type": "integer"}, "micro_batch": {"type": "integer"},
   "collective_sequence": {"type": "integer"}, "collective": {"type": "string"}, "collective_unit": {"type": "string"},
   "rss_bytes": {"type": "integer"}}},
-"Stage": {"type": "object", "required": ["name", "init", "checkpoint", "step", "complete", "checkpoints", "benches"],
+"Stage": {"type": "object", "required": ["name", "init", "checkpoint", "step", "complete", "checkpoints", "gave_way", "benches"],
   "properties": {
   "name": {"type": "string"}, "init": {"type": "string"}, "checkpoint": {"type": "string"}, "step": {"type": "integer"},
   "complete": {"type": "boolean"}, "checkpoints": {"type": "array", "items": {"type": "string"}},
+  "gave_way": {"type": "array", "items": {"type": "integer"}, "description": "steps whose checkpoints were due while an earlier one was written, and gave way (checkpoint.when_busy)"},
   "benches": {"type": "object", "additionalProperties": {"type": "boolean"}}}},
 "Job": {"type": "object", "required": ["id", "user", "recipe_name", "phase", "gang", "stage", "stages", "attempt", "ranks",
   "restarts", "reason", "submitted_unix_ms", "started_unix_ms", "finished_unix_ms", "queue_position", "progress",
@@ -44,6 +45,9 @@ const std::string_view kApiSchemas = R"json({
   "gang": {"type": "string"}, "stage": {"type": "string"}, "bench": {"type": "string"},
   "stages": {"type": "array", "items": {"$ref": "#/components/schemas/Stage"}},
   "attempt": {"type": "integer"}, "ranks": {"type": "integer"}, "threads_per_rank": {"type": "integer"},
+  "ranks_min": {"type": "integer", "description": "of an elastic job; else ranks"},
+  "ranks_max": {"type": "integer", "description": "gang.ranks"},
+  "ranks_reason": {"type": "string", "description": "why it has fewer than ranks_max; empty: it has not"},
   "restarts": {"type": "integer"}, "max_restarts": {"type": "integer"}, "reason": {"type": "string"},
   "cancel_requested": {"type": "boolean"}, "submitted_unix_ms": {"type": "integer"},
   "started_unix_ms": {"type": "integer", "description": "0: not yet"},
@@ -74,7 +78,8 @@ const std::string_view kApiSchemas = R"json({
   "id": {"type": "string"}, "resume_requested": {"type": "boolean"}}},
 "HistoryEvent": {"type": "object", "required": ["number", "unix_ms", "name", "text", "attempt", "phase"], "properties": {
   "number": {"type": "integer"}, "unix_ms": {"type": "integer"}, "name": {"type": "string"}, "text": {"type": "string"},
-  "attempt": {"type": "integer"}, "phase": {"type": "string", "description": "of the job after it"}}},
+  "attempt": {"type": "integer"}, "phase": {"type": "string", "description": "of the job after it"},
+  "ranks": {"type": "integer", "description": "that the job has, or wants, after it; 0: not known"}}},
 "History": {"type": "object", "required": ["events", "next"], "properties": {
   "events": {"type": "array", "items": {"$ref": "#/components/schemas/HistoryEvent"}},
   "next": {"$ref": "#/components/schemas/Next"}}},

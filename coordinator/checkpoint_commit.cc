@@ -38,6 +38,7 @@ Result<CheckpointMetadata> parse_metadata(const std::string& text) {
     metadata.sampler_position = document.value("sampler_position", uint64_t{0});
     metadata.seed = document.value("seed", uint64_t{0});
     metadata.stage_complete = document.value("stage_complete", false);
+    metadata.gave_way = document.value("gave_way", std::vector<int64_t>{});
     if (document.contains("metrics"))
       for (const auto& [name, value] : document.at("metrics").items())
         if (value.is_number()) metadata.metrics[name] = value.get<double>();

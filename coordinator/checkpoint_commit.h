@@ -32,8 +32,10 @@ struct CheckpointMetadata {
   uint64_t seed = 0;
   bool stage_complete = false;
   std::map<std::string, double> metrics;
+  std::vector<int64_t> gave_way;  // steps whose checkpoints were due in this attempt and not written
 };
-// {"sampler_position", "seed", "stage_complete", "metrics": {name: number}}, each may be absent. kCorruption.
+// {"sampler_position", "seed", "stage_complete", "metrics": {name: number}, "gave_way": [step]}, each may be absent.
+// kCorruption.
 Result<CheckpointMetadata> parse_metadata(const std::string& json);
 
 // Merges and commits with `extra` in the same batch. Blocks on disk. Failures as Store::commit; shards that do not fit

@@ -177,6 +177,7 @@ Result<json> collect(storage::Store& store, Fields& fields) {
   return json{{"packs", report.packs},
               {"rewritten", report.rewritten},
               {"bytes", report.bytes},
+              {"by_pack", report.by_pack},
               {"kept_for_writers", report.kept_for_writers},
               {"dry_run", dry_run}};
 }

@@ -7,7 +7,8 @@
 //   rm     {"names": [..], "dry_run": false} -> {"removed": [{"name", "bytes"}], "dry_run"}; all of them or none
 //   prune  {"job", "policy": {"last", "best", "metric", "mode", "every", "max_age", "max_bytes"}, "dry_run"}
 //          -> {"checkpoints": [{"name", "keep", "reason", "bytes"}], "removed", "removed_bytes", "dry_run"}
-//   gc     {"dry_run"} -> {"packs": [..], "rewritten": [..], "bytes", "kept_for_writers": [..], "dry_run"}
+//   gc     {"dry_run"} -> {"packs": [..], "rewritten": [..], "bytes", "by_pack": {file: bytes}, "kept_for_writers": [..],
+//          "dry_run"}
 #pragma once
 
 #include <cstdint>

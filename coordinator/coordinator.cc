@@ -23,6 +23,7 @@
 #include "coordinator/job_runner.h"
 #include "coordinator/readiness.h"
 #include "coordinator/rpc_address.h"
+#include "coordinator/slot_history.h"
 #include "coordinator/tokens.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
@@ -42,7 +43,8 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
   state.user = user;
   state.recipe_json = recipe_json;
   state.recipe_name = recipe.name;
-  state.world = static_cast<int>(recipe.gang.ranks);
+  state.world = state.world_max = static_cast<int>(recipe.gang.permitted_ranks().front());
+  state.world_min = static_cast<int>(recipe.gang.permitted_ranks().back());
   state.threads_per_rank = static_cast<int>(recipe.gang.threads_per_rank);
   state.max_restarts = static_cast<int>(recipe.gang.max_restarts);
   state.priority = static_cast<int>(recipe.queue.priority);
@@ -100,7 +102,10 @@ class CoordinatorImpl final : public Coordinator {
   Status open_http();
   Result<std::shared_ptr<cluster::Gang>> take_back(const JournaledJob& job, bool changes);
   Status load_jobs();
+  void load_job(JournaledJob job, const std::map<std::string, GangChange>& changes);
   Result<std::map<std::string, GangChange>> gang_changes(const std::vector<JournaledJob>& jobs) const;
+  Status recall_usage(const std::vector<JournaledJob>& jobs);
+  int fewer_ranks(JobState state, const CoordinatorRestarted& restarted) const;
   Status check_slots(const recipes::Recipe& recipe) const;
   Result<std::string> enqueue(const recipes::Recipe& recipe, JobState state,
                               std::function<void(const Status&)> durable);
@@ -147,9 +152,9 @@ class CoordinatorImpl final : public Coordinator {
   uint64_t next_subscriber_ = 1;
   uint64_t sequence_ = 0;
 
-  std::mutex finals_mutex_;
-  std::condition_variable finals_changed_;
-  std::map<std::string, JobState> finals_;
+  std::mutex ended_mutex_;
+  std::condition_variable ended_changed_;
+  std::set<std::string> ended_;  // jobs that ended under this coordinator
   bool shut_ = false;
   std::mutex shutdown_mutex_;
   bool shutdown_done_ = false;
@@ -194,7 +199,8 @@ Status CoordinatorImpl::open() {
                launcher_.get(),
                rpc_.get(),
                [this](JobEvent event) { publish(std::move(event)); },
-               [this](const std::string& job) { changed(job); }};
+               [this](const std::string& job) { changed(job); },
+               [this](const JobRunner& runner) { return queue_->ranks_left(runner.state(), unfinished_); }};
   TEPHRA_RETURN_IF_ERROR(open_http());
   TEPHRA_RETURN_IF_ERROR(load_jobs());
   if (!options_.webhook.url.empty()) {
@@ -207,7 +213,8 @@ Status CoordinatorImpl::open_launcher() {
   TEPHRA_ASSIGN_OR_RETURN(launcher_, cluster::make_launcher(options_.launcher, options_.launching));
   if (options_.slots <= 0) options_.slots = launcher_->slots();
   if (options_.slots <= 0) options_.slots = machine_slots();
-  queue_ = std::make_unique<JobQueue>(SchedulerOptions{.slots = options_.slots});
+  queue_ = std::make_unique<JobQueue>(SchedulerOptions{.slots = options_.slots}, *options_.clock,
+                                      [this] { return launcher_->lost_slots(); });
   if (options_.launching.network.empty()) return ok_status();
   TEPHRA_ASSIGN_OR_RETURN(options_.rpc_host, cluster::address_on(options_.launching.network));
   return ok_status();
@@ -264,15 +271,43 @@ Result<std::map<std::string, GangChange>> CoordinatorImpl::gang_changes(const st
     if (job.state.recipe_json == options_.goes_on_with) break;
     TEPHRA_RETURN_IF_ERROR(check_slots(wanted));
     const JobState state = state_for(wanted, options_.goes_on_with, "");
-    changes[job.state.id] = {state.recipe_json, state.world, state.max_restarts};
+    changes[job.state.id] = {state.recipe_json, state.world, state.world_min, state.max_restarts};
     break;
   }
   return changes;
 }
 
+void CoordinatorImpl::load_job(JournaledJob job, const std::map<std::string, GangChange>& changes) {
+  order_ = std::max(order_, job.order);
+  const std::string id = job.state.id;
+  const size_t dash = id.rfind('-');
+  uint64_t& counter = counters_[id.substr(0, dash)];
+  counter = std::max(counter, static_cast<uint64_t>(std::strtoull(id.c_str() + dash + 1, nullptr, 10)));
+  const std::string submit_key = job.state.submit_key;
+  const bool ended = is_final(job.state.phase);
+  recipes::Recipe recipe;  // of a job that has ended: not needed any more
+  if (!ended) {
+    const auto change = changes.find(id);
+    Result<recipes::Recipe> read =
+        recipes::from_json(change == changes.end() ? job.state.recipe_json : change->second.recipe_json);
+    if (!read.ok()) {
+      job.state.failing = true;  // the state machine ends it
+      job.state.reason = "this build does not read the job's recipe: " + read.status().message();
+    } else {
+      recipe = std::move(read).value();
+    }
+  }
+  auto runner = std::make_shared<JobRunner>(services_, std::move(job), std::move(recipe));
+  runners_.push_back(runner);
+  if (!ended) unfinished_.push_back(runner);
+  by_id_[id] = runner;
+  if (!submit_key.empty()) by_submit_key_[submit_key] = runner;
+}
+
 Status CoordinatorImpl::load_jobs() {
-  TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledJob> jobs, journal_->load());
+  TEPHRA_ASSIGN_OR_RETURN(std::vector<JournaledJob> jobs, journal_->load_brief());
   TEPHRA_ASSIGN_OR_RETURN(const auto changes, gang_changes(jobs));
+  TEPHRA_RETURN_IF_ERROR(recall_usage(jobs));
   std::map<std::string, std::shared_ptr<cluster::Gang>> adopted;
   std::set<std::string> leased;
   for (const JournaledJob& job : jobs) {
@@ -286,40 +321,17 @@ Status CoordinatorImpl::load_jobs() {
   for (const storage::Lease& lease : leases)
     if (!leased.contains(lease.pack_prefix)) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
   dispatcher_.call([&] {
-    for (const JournaledJob& job : jobs) {
-      order_ = std::max(order_, job.order);
-      const std::string& id = job.state.id;
-      const size_t dash = id.rfind('-');
-      uint64_t& counter = counters_[id.substr(0, dash)];
-      counter = std::max(counter, static_cast<uint64_t>(std::strtoull(id.c_str() + dash + 1, nullptr, 10)));
-      const auto change = changes.find(id);
-      Result<recipes::Recipe> recipe =
-          recipes::from_json(change == changes.end() ? job.state.recipe_json : change->second.recipe_json);
-      JournaledJob loaded = job;
-      if (!recipe.ok() && !is_final(job.state.phase)) {
-        loaded.state.failing = true;  // the state machine ends it
-        loaded.state.reason = "this build does not read the job's recipe: " + recipe.status().message();
-      }
-      auto runner = std::make_shared<JobRunner>(services_, std::move(loaded),
-                                                recipe.ok() ? std::move(recipe).value() : recipes::Recipe{});
-      runners_.push_back(runner);
-      if (!is_final(runner->state().phase)) unfinished_.push_back(runner);
-      by_id_[id] = runner;
-      if (!job.state.submit_key.empty()) by_submit_key_[job.state.submit_key] = runner;
-      if (is_final(job.state.phase)) {
-        std::lock_guard lock(finals_mutex_);
-        finals_[id] = job.state;
-      }
+    runners_.reserve(jobs.size());
+    for (JournaledJob& job : jobs) load_job(std::move(job), changes);
+    for (const auto& runner : std::vector(unfinished_)) {
+      const auto change = changes.find(runner->state().id);
+      const auto gang = adopted.find(runner->state().id);
+      if (gang != adopted.end()) runner->adopt(gang->second);
+      CoordinatorRestarted restarted{.adopted = gang != adopted.end()};
+      if (change != changes.end()) restarted.change = change->second;
+      restarted.world = fewer_ranks(runner->state(), restarted);
+      runner->handle(std::move(restarted));
     }
-    for (const auto& runner : runners_)
-      if (!is_final(runner->state().phase)) {
-        const auto change = changes.find(runner->state().id);
-        const auto gang = adopted.find(runner->state().id);
-        if (gang != adopted.end()) runner->adopt(gang->second);
-        CoordinatorRestarted restarted{.adopted = gang != adopted.end()};
-        if (change != changes.end()) restarted.change = change->second;
-        runner->handle(std::move(restarted));
-      }
     schedule_soon();
   });
   // Now: who comes back is known.
@@ -327,15 +339,48 @@ Status CoordinatorImpl::load_jobs() {
                            rpc_address(options_.rpc_host, rpc_->port()) + "\n");
 }
 
+// What users' jobs held before this start, as far back as it counts.
+Status CoordinatorImpl::recall_usage(const std::vector<JournaledJob>& jobs) {
+  const int64_t now = options_.clock->unix_ms();
+  UsageBook& usage = queue_->usage();
+  for (const JournaledJob& job : jobs) {
+    const JobState& state = job.state;
+    if (is_final(state.phase) && state.finished_unix_ms < now - usage.memory_ms()) continue;
+    std::vector<SlotStretch> stretches;
+    if (record_tells_slots(state)) {
+      stretches = slot_stretches(state, now);
+    } else {
+      TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledEvent> events, journal_->events(state.id));
+      stretches = slot_stretches(state, events, now);
+    }
+    for (const SlotStretch& stretch : stretches)
+      usage.recall(state.user, stretch.slots, now - stretch.from_unix_ms, now - stretch.to_unix_ms);
+  }
+  return ok_status();
+}
+
+// Of an elastic job that starts again: those that there are slots for, if fewer than it would have; else 0.
+int CoordinatorImpl::fewer_ranks(JobState state, const CoordinatorRestarted& restarted) const {
+  if (restarted.adopted || !holds_slots(state.phase)) return 0;
+  if (restarted.change.has_value()) {
+    state.world = state.world_max = restarted.change->world;
+    state.world_min = restarted.change->world_min;
+    state.yield = Yield::kNone;
+  }
+  const int ranks = queue_->ranks_left(state, unfinished_);
+  return ranks * state.threads_per_rank < state.slots() ? ranks : 0;
+}
+
 Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {
-  const int64_t wanted = recipe.gang.ranks * recipe.gang.threads_per_rank;
-  if (wanted <= options_.slots || recipe.gang.oversubscribe) return ok_status();
+  const int64_t least = recipe.gang.permitted_ranks().back();
+  if (least * recipe.gang.threads_per_rank <= options_.slots || recipe.gang.oversubscribe) return ok_status();
   int64_t ranks = 1;
   while (ranks * 2 * recipe.gang.threads_per_rank <= options_.slots) ranks *= 2;
-  return {Code::kUnavailable, "recipe wants " + std::to_string(recipe.gang.ranks) + " ranks x " +
-                                  std::to_string(recipe.gang.threads_per_rank) + " threads but this machine has " +
-                                  std::to_string(options_.slots) + " slots; set gang.ranks: " + std::to_string(ranks) +
-                                  " or --set gang.oversubscribe=true"};
+  return {Code::kUnavailable, "recipe wants " + std::string(least < recipe.gang.ranks ? "at least " : "") +
+                                  std::to_string(least) + " ranks x " + std::to_string(recipe.gang.threads_per_rank) +
+                                  " threads but this machine has " + std::to_string(options_.slots) +
+                                  " slots; set gang.ranks" + (least < recipe.gang.ranks ? "_min: " : ": ") +
+                                  std::to_string(ranks) + " or --set gang.oversubscribe=true"};
 }
 
 Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, const std::string& user,
@@ -419,7 +464,7 @@ JobPage CoordinatorImpl::page(const JobQuery& query) const {
   decide_now();
   dispatcher_.call([&] {
     page = select_jobs(runners_, query);
-    for (JobView& view : page.jobs) queue_->explain(&view, options_.clock->unix_ms());
+    for (JobView& view : page.jobs) queue_->explain(&view, options_.clock->steady());
   });
   return page;
 }
@@ -431,15 +476,21 @@ Result<JobView> CoordinatorImpl::get(const std::string& job) const {
     const auto found = by_id_.find(job);
     if (found == by_id_.end()) return;
     view = found->second->view();
-    queue_->explain(&*view, options_.clock->unix_ms());
+    queue_->explain(&*view, options_.clock->steady());
   });
   if (!view) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  if (view->state.recipe_json.empty()) {
+    TEPHRA_ASSIGN_OR_RETURN(view->state.recipe_json, journal_->recipe_json(job));
+  }
   return *std::move(view);
 }
 
 Workload CoordinatorImpl::workload() const {
   Workload load;
-  dispatcher_.call([&] { load = workload_of(runners_); });
+  dispatcher_.call([&] {
+    load = workload_of(runners_);
+    load.decision_seconds = queue_->decision_seconds();
+  });
   return load;
 }
 
@@ -484,10 +535,10 @@ void CoordinatorImpl::changed(const std::string& job) {
   const auto found = by_id_.find(job);
   if (found != by_id_.end() && is_final(found->second->state().phase)) {
     {
-      std::lock_guard lock(finals_mutex_);
-      finals_[job] = found->second->state();
+      std::lock_guard lock(ended_mutex_);
+      ended_.insert(job);
     }
-    finals_changed_.notify_all();
+    ended_changed_.notify_all();
   }
   schedule_soon();
 }
@@ -515,7 +566,7 @@ void CoordinatorImpl::schedule() const {
     const auto found = by_id_.find(job);
     return found == by_id_.end() ? nullptr : &found->second->state();
   };
-  queue_->schedule(unfinished_, find, options_.clock->unix_ms());
+  queue_->schedule(unfinished_, find, options_.clock->steady());
 }
 
 void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankMessage message) {
@@ -546,20 +597,28 @@ void CoordinatorImpl::rank_left(cluster::ConnectionId connection, const Status& 
 }
 
 Result<JobState> CoordinatorImpl::wait(const std::string& job, Deadline deadline) {
-  bool known = false;
-  dispatcher_.call([&] { known = by_id_.contains(job); });
-  if (!known) return Status(Code::kNotFound, "there is no job '" + job + "'");
-  std::unique_lock lock(finals_mutex_);
-  const auto over = [&] { return finals_.contains(job) || shut_; };
-  if (deadline.at == SteadyTime::max()) {
-    finals_changed_.wait(lock, over);
-  } else if (!finals_changed_.wait_until(lock, deadline.at, over)) {
-    return Status(Code::kTimeout, "job " + job + " is still running");
+  std::optional<JobState> state;
+  const auto look = [&] {
+    dispatcher_.call([&] {
+      if (const auto found = by_id_.find(job); found != by_id_.end()) state = found->second->state();
+    });
+  };
+  look();
+  if (!state) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  if (is_final(state->phase)) return *state;
+  {
+    std::unique_lock lock(ended_mutex_);
+    const auto over = [&] { return ended_.contains(job) || shut_; };
+    if (deadline.at == SteadyTime::max()) {
+      ended_changed_.wait(lock, over);
+    } else if (!ended_changed_.wait_until(lock, deadline.at, over)) {
+      return Status(Code::kTimeout, "job " + job + " is still running");
+    }
+    if (!ended_.contains(job))
+      return Status(Code::kCancelled, "the coordinator was shut down before job " + job + " ended");
   }
-  const auto found = finals_.find(job);
-  if (found == finals_.end())
-    return Status(Code::kCancelled, "the coordinator was shut down before job " + job + " ended");
-  return found->second;
+  look();
+  return *state;
 }
 
 void CoordinatorImpl::stop_gangs() {
@@ -595,10 +654,10 @@ void CoordinatorImpl::shutdown() {
   if (webhook_ != nullptr) webhook_->stop();
   stop_gangs();
   {
-    std::lock_guard lock(finals_mutex_);
+    std::lock_guard lock(ended_mutex_);
     shut_ = true;
   }
-  finals_changed_.notify_all();
+  ended_changed_.notify_all();
   if (rpc_ != nullptr) rpc_->stop();
   // Work in flight ends: the pool first, whose results the dispatcher then takes.
   pool_.stop();

@@ -131,6 +131,7 @@ struct SubmitOnce {
 struct Workload {
   std::map<Phase, int64_t> jobs;
   int slots_used = 0;
+  double decision_seconds = 0;   // that the queue's last decision took
   std::vector<JobView> running;  // neither queued nor ended
 };
 

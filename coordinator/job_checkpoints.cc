@@ -120,7 +120,8 @@ void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
   shards_.erase(shards_.lower_bound({shard.stage, 0}), shards_.upper_bound({shard.stage, shard.step}));
   const Result<CheckpointMetadata> metadata = parse_metadata(request.metadata_json);
   if (!metadata.ok()) return gang_->fault(kFaultSaid, metadata.status().message(), RetryClass::kPermanent);
-  CheckpointCommitted event{request.attempt, shard.stage, shard.step, name, metadata->stage_complete};
+  CheckpointCommitted event{request.attempt,          shard.stage,       shard.step, name,
+                            metadata->stage_complete, metadata->gave_way};
   inbox_.push_back({.event = std::move(event), .commit = std::move(request)});
   next();
 }

@@ -36,6 +36,7 @@ json stages_json(const JobState& state) {
                       {"step", stage.step},
                       {"complete", stage.complete},
                       {"checkpoints", stage.checkpoints},
+                      {"gave_way", stage.gave_way},
                       {"benches", stage.bench_done}});
   }
   return stages;
@@ -119,6 +120,9 @@ std::string to_json(const JobView& view, bool with_recipe) {
               {"stages", stages_json(state)},
               {"attempt", state.attempt},
               {"ranks", state.world},
+              {"ranks_min", state.world_min},
+              {"ranks_max", state.world_max},
+              {"ranks_reason", state.world_reason},
               {"threads_per_rank", state.threads_per_rank},
               {"restarts", state.restarts_total},
               {"max_restarts", state.max_restarts},

@@ -60,7 +60,7 @@ Workload workload_of(const Runners& runners) {
     const Phase phase = runner->state().phase;
     ++load.jobs[phase];
     if (!holds_slots(phase)) continue;
-    load.slots_used += runner->slots();
+    load.slots_used += runner->state().slots();
     load.running.push_back(runner->view());
   }
   return load;

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -22,25 +22,47 @@ class JobQueue {
   using Find = std::function<const JobState*(const std::string& job)>;
   using Runners = std::vector<std::shared_ptr<JobRunner>>;
 
-  explicit JobQueue(SchedulerOptions options) { input_.options = options; }
+  // `wall`: of the times that jobs keep. `lost_slots`: of options.slots, on hosts that were lost.
+  JobQueue(SchedulerOptions options, const Clock& wall, std::function<int()> lost_slots)
+      : wall_(wall), lost_slots_(std::move(lost_slots)) {
+    input_.options = options;
+  }
 
-  // Starts, preempts and fails what the scheduler says. `runners`: those that have not ended, in order of submission.
-  void schedule(const Runners& runners, const Find& find, int64_t now_unix_ms);
+  // Starts, grows, preempts and fails what the scheduler says. `runners`: those that have not ended, in order of
+  // submission.
+  void schedule(const Runners& runners, const Find& find, SteadyTime now);
+
+  // Ranks that an elastic job has slots for when it starts again beside the others: its world_max, a half, a quarter, ...;
+  // its world_min when nothing fits.
+  int ranks_left(const JobState& job, const Runners& runners) const;
+
+  // For what users' jobs held before this coordinator began; before the first schedule().
+  UsageBook& usage() { return usage_; }
+
+  double decision_seconds() const { return decision_seconds_; }  // of the last schedule(), all of it
 
   // Fills in place and reason of a queued job, as of the last schedule().
-  void explain(JobView* view, int64_t now_unix_ms) const;
+  void explain(JobView* view, SteadyTime now) const;
 
  private:
-  void read(const Runners& runners, const Find& find, int64_t now_unix_ms);
-  void forget_what_was_heard(const Runners& runners);
+  struct Told {
+    int slots = 0;  // that it is given; 0: what it has
+    bool yields = false;
+  };
 
+  void read(const Runners& runners, const Find& find, SteadyTime now);
+  void add_running(JobRunner& runner, SteadyTime now);
+
+  const Clock& wall_;
+  const std::function<int()> lost_slots_;
   SchedulerInput input_;
   Decision decision_;
   std::unordered_map<std::string_view, size_t> waiting_;  // ids of input_.queued, to their places in it
   UsageBook usage_;
+  double decision_seconds_ = 0;
   std::vector<JobRunner*> queued_, running_;  // as in input_
-  // Told, and not yet journaled: they count as if it had happened.
-  std::set<std::string> told_to_start_, told_to_yield_;
+  // Told, and not answered yet: they count as if it had happened.
+  std::map<std::string, Told> told_;
 };
 
 }  // namespace tephra::coordinator

@@ -27,8 +27,11 @@ JobRunner::JobRunner(Services& services, JournaledJob job, recipes::Recipe recip
       job_id_(job_.state.id),
       recipe_(std::move(recipe)),
       files_(services.options->store_dir + "/jobs/" + job_.state.id),
-      lane_(*services.pool) {
-  report_written_ = Env::posix().exists(files_.report_path());
+      lane_(*services.pool),
+      queued_at_(moment_of(job_.state.queued_unix_ms)),
+      slots_at_(moment_of(job_.state.slots_unix_ms)),
+      world_since_(services.options->clock->steady()) {
+  report_written_ = !is_final(job_.state.phase) && Env::posix().exists(files_.report_path());
   if (job_.state.prepared_json.empty()) return;
   Result<PreparedJob> prepared = prepared_from_json(job_.state.prepared_json);
   if (prepared.ok()) prepared_ = std::move(prepared).value();
@@ -46,7 +49,9 @@ JobView JobRunner::view() const {
   view.answers = answers_;
   if (step_.has_value() && job_.state.phase == Phase::kTraining && step_->total_steps > 0)
     view.eta_seconds = static_cast<double>(step_->total_steps - step_->step) * step_seconds_;
-  if (report_written_) view.report_path = files_.report_path();
+  // Of a job that ended before this coordinator began it is looked up when it is asked for: there may be very many.
+  const bool written = report_written_ || (is_final(job_.state.phase) && Env::posix().exists(files_.report_path()));
+  if (written) view.report_path = files_.report_path();
   return view;
 }
 
@@ -108,8 +113,7 @@ void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vec
     if (job_.state.stage != before.stage) step_.reset();
     answers_ = 0;
   }
-  if (job_.state.slots_unix_ms != before.slots_unix_ms || std::holds_alternative<CoordinatorRestarted>(pending.event))
-    watch_time_limit();
+  note_times(before, pending.event);
   tell(before, pending);
   if (const auto* committed = std::get_if<CheckpointCommitted>(&pending.event)) tend(committed->stage);
   if (pending.durable) pending.durable(ok_status());
@@ -117,6 +121,24 @@ void JobRunner::applied(JournaledJob job, const Pending& pending, const std::vec
     for (const Action& action : actions) std::visit([this](const auto& a) { act(a); }, action);
   services_.on_change(job_.state.id);
   next();
+}
+
+// The wall clock may be set, forwards or back, while a job waits or runs.
+SteadyTime JobRunner::moment_of(int64_t unix_ms) const {
+  const Clock& clock = *services_.options->clock;
+  const int64_t ago = unix_ms == 0 ? 0 : std::max<int64_t>(0, clock.unix_ms() - unix_ms);
+  return clock.steady() - milliseconds(ago);
+}
+
+void JobRunner::note_times(const JobState& before, const Event& event) {
+  const JobState& now = job_.state;
+  const bool restarted = std::holds_alternative<CoordinatorRestarted>(event);
+  const SteadyTime moment = services_.options->clock->steady();
+  if (now.phase == Phase::kQueued && before.phase != Phase::kQueued && !restarted) queued_at_ = moment;
+  if (std::holds_alternative<Scheduled>(event)) slots_at_ = moment;
+  if (std::holds_alternative<Scheduled>(event) || now.world != before.world) world_since_ = moment;
+  if (std::holds_alternative<Scheduled>(event) || restarted) watch_time_limit();
+  if (now.gang == GangPhase::kUp && (before.gang != GangPhase::kUp || restarted)) watch_growth();
 }
 
 // Without a journal nothing that happens to the job can be remembered, so nothing more is made to happen.
@@ -146,11 +168,12 @@ void JobRunner::tell(const JobState& before, const Pending& pending) {
     told.commit_bytes = pending.commit_bytes;
     services_.publish(std::move(told));
   }
+  const std::string resized = now.world != before.world ? " with " + std::to_string(now.world) + " ranks" : "";
   if (std::holds_alternative<BackoffElapsed>(event) || std::holds_alternative<GangLost>(event))
-    services_.publish(make_event(JobEvent::Kind::kRestart,
-                                 std::holds_alternative<GangLost>(event)
-                                     ? describe(event)
-                                     : "starting attempt " + std::to_string(now.attempt) + ": " + now.reason));
+    services_.publish(make_event(JobEvent::Kind::kRestart, std::holds_alternative<GangLost>(event)
+                                                               ? describe(event)
+                                                               : "starting attempt " + std::to_string(now.attempt) +
+                                                                     resized + ": " + now.reason));
   if (now.phase == before.phase && now.gang == before.gang && now.stage == before.stage) return;
   std::string message = describe(event);
   if (now.phase != before.phase) message = std::string(phase_name(now.phase)) + " (" + message + ")";
@@ -219,7 +242,7 @@ void JobRunner::act(const LaunchGang& action) {
   gang.spec.threads_per_rank = job_.state.threads_per_rank;
   gang.spec.environment["TEPHRA_GANG_TOKEN"] = token;
   gang.spec.work_dir = files_.directory();
-  gang.spec.oversubscribe = slots() > options.slots;
+  gang.spec.oversubscribe = job_.state.slots() > options.slots;
   adopted_ = false;
   make_session(std::move(gang));
   gang_->launch();
@@ -399,19 +422,42 @@ void JobRunner::act(const WriteReport& action) {
 void JobRunner::act(const StartBackoff& action) {
   auto self = shared_from_this();
   services_.dispatcher->post_after(milliseconds(action.ms), [self, attempt = action.attempt] {
-    if (!self->shut_) self->handle(BackoffElapsed{attempt});
+    if (self->shut_) return;
+    const int ranks = self->services_.ranks_left(*self);
+    self->handle(BackoffElapsed{attempt, ranks < self->job_.state.world ? ranks : 0});
   });
 }
 
 // The gang is stopped a little early, so that its last checkpoint is there at the limit.
 void JobRunner::watch_time_limit() {
   const JobState& s = job_.state;
-  if (s.time_limit_ms <= 0 || s.slots_unix_ms == 0) return;
+  if (s.time_limit_ms <= 0 || !holds_slots(s.phase)) return;
   const int64_t grace = std::min<int64_t>(services_.options->checkpoint_grace.count(), s.time_limit_ms / 10);
-  const int64_t left = s.slots_unix_ms + s.time_limit_ms - grace - services_.options->clock->unix_ms();
+  const SteadyTime end = slots_at_ + milliseconds(s.time_limit_ms - grace);
+  const auto left = std::chrono::duration_cast<milliseconds>(end - services_.options->clock->steady());
   auto self = shared_from_this();
-  services_.dispatcher->post_after(milliseconds(std::max<int64_t>(0, left)), [self, slots = s.slots_unix_ms] {
-    if (!self->shut_ && self->job_.state.slots_unix_ms == slots) self->handle(TimeLimitReached{});
+  services_.dispatcher->post_after(std::max(milliseconds(0), left), [self, stretch = ++stretch_] {
+    const bool same = self->stretch_ == stretch && holds_slots(self->job_.state.phase);
+    if (!self->shut_ && same) self->handle(TimeLimitReached{});
+  });
+}
+
+bool JobRunner::may_grow() const {
+  const JobState& s = job_.state;
+  const bool has_work = s.gang == GangPhase::kUp && (s.work == Work::kTrain || s.work == Work::kEvaluate);
+  const bool settled = s.yield == Yield::kNone && !s.failing && !s.cancel_requested;
+  const auto kept = std::chrono::duration<double>(services_.options->clock->steady() - world_since_).count();
+  return s.world < s.world_max && has_work && settled && kept >= recipe_.gang.resize_after_s;
+}
+
+// The scheduler looks again when the gang may be given more.
+void JobRunner::watch_growth() {
+  if (job_.state.world >= job_.state.world_max) return;
+  const SteadyTime due = world_since_ + milliseconds(static_cast<int64_t>(recipe_.gang.resize_after_s * 1000) + 1);
+  const auto left = std::chrono::duration_cast<milliseconds>(due - services_.options->clock->steady());
+  auto self = shared_from_this();
+  services_.dispatcher->post_after(std::max(milliseconds(0), left) + milliseconds(1), [self] {
+    if (!self->shut_) self->services_.on_change(self->job_id_);
   });
 }
 

@@ -25,6 +25,8 @@
 
 namespace tephra::coordinator {
 
+class JobRunner;
+
 // What all jobs share. Outlives the runners.
 struct Services {
   const Options* options = nullptr;
@@ -37,6 +39,8 @@ struct Services {
   cluster::RpcServer* rpc = nullptr;
   std::function<void(JobEvent)> publish;                  // fills in sequence and time
   std::function<void(const std::string& job)> on_change;  // after each durable step: the scheduler looks again
+  std::function<int(const JobRunner&)>
+      ranks_left;  // that the job has slots for, beside the others; see most_that_fits()
 };
 
 class JobRunner : public std::enable_shared_from_this<JobRunner> {
@@ -47,7 +51,12 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   uint64_t order() const { return job_.order; }     // of submission
   bool durable() const { return job_.events > 0; }  // its submission is journaled
   JobView view() const;
-  int slots() const { return job_.state.world * job_.state.threads_per_rank; }
+  // Moments that the state has by the wall clock, by one that does not jump; of an earlier coordinator's, as near as the
+  // wall clock tells.
+  SteadyTime queued_at() const { return queued_at_; }  // last put in the queue
+  SteadyTime slots_at() const { return slots_at_; }    // last given slots
+  // Whether an elastic gang may be given more ranks now: it has work, and has had its ranks for gang.resize_after_s.
+  bool may_grow() const;
 
   // Queues an event. `durable`, if any, is called when it was processed: with the journal's error, or ok.
   void handle(Event event, std::function<void(const Status&)> durable = nullptr);
@@ -107,7 +116,10 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void tend(const std::string& stage_name);
   void collect_garbage(bool now_or_never);
   void publish_line(log::Level level, const std::string& line);
+  SteadyTime moment_of(int64_t unix_ms) const;
+  void note_times(const JobState& before, const Event& event);
   void watch_time_limit();
+  void watch_growth();
   void shard_written(int rank, const cluster::ShardWritten& shard);
   void stepped(const cluster::StepProgress& step);
   void answered(cluster::Answers answers);
@@ -148,6 +160,9 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   double step_seconds_ = 0;  // smoothed
   int64_t answers_ = 0;
   bool report_written_ = false;
+  SteadyTime queued_at_{}, slots_at_{};
+  SteadyTime world_since_{};  // when the gang was given its ranks
+  uint64_t stretch_ = 0;      // on the slots; of one coordinator
   // On the lane only.
   bool garbage_ = false;  // checkpoints were removed whose bytes may still be there
   int64_t collected_unix_ms_ = 0;

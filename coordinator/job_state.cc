@@ -7,20 +7,8 @@
 namespace tephra::coordinator {
 namespace {
 
-template <class... Ts>
-struct Overloaded : Ts... {
-  using Ts::operator()...;
-};
-template <class... Ts>
-Overloaded(Ts...) -> Overloaded<Ts...>;
-
 constexpr int64_t kBackoffFirstMs = 200;
 constexpr int64_t kBackoffMaxMs = 10000;
-
-std::string when(const BenchScored& event) {
-  const std::string at = event.step > 0 ? " at step " + std::to_string(event.step) + " of stage " : " after stage ";
-  return "bench " + event.bench + at + event.stage;
-}
 
 bool retryable(RetryClass retry) { return retry == RetryClass::kNewAttempt || retry == RetryClass::kRetryHere; }
 
@@ -46,6 +34,7 @@ class Machine {
     change().phase = Phase::kPreparing;
     if (now().started_unix_ms == 0) change().started_unix_ms = event.unix_ms;
     change().slots_unix_ms = event.unix_ms;
+    set_world(event.world == 0 ? now().world_max : event.world, "no more slots were free when it was given them");
     act(Prepare{});
   }
 
@@ -80,6 +69,10 @@ class Machine {
     next.step = event.step;
     next.complete = event.stage_complete;
     next.checkpoints.push_back(event.name);
+    for (const int64_t step : event.gave_way)
+      if (const auto at = std::lower_bound(next.gave_way.begin(), next.gave_way.end(), step);
+          at == next.gave_way.end() || *at != step)
+        next.gave_way.insert(at, step);
     change().restarts_used = 0;
   }
 
@@ -106,7 +99,7 @@ class Machine {
       return;
     if (!event.status.ok()) {
       if (stage != now().stage || now().failing || now().cancel_requested) return;
-      const std::string reason = when(event) + ": " + event.status.message();
+      const std::string reason = run_text(event) + ": " + event.status.message();
       if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
         return stop_and_fail(reason, event.status.retry_class());
       if (now().gang != GangPhase::kEnding) return;  // between attempts: the next one asks and scores again
@@ -150,7 +143,9 @@ class Machine {
   }
 
   void on(const Preempted& event) {
-    if (!holds_slots() || bound_to_end() || now().yield != Yield::kNone) return;
+    if (!holds_slots() || bound_to_end()) return;
+    if (now().yield == Yield::kToResize) change().yield = Yield::kToQueue;
+    if (now().yield != Yield::kNone) return;
     yield(Yield::kToQueue, "makes room for job " + event.by);
   }
 
@@ -182,10 +177,20 @@ class Machine {
   }
 
   void on(const TimeLimitReached&) {
-    if (!holds_slots() || bound_to_end() || now().yield != Yield::kNone) return;
+    const bool keeps_slots = now().yield == Yield::kNone || now().yield == Yield::kToResize;
+    if (!holds_slots() || bound_to_end() || !keeps_slots) return;
     fail("it held its slots for its time limit (queue.time_limit_s)", RetryClass::kPermanent);
     // As when it makes way, so that the gang may commit a last checkpoint; failing decides where the job goes.
     yield(Yield::kToQueue, now().reason);
+  }
+
+  void on(const ResizeRequested& event) {
+    const bool busy = now().work == Work::kTrain || now().work == Work::kEvaluate;
+    if (now().gang != GangPhase::kUp || !busy || !holds_slots() || bound_to_end() || now().yield != Yield::kNone)
+      return;
+    if (event.world <= now().world || !now().permits(event.world)) return;
+    change().resize_world = event.world;
+    yield(Yield::kToResize, "goes on with " + std::to_string(event.world) + " ranks");
   }
 
   void on(const DependencyFailed& event) {
@@ -202,6 +207,7 @@ class Machine {
     if (now().cancel_requested || now().failing) return end_early();
     if (now().phase == Phase::kReporting) return act(WriteReport{true});
     change().retrying = false;
+    if (now().yield == Yield::kToResize) return resize();
     if (now().yield != Yield::kNone) return make_way(event.unix_ms);
     if (!settle()) return act(WriteReport{true});
     change().restarts_used += 1;
@@ -219,6 +225,7 @@ class Machine {
 
   void on(const BackoffElapsed& event) {
     if (event.attempt != now().attempt || now().gang != GangPhase::kBackoff) return;
+    shrink(event.world);
     launch_or_report();
   }
 
@@ -231,7 +238,9 @@ class Machine {
     }
     if (event.change.has_value()) {
       change().recipe_json = event.change->recipe_json;
-      change().world = event.change->world;
+      change().world = change().world_max = event.change->world;
+      change().world_min = event.change->world_min;
+      change().world_reason.clear();
       change().max_restarts = event.change->max_restarts;
     }
     if (now().phase == Phase::kQueued || now().phase == Phase::kPaused) return;
@@ -242,7 +251,10 @@ class Machine {
     s.work_bench.clear();
     if (s.cancel_requested || s.failing) return end_early();
     s.retrying = false;
+    if (s.yield == Yield::kToResize && !event.change.has_value()) grow();
+    if (s.yield == Yield::kToResize) s.yield = Yield::kNone;
     if (s.yield != Yield::kNone) return make_way(s.queued_unix_ms);
+    shrink(event.world);
     if (s.phase == Phase::kPreparing) return act(Prepare{});
     if (s.phase == Phase::kReporting) return act(WriteReport{true});
     launch_or_report();
@@ -296,7 +308,27 @@ class Machine {
     }
   }
 
+  void set_world(int ranks, const std::string& reason_if_fewer) {
+    change().world = ranks;
+    change().world_reason = ranks < now().world_max ? reason_if_fewer : "";
+  }
+
+  void shrink(int ranks) {
+    if (ranks > 0 && ranks < now().world && now().permits(ranks))
+      set_world(ranks, "no more slots were left when it was started again");
+  }
+
+  void grow() { set_world(now().resize_world, "no more slots came free"); }
+
   // No process is left.
+  void resize() {
+    grow();
+    change().yield = Yield::kNone;
+    change().work = Work::kNone;
+    change().work_bench.clear();
+    launch_or_report();
+  }
+
   void make_way(int64_t unix_ms) {
     JobState& s = change();
     s.phase = s.yield == Yield::kToPause ? Phase::kPaused : Phase::kQueued;
@@ -405,33 +437,6 @@ class Machine {
 
 }  // namespace
 
-std::string_view phase_name(Phase phase) {
-  switch (phase) {
-    case Phase::kQueued: return "queued";
-    case Phase::kPreparing: return "preparing";
-    case Phase::kTraining: return "training";
-    case Phase::kEvaluating: return "evaluating";
-    case Phase::kReporting: return "reporting";
-    case Phase::kDone: return "done";
-    case Phase::kFailed: return "failed";
-    case Phase::kCancelled: return "cancelled";
-    case Phase::kPaused: return "paused";
-  }
-  return "?";
-}
-
-Result<Phase> parse_phase(const std::string& name) {
-  std::string known;
-  for (int i = 1;; ++i) {
-    const auto phase = static_cast<Phase>(i);
-    const std::string_view word = phase_name(phase);
-    if (word == "?") break;
-    if (word == name) return phase;
-    known += (known.empty() ? "" : ", ") + std::string(word);
-  }
-  return Status(Code::kInvalidArgument, "'" + name + "' is no phase; there are " + known);
-}
-
 bool is_final(Phase phase) { return phase == Phase::kDone || phase == Phase::kFailed || phase == Phase::kCancelled; }
 
 std::optional<Action> work_action(const JobState& state) {
@@ -456,20 +461,10 @@ bool may_adopt(const JobState& state) {
 
 bool holds_slots(Phase phase) { return phase != Phase::kQueued && phase != Phase::kPaused && !is_final(phase); }
 
-std::string_view gang_phase_name(GangPhase phase) {
-  switch (phase) {
-    case GangPhase::kNone: return "none";
-    case GangPhase::kStarting: return "starting";
-    case GangPhase::kUp: return "up";
-    case GangPhase::kEnding: return "ending";
-    case GangPhase::kBackoff: return "backoff";
-  }
-  return "?";
-}
+int JobState::slots() const { return (yield == Yield::kToResize ? resize_world : world) * threads_per_rank; }
 
-std::string JobState::ended_early() const {
-  if (cancel_requested) return "cancelled" + (cancel_reason.empty() ? "" : ": " + cancel_reason);
-  return failing ? "failed: " + reason : "";
+bool JobState::permits(int ranks) const {
+  return ranks >= world_min && ranks <= world_max && ranks > 0 && world_max % ranks == 0;
 }
 
 bool StagePlan::pauses_at(int64_t step) const {
@@ -517,90 +512,6 @@ int JobState::stage_index(const std::string& name) const {
   for (size_t i = 0; i < plan.size(); ++i)
     if (plan[i].name == name) return static_cast<int>(i);
   return -1;
-}
-
-std::string_view event_name(const Event& event) {
-  return std::visit(Overloaded{
-                        [](const Submitted&) { return "submitted"; },
-                        [](const Scheduled&) { return "scheduled"; },
-                        [](const Prepared&) { return "prepared"; },
-                        [](const GangLaunched&) { return "gang_launched"; },
-                        [](const GangUp&) { return "gang_up"; },
-                        [](const CheckpointCommitted&) { return "checkpoint_committed"; },
-                        [](const TaskFinished&) { return "task_finished"; },
-                        [](const BenchScored&) { return "bench_scored"; },
-                        [](const GangLost&) { return "gang_lost"; },
-                        [](const CancelRequested&) { return "cancel_requested"; },
-                        [](const Preempted&) { return "preempted"; },
-                        [](const HostsWithdrawn&) { return "hosts_withdrawn"; },
-                        [](const PauseRequested&) { return "pause_requested"; },
-                        [](const ResumeRequested&) { return "resume_requested"; },
-                        [](const TimeLimitReached&) { return "time_limit_reached"; },
-                        [](const DependencyFailed&) { return "dependency_failed"; },
-                        [](const GangEnded&) { return "gang_ended"; },
-                        [](const ReportWritten&) { return "report_written"; },
-                        [](const BackoffElapsed&) { return "backoff_elapsed"; },
-                        [](const CoordinatorRestarted&) { return "coordinator_restarted"; },
-                    },
-                    event);
-}
-
-std::string describe(const Event& event) {
-  const auto attempt = [](uint32_t n) { return "attempt " + std::to_string(n) + ": "; };
-  return std::visit(
-      Overloaded{
-          [](const Submitted&) { return std::string("submitted"); },
-          [](const Scheduled&) { return std::string("slots are free; preparing data and base model"); },
-          [](const Prepared& e) {
-            return e.status.ok() ? std::string("prepared") : "preparation failed: " + e.status.message();
-          },
-          [&](const GangLaunched& e) {
-            return attempt(e.attempt) + "gang started as process " + std::to_string(e.record.pid);
-          },
-          [&](const GangUp& e) { return attempt(e.attempt) + "all ranks are there"; },
-          [&](const CheckpointCommitted& e) { return attempt(e.attempt) + "checkpoint " + e.name + " committed"; },
-          [&](const TaskFinished& e) {
-            return attempt(e.attempt) + e.kind + " " + e.stage + (e.bench.empty() ? "" : " on " + e.bench) +
-                   " finished";
-          },
-          [](const BenchScored& e) {
-            return when(e) + (e.status.ok() ? " scored" : " could not be scored: " + e.status.message());
-          },
-          [&](const GangLost& e) { return attempt(e.attempt) + "gang lost: " + e.reason; },
-          [](const CancelRequested& e) { return "cancel requested" + (e.reason.empty() ? "" : ": " + e.reason); },
-          [](const Preempted& e) { return "makes room for job " + e.by; },
-          [&](const HostsWithdrawn& e) { return attempt(e.attempt) + "goes back to the queue: " + e.reason; },
-          [](const PauseRequested&) { return std::string("pause requested"); },
-          [](const ResumeRequested&) { return std::string("resume requested"); },
-          [](const TimeLimitReached&) { return std::string("time limit reached"); },
-          [](const DependencyFailed& e) { return e.reason; },
-          [&](const GangEnded& e) { return attempt(e.attempt) + "gang ended"; },
-          [](const ReportWritten& e) {
-            return e.status.ok() ? std::string("report written") : "report could not be written: " + e.status.message();
-          },
-          [&](const BackoffElapsed& e) { return attempt(e.attempt) + "waited; trying again"; },
-          [](const CoordinatorRestarted& e) {
-            return "the coordinator was restarted" +
-                   (e.change ? "; the job goes on with " + std::to_string(e.change->world) + " ranks" : std::string());
-          },
-      },
-      event);
-}
-
-std::string_view action_name(const Action& action) {
-  return std::visit(Overloaded{
-                        [](const Prepare&) { return "prepare"; },
-                        [](const LaunchGang&) { return "launch_gang"; },
-                        [](const SendTrain&) { return "send_train"; },
-                        [](const SendEvaluate&) { return "send_evaluate"; },
-                        [](const StopGang&) { return "stop_gang"; },
-                        [](const KillGang&) { return "kill_gang"; },
-                        [](const ScoreBench&) { return "score_bench"; },
-                        [](const WriteReport&) { return "write_report"; },
-                        [](const StartBackoff&) { return "start_backoff"; },
-                        [](const NotifyDone&) { return "notify_done"; },
-                    },
-                    action);
 }
 
 Transition transition(const JobState& state, const Event& event) {

@@ -10,6 +10,10 @@
 // one that is paused waits in kPaused until it is resumed, which queues it; both go on from their last checkpoint. The
 // gang that has to yield is asked to stop and may still commit: it finishes its step and writes a checkpoint.
 //
+// An elastic job (world_min below world_max) starts with the ranks that it is given, goes on with fewer after a loss, and
+// is given more by ResizeRequested: the gang yields as above, but the job keeps its slots and the next attempt follows at
+// once. None of this is a restart.
+//
 // A job that fails or is cancelled goes to reporting from wherever it is once it has a checkpoint, and ends at once
 // before that.
 //
@@ -55,7 +59,7 @@ enum class Work {
 };  // kScoring: it waits while the coordinator scores `work_bench`
 
 // Why a gang that is ending makes way: where the job goes once no process is left.
-enum class Yield { kNone = 1, kToQueue, kToPause };
+enum class Yield { kNone = 1, kToQueue, kToPause, kToResize };
 
 // What the state machine needs to know of a stage; the rest stays in the recipe.
 struct StagePlan {
@@ -75,6 +79,7 @@ struct StageState {
   bool complete = false;                   // it is the stage's final one
   std::vector<std::string> checkpoints;    // all, oldest first
   std::map<std::string, bool> bench_done;  // by name; scored and written
+  std::vector<int64_t> gave_way{};  // steps whose checkpoints were due and not written (checkpoint.when_busy), sorted
   // Of benches that are run during the stage: step of the newest checkpoint that was scored.
   std::map<std::string, int64_t> bench_step;
 
@@ -99,7 +104,10 @@ struct JobState {
   std::string recipe_json;
   std::string recipe_name;
   std::vector<StagePlan> plan;
-  int world = 1;  // ranks of the gang
+  int world = 1;                     // ranks of the gang; before it has one, those that it wants
+  int world_min = 1, world_max = 1;  // elastic: bounds of `world`, which is world_max or a half, a quarter, ... of it
+  int resize_world = 0;              // with Yield::kToResize: ranks of the next attempt
+  std::string world_reason;          // why `world` is not world_max, for people; empty: it is, or there was no gang yet
   int threads_per_rank = 1;
   int max_restarts = 3;
   int priority = 0;                // higher goes first
@@ -131,6 +139,8 @@ struct JobState {
   int64_t finished_unix_ms = 0;         // 0: not yet
   std::string submit_key, submit_hash;  // Coordinator's SubmitOnce; empty: none
 
+  int slots() const;              // that it holds, or wants
+  bool permits(int ranks) const;  // within the bounds and at a whole division of world_max
   // "cancelled: why" or "failed: why" of a job that ends, or has ended, with work undone; empty for any other.
   std::string ended_early() const;
   // The first bench that is not scored and is to be run on the present stage's last checkpoint before ranks train on; empty: none.
@@ -152,6 +162,8 @@ struct Submitted {
 };
 struct Scheduled {
   int64_t unix_ms = 0;
+  int world = 0;      // ranks that there are slots for; 0: all that it wants
+  int world_max = 0;  // that it wants
 };
 struct Prepared {
   Status status;
@@ -170,6 +182,7 @@ struct CheckpointCommitted {
   int64_t step = 0;
   std::string name;
   bool stage_complete = false;
+  std::vector<int64_t> gave_way{};  // of this attempt, those already known among them
 };
 struct TaskFinished {
   uint32_t attempt = 0;
@@ -205,6 +218,12 @@ struct ResumeRequested {
 };
 // It held its slots for its time limit. It fails.
 struct TimeLimitReached {};
+// Slots are free that nobody waits for: the gang commits a checkpoint and the next attempt has `world` ranks. Only a gang
+// that is up and has work is given more.
+struct ResizeRequested {
+  int world = 0;
+  int world_before = 0;
+};
 // A job that it runs after did not end well. Only a queued job fails of it.
 struct DependencyFailed {
   std::string reason;
@@ -217,12 +236,14 @@ struct ReportWritten {
   Status status;
 };
 struct BackoffElapsed {
-  uint32_t attempt = 0;
-};  // the attempt after which the wait began
+  uint32_t attempt = 0;  // after which the wait began
+  int world = 0;         // of an elastic job: ranks that there are slots for, if fewer than it had; 0: as before
+};
 // What may be another when a job goes on; recipes::continues says so of the recipe, which the state machine does not read.
 struct GangChange {
   std::string recipe_json;
   int world = 1;
+  int world_min = 1;
   int max_restarts = 3;
 };
 // The first event after a load. No process of an earlier attempt is left, unless the gang was adopted: then it goes on, and
@@ -230,13 +251,16 @@ struct GangChange {
 struct CoordinatorRestarted {
   std::optional<GangChange> change{};
   bool adopted = false;
+  int world = 0;  // as in BackoffElapsed; of a gang that is not adopted
 };
 
-using Event =
-    std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished, BenchScored,
-                 GangLost, CancelRequested, Preempted, HostsWithdrawn, PauseRequested, ResumeRequested,
-                 TimeLimitReached, DependencyFailed, GangEnded, ReportWritten, BackoffElapsed, CoordinatorRestarted>;
+using Event = std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp, CheckpointCommitted, TaskFinished,
+                           BenchScored, GangLost, CancelRequested, Preempted, HostsWithdrawn, PauseRequested,
+                           ResumeRequested, TimeLimitReached, ResizeRequested, DependencyFailed, GangEnded,
+                           ReportWritten, BackoffElapsed, CoordinatorRestarted>;
 std::string_view event_name(const Event& event);
+// "bench b after stage s", "bench b at step 20 of stage s"
+std::string run_text(const BenchScored& event);
 std::string describe(const Event& event);  // one line for people and the journal
 
 // --- actions

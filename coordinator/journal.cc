@@ -62,6 +62,7 @@ void fill_stages(const JobState& state, v1::JobRecord* record) {
     stage->set_step(state.stages[i].step);
     stage->set_complete(state.stages[i].complete);
     for (const std::string& name : state.stages[i].checkpoints) stage->add_checkpoints(name);
+    for (const int64_t step : state.stages[i].gave_way) stage->add_gave_way(step);
     for (const auto& [bench, done] : state.stages[i].bench_done)
       if (done) stage->add_benches_done(bench);
     fill_steps(state.stages[i].bench_step, stage->mutable_bench_steps());
@@ -80,6 +81,7 @@ void read_stages(const v1::JobRecord& record, JobState* state) {
     stage.step = record.stages(i).step();
     stage.complete = record.stages(i).complete();
     stage.checkpoints.assign(record.stages(i).checkpoints().begin(), record.stages(i).checkpoints().end());
+    stage.gave_way.assign(record.stages(i).gave_way().begin(), record.stages(i).gave_way().end());
     for (const std::string& bench : record.stages(i).benches_done()) stage.bench_done[bench] = true;
     stage.bench_step = read_steps(record.stages(i).bench_steps());
     state->plan.push_back(std::move(plan));
@@ -107,6 +109,8 @@ Status check(const v1::JobRecord& record) {
     return bad("plan and stages differ in number");
   if (record.stage() < 0 || record.stage() >= record.plan_size()) return bad("stage is out of range");
   if (record.world() < 1) return bad("world is out of range");
+  if (record.world_min() < 0 || (record.world_max() != 0 && record.world_max() < record.world_min()))
+    return bad("world_min and world_max are out of range");
   return ok_status();
 }
 
@@ -166,6 +170,10 @@ std::string encode(const JournaledJob& job) {
   record.set_yield(static_cast<v1::YieldRecord>(s.yield));
   record.set_queued_unix_ms(s.queued_unix_ms);
   record.set_slots_unix_ms(s.slots_unix_ms);
+  record.set_world_min(s.world_min);
+  record.set_world_max(s.world_max);
+  record.set_resize_world(s.resize_world);
+  record.set_world_reason(s.world_reason);
   return record.SerializeAsString();
 }
 
@@ -220,6 +228,10 @@ Result<JournaledJob> decode_job(std::string_view bytes) {
   if (record.yield() != v1::YIELD_UNSPECIFIED) s.yield = static_cast<Yield>(record.yield());
   s.queued_unix_ms = record.queued_unix_ms();
   s.slots_unix_ms = record.slots_unix_ms();
+  s.world_min = record.world_min() > 0 ? record.world_min() : s.world;
+  s.world_max = record.world_max() > 0 ? record.world_max() : s.world;
+  s.resize_world = record.resize_world();
+  s.world_reason = record.world_reason();
   return job;
 }
 
@@ -230,6 +242,7 @@ std::vector<storage::Put> Journal::puts(const JournaledJob& job, const Event& ev
   record.set_text(describe(event));
   record.set_attempt(job.state.attempt);
   record.set_phase_after(static_cast<v1::PhaseRecord>(job.state.phase));
+  record.set_world_after(job.state.world);
   return {{storage::ColumnFamily::kJobs, job.state.id, encode(job), false},
           {storage::ColumnFamily::kEvents, event_key(job.state.id, job.events), record.SerializeAsString(), false}};
 }
@@ -238,7 +251,7 @@ Status Journal::put(const JournaledJob& job, const Event& event, int64_t unix_ms
   return store_.write(puts(job, event, unix_ms));
 }
 
-Result<std::vector<JournaledJob>> Journal::load() const {
+Result<std::vector<JournaledJob>> Journal::load(bool brief) const {
   std::vector<JournaledJob> jobs;
   Status failed;
   TEPHRA_RETURN_IF_ERROR(
@@ -248,12 +261,24 @@ Result<std::vector<JournaledJob>> Journal::load() const {
           failed = job.status().with_context("job " + std::string(key));
           return false;
         }
+        JobState& state = job->state;
+        if (brief && is_final(state.phase)) {
+          state.recipe_json = {};
+          state.prepared_json = {};
+        }
         jobs.push_back(std::move(job).value());
         return true;
       }));
   TEPHRA_RETURN_IF_ERROR(failed);
   std::sort(jobs.begin(), jobs.end(), [](const JournaledJob& a, const JournaledJob& b) { return a.order < b.order; });
   return jobs;
+}
+
+Result<std::string> Journal::recipe_json(const std::string& job) const {
+  TEPHRA_ASSIGN_OR_RETURN(const auto bytes, store_.read(storage::ColumnFamily::kJobs, job));
+  if (!bytes.has_value()) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, decode_job(*bytes));
+  return std::move(found.state.recipe_json);
 }
 
 Result<std::vector<JournaledEvent>> Journal::events(const std::string& job, uint64_t after, size_t limit) const {
@@ -270,7 +295,8 @@ Result<std::vector<JournaledEvent>> Journal::events(const std::string& job, uint
           return false;
         }
         events.push_back({std::strtoull(std::string(key.substr(job.size() + 1)).c_str(), nullptr, 10), record.unix_ms(),
-                          record.name(), record.text(), record.attempt(), static_cast<Phase>(record.phase_after())});
+                          record.name(), record.text(), record.attempt(), static_cast<Phase>(record.phase_after()),
+                          record.world_after()});
         return true;
       },
       event_key(job, after + 1)));

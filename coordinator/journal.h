@@ -28,6 +28,7 @@ struct JournaledEvent {
   std::string text;
   uint32_t attempt = 0;
   Phase phase_after = Phase::kQueued;
+  int world_after = 0;  // ranks that the job has, or wants; 0: not known
 };
 
 // Bytes of a job's record; decode returns kCorruption naming the field that is out of range.
@@ -45,11 +46,17 @@ class Journal {
   Status put(const JournaledJob& job, const Event& event, int64_t unix_ms);
 
   // All jobs in order of submission. kCorruption names the job.
-  Result<std::vector<JournaledJob>> load() const;
+  Result<std::vector<JournaledJob>> load() const { return load(false); }
+  // The same, but recipe_json and prepared_json of jobs that have ended are left out: most of what a record is, and of
+  // use to nobody until somebody asks for such a job (recipe_json()).
+  Result<std::vector<JournaledJob>> load_brief() const { return load(true); }
+  Result<std::string> recipe_json(const std::string& job) const;  // kNotFound, kCorruption
   // With numbers above `after`, at most `limit` (0: all).
   Result<std::vector<JournaledEvent>> events(const std::string& job, uint64_t after = 0, size_t limit = 0) const;
 
  private:
+  Result<std::vector<JournaledJob>> load(bool brief) const;
+
   storage::Store& store_;
 };
 

@@ -31,6 +31,8 @@ void add_jobs(PrometheusText& text, const Workload& load, int slots) {
   text.sample({}, slots);
   text.begin("tephra_slots_used", "gauge", "Compute threads of the jobs that run.");
   text.sample({}, load.slots_used);
+  text.begin("tephra_queue_decision_seconds", "gauge", "What the queue's last decision took.");
+  text.sample({}, load.decision_seconds);
 }
 
 // One metric of the running jobs' last steps.

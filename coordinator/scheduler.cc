@@ -20,8 +20,8 @@ class Scheduler {
   explicit Scheduler(const SchedulerInput& input) : in_(input), free_(input.options.slots) {
     out_.waits.resize(in_.queued.size());
     for (const RunningJob& job : in_.running) {
-      free_ -= need(job);
-      held_[job.user] += need(job);
+      free_ -= need(job.slots);
+      held_[job.user] += need(job.slots);
     }
   }
 
@@ -32,14 +32,13 @@ class Scheduler {
       place(index);
       if (out_.waits[index].why != Wait::Why::kNone) out_.waits[index].position = ++position;
     }
+    if (!first_waiting_) grow();
     return std::move(out_);
   }
 
  private:
-  template <class Job>
-  int need(const Job& job) const {
-    return std::min(job.slots, in_.options.slots);
-  }
+  int need(int slots) const { return std::min(slots, in_.options.slots); }
+  static int least(const QueuedJob& job) { return job.slots_min > 0 ? job.slots_min : job.slots; }
 
   // Those that no dependency holds back.
   std::vector<size_t> eligible() {
@@ -63,7 +62,7 @@ class Scheduler {
   }
 
   int64_t aged_priority(const QueuedJob& job) const {
-    const int64_t waited = std::max<int64_t>(0, in_.now_unix_ms - job.queued_unix_ms);
+    const int64_t waited = std::max<int64_t>(0, in_.now_ms - job.queued_ms);
     return job.priority + (in_.options.age_ms > 0 ? waited / in_.options.age_ms : 0);
   }
 
@@ -113,7 +112,7 @@ class Scheduler {
       const std::vector<size_t>& own = jobs.at(turn.user);
       const QueuedJob& job = in_.queued[own[turn.next]];
       order->push_back(own[turn.next]);
-      turn.charge += need(job) * (job.time_limit_ms > 0 ? job.time_limit_ms / 1000.0 : kAssumedSeconds);
+      turn.charge += need(job.slots) * (job.time_limit_ms > 0 ? job.time_limit_ms / 1000.0 : kAssumedSeconds);
       charged->at(turn.user) = turn.charge;
       if (++turn.next == own.size()) continue;
       turn.order = in_.queued[own[turn.next]].order;
@@ -124,68 +123,108 @@ class Scheduler {
   void place(size_t index) {
     const QueuedJob& job = in_.queued[index];
     Wait& wait = out_.waits[index];
-    const int limit = in_.options.user_slots;
-    // A job larger than the limit runs when the user has nothing else: else it would wait for ever.
-    const int held = limit > 0 ? held_[job.user] : 0;
-    if (limit > 0 && held > 0 && held + need(job) > limit) {
+    if (!user_may_hold(job, least(job))) {
       wait.why = Wait::Why::kUserLimit;
       return;
     }
-    if (!first_waiting_) {
-      if (need(job) <= free_) return start(index);
-      first_waiting_ = index;
-      make_room(job);
-      reserve(job);
-      wait.why = Wait::Why::kSlots;
-      if (reserved_ != kNever) wait.start_unix_ms = reserved_;
+    const int slots = most_for(job);
+    if (slots > 0) return start(index, slots);
+    if (first_waiting_) {
+      wait.why = Wait::Why::kBehind;
+      wait.other = in_.queued[*first_waiting_].id;
       return;
     }
-    if (may_go_ahead(job)) return start(index);
-    wait.why = Wait::Why::kBehind;
-    wait.other = in_.queued[*first_waiting_].id;
+    first_waiting_ = index;
+    make_room(job);
+    reserve(job);
+    wait.why = Wait::Why::kSlots;
+    if (reserved_ != kNever) wait.start_ms = reserved_;
   }
 
-  void start(size_t index) {
-    const QueuedJob& job = in_.queued[index];
-    free_ -= need(job);
-    if (in_.options.user_slots > 0) held_[job.user] += need(job);
-    out_.start.push_back(index);
+  // The most that the job can be given now; 0: nothing.
+  int most_for(const QueuedJob& job) {
+    for (int slots = job.slots; slots >= least(job); slots /= 2) {
+      if (!user_may_hold(job, slots) || !is_free(slots, slots == least(job))) continue;
+      if (!first_waiting_ || may_go_ahead(job, slots)) return slots;
+    }
+    return 0;
   }
 
-  bool may_go_ahead(const QueuedJob& job) {
-    if (need(job) > free_ || reserved_ == kNever) return false;
-    if (job.time_limit_ms > 0 && job.time_limit_ms <= reserved_ - in_.now_unix_ms) return true;
-    if (need(job) > spare_) return false;
-    spare_ -= need(job);
+  // A job larger than the limit runs when the user has nothing else: else it would wait for ever.
+  bool user_may_hold(const QueuedJob& job, int slots) {
+    const int limit = in_.options.user_slots;
+    if (limit <= 0) return true;
+    const int held = held_[job.user];
+    return held + need(slots) <= limit || (held == 0 && slots == least(job));
+  }
+
+  // Above its least a gang neither takes slots of lost hosts nor more than the machine has.
+  bool is_free(int slots, bool is_least) const {
+    return is_least ? need(slots) <= free_ : slots <= free_ - in_.lost_slots;
+  }
+
+  void start(size_t index, int slots) {
+    free_ -= need(slots);
+    if (in_.options.user_slots > 0) held_[in_.queued[index].user] += need(slots);
+    out_.start.push_back({index, slots});
+  }
+
+  bool may_go_ahead(const QueuedJob& job, int slots) {
+    if (reserved_ == kNever) return false;
+    if (job.time_limit_ms > 0 && job.time_limit_ms <= reserved_ - in_.now_ms) return true;
+    if (need(slots) > spare_) return false;
+    spare_ -= need(slots);
     return true;
+  }
+
+  // Nobody waits: what is free goes to elastic gangs that have less than they may, higher priority and earlier start first.
+  void grow() {
+    std::vector<size_t> elastic;
+    for (size_t i = 0; i < in_.running.size(); ++i)
+      if (in_.running[i].slots_max > in_.running[i].slots && !in_.running[i].stopping) elastic.push_back(i);
+    std::stable_sort(elastic.begin(), elastic.end(), [&](size_t a, size_t b) {
+      return std::tuple(-in_.running[a].priority, in_.running[a].started_ms) <
+             std::tuple(-in_.running[b].priority, in_.running[b].started_ms);
+    });
+    for (const size_t i : elastic) {
+      const RunningJob& job = in_.running[i];
+      int room = free_ - in_.lost_slots;
+      if (in_.options.user_slots > 0) room = std::min(room, in_.options.user_slots - held_[job.user]);
+      const int slots = most_that_fits(job.slots_max, job.slots, need(job.slots) + room);
+      if (slots == job.slots) continue;
+      free_ -= slots - need(job.slots);
+      held_[job.user] += slots - need(job.slots);
+      out_.grow.push_back({i, slots});
+    }
   }
 
   void make_room(const QueuedJob& job) {
     int coming = free_;
+    const int wanted = need(least(job));
     std::vector<size_t> candidates;
     for (size_t i = 0; i < in_.running.size(); ++i) {
       const RunningJob& running = in_.running[i];
       if (running.stopping)
-        coming += need(running);
+        coming += need(running.slots);
       else if (running.preemptible && running.priority < job.priority)
         candidates.push_back(i);
     }
-    if (coming >= need(job)) return;
+    if (coming >= wanted) return;
     std::stable_sort(candidates.begin(), candidates.end(), [&](size_t a, size_t b) {
-      return std::tuple(in_.running[a].priority, -in_.running[a].started_unix_ms) <
-             std::tuple(in_.running[b].priority, -in_.running[b].started_unix_ms);
+      return std::tuple(in_.running[a].priority, -in_.running[a].started_ms) <
+             std::tuple(in_.running[b].priority, -in_.running[b].started_ms);
     });
     std::vector<size_t> victims;
     for (const size_t i : candidates) {
-      if (coming >= need(job)) break;
-      coming += need(in_.running[i]);
+      if (coming >= wanted) break;
+      coming += need(in_.running[i].slots);
       victims.push_back(i);
     }
-    if (coming < need(job)) return;
+    if (coming < wanted) return;
     // The last taken are the dearest to stop; what the others make needless is left alone.
     for (size_t v = victims.size(); v-- > 0;) {
-      const int slots = need(in_.running[victims[v]]);
-      if (coming - slots < need(job)) continue;
+      const int slots = need(in_.running[victims[v]].slots);
+      if (coming - slots < wanted) continue;
       coming -= slots;
       victims.erase(victims.begin() + static_cast<std::ptrdiff_t>(v));
     }
@@ -195,27 +234,27 @@ class Scheduler {
   int64_t end_of(size_t running) const {
     const RunningJob& job = in_.running[running];
     const bool preempted = std::find(out_.preempt.begin(), out_.preempt.end(), running) != out_.preempt.end();
-    if (job.stopping || preempted) return in_.now_unix_ms;
-    if (job.time_limit_ms <= 0 || job.started_unix_ms > kNever - job.time_limit_ms) return kNever;
-    return std::max(in_.now_unix_ms, job.started_unix_ms + job.time_limit_ms);
+    if (job.stopping || preempted) return in_.now_ms;
+    if (job.time_limit_ms <= 0 || job.started_ms > kNever - job.time_limit_ms) return kNever;
+    return std::max(in_.now_ms, job.started_ms + job.time_limit_ms);
   }
 
   // When `job` can start at the latest, and what is left beside it then.
   void reserve(const QueuedJob& job) {
     std::vector<std::pair<int64_t, int>> ends;  // when, how many slots
-    for (size_t i = 0; i < in_.running.size(); ++i) ends.emplace_back(end_of(i), need(in_.running[i]));
-    for (const size_t i : out_.start) {
-      const QueuedJob& started = in_.queued[i];
-      ends.emplace_back(started.time_limit_ms > 0 ? in_.now_unix_ms + started.time_limit_ms : kNever, need(started));
+    for (size_t i = 0; i < in_.running.size(); ++i) ends.emplace_back(end_of(i), need(in_.running[i].slots));
+    for (const Grant& grant : out_.start) {
+      const int64_t limit = in_.queued[grant.job].time_limit_ms;
+      ends.emplace_back(limit > 0 ? in_.now_ms + limit : kNever, need(grant.slots));
     }
     std::sort(ends.begin(), ends.end());
     int free = free_;
     for (size_t i = 0; i < ends.size() && ends[i].first != kNever; ++i) {
       free += ends[i].second;
       const bool more_at_once = i + 1 < ends.size() && ends[i + 1].first == ends[i].first;
-      if (free < need(job) || more_at_once) continue;
+      if (free < need(least(job)) || more_at_once) continue;
       reserved_ = ends[i].first;
-      spare_ = free - need(job);
+      spare_ = free - need(least(job));
       return;
     }
   }
@@ -237,15 +276,15 @@ std::string duration(int64_t ms) {
 
 }  // namespace
 
-std::string describe(const Wait& wait, int64_t now_unix_ms) {
+std::string describe(const Wait& wait, int64_t now_ms) {
   switch (wait.why) {
     case Wait::Why::kNone: return "";
     case Wait::Why::kDependency: return "waits for job " + wait.other + " to be done";
     case Wait::Why::kFailedDependency: return "job " + wait.other + ", which it runs after, did not end well";
     case Wait::Why::kUserLimit: return "its user's jobs hold as many slots as one user may";
     case Wait::Why::kSlots:
-      if (!wait.start_unix_ms) return "waits for slots; when is not known, since a running job has no time limit";
-      return "waits for slots, at most " + duration(std::max<int64_t>(0, *wait.start_unix_ms - now_unix_ms));
+      if (!wait.start_ms) return "waits for slots; when is not known, since a running job has no time limit";
+      return "waits for slots, at most " + duration(std::max<int64_t>(0, *wait.start_ms - now_ms));
     case Wait::Why::kBehind: return "waits behind job " + wait.other + ", which gets the next slots";
   }
   return "?";
@@ -253,14 +292,31 @@ std::string describe(const Wait& wait, int64_t now_unix_ms) {
 
 Decision decide(const SchedulerInput& input) { return Scheduler(input).run(); }
 
-void UsageBook::advance(int64_t now_unix_ms, const std::vector<RunningJob>& running) {
-  const int64_t passed = at_unix_ms_ == 0 ? 0 : now_unix_ms - at_unix_ms_;
-  at_unix_ms_ = now_unix_ms;
+int most_that_fits(int slots, int least, int free) {
+  for (; slots > least; slots /= 2)
+    if (slots <= free) return slots;
+  return least;
+}
+
+void UsageBook::advance(int64_t now_ms, const std::vector<RunningJob>& running) {
+  const int64_t passed = at_ms_ == 0 ? 0 : now_ms - at_ms_;
+  at_ms_ = now_ms;
   if (passed <= 0) return;
   const double kept = std::exp2(-static_cast<double>(passed) / static_cast<double>(half_life_ms_));
   for (auto& [user, used] : usage_) used *= kept;
   for (const RunningJob& job : running) usage_[job.user] += job.slots * (static_cast<double>(passed) / 1000.0);
   std::erase_if(usage_, [](const auto& entry) { return entry.second < kForgottenSlotSeconds; });
+}
+
+void UsageBook::recall(const std::string& user, int slots, int64_t begun_ago_ms, int64_t ended_ago_ms) {
+  ended_ago_ms = std::max<int64_t>(0, ended_ago_ms);  // the wall clock may have gone back since
+  if (begun_ago_ms <= ended_ago_ms) return;
+  const double half_life_s = static_cast<double>(half_life_ms_) / 1000.0;
+  const auto kept = [&](int64_t ago_ms) {
+    return std::exp2(-static_cast<double>(ago_ms) / static_cast<double>(half_life_ms_));
+  };
+  // The integral of 2^(-t / half-life) over the stretch.
+  usage_[user] += slots * half_life_s / std::log(2.0) * (kept(ended_ago_ms) - kept(begun_ago_ms));
 }
 
 }  // namespace tephra::coordinator

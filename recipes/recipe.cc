@@ -193,6 +193,13 @@ Result<Recipe> from_json(const std::string& text) {
 
 Hash128 hash(const Recipe& recipe) { return hash_text(to_json(recipe)); }
 
+std::vector<int64_t> GangRecipe::permitted_ranks() const {
+  std::vector<int64_t> permitted;
+  const int64_t least = ranks_min > 0 ? ranks_min : ranks;
+  for (int64_t n = ranks; n >= least; n /= 2) permitted.push_back(n);
+  return permitted;
+}
+
 bool continues(const Recipe& a, const Recipe& b) {
   const auto what_counts = [](Recipe recipe) {
     const bool any_order = std::any_of(recipe.stages.begin(), recipe.stages.end(),

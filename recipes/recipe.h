@@ -33,12 +33,17 @@ struct ModelRecipe {
 
 struct GangRecipe {
   int64_t ranks = 2;                  // processes; a power of two, 1..64
+  int64_t ranks_min = 0;              // fewest that the job starts or goes on with; 0: ranks, it is not elastic
+  double resize_after_s = 300;        // seconds that an elastic gang keeps its ranks before it is given more
   int64_t threads_per_rank = 1;       // compute threads; a different number changes the last bits of the sums
   int64_t max_restarts = 3;           // attempts after the first
   double collective_timeout_s = 120;  // seconds
   double heartbeat_timeout_s = 30;    // seconds
   double reattach_s = 60;             // seconds that ranks go on without a coordinator
   bool oversubscribe = false;         // more threads than the machine has slots is meant
+
+  // The numbers of ranks that the gang may have: `ranks`, half of it, and so on down to `ranks_min`.
+  std::vector<int64_t> permitted_ranks() const;
 };
 
 // One dataset. `options` holds the kind's own keys as written (paths made absolute); absent keys mean the generator's

@@ -40,6 +40,7 @@ class Rules {
     if (!std::has_single_bit(static_cast<uint64_t>(recipe_.gang.ranks)))
       report("gang.ranks", std::to_string(recipe_.gang.ranks) + " is not a power of two",
              "use " + std::to_string(std::bit_floor(static_cast<uint64_t>(recipe_.gang.ranks))));
+    check_ranks_min();
     if (recipe_.stages.empty()) report("stages", "there is no stage", "give at least one");
     for (size_t i = 0; i < recipe_.stages.size(); ++i) check_stage(i);
     for (const auto& bench : recipe_.benches) check_bench(bench);
@@ -48,6 +49,19 @@ class Rules {
   }
 
  private:
+  void check_ranks_min() {
+    const GangRecipe& gang = recipe_.gang;
+    if (gang.ranks_min == 0) return;
+    const auto power = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(gang.ranks_min)));
+    if (power != gang.ranks_min)
+      report("gang.ranks_min", std::to_string(gang.ranks_min) + " is not a power of two",
+             "use " + std::to_string(power));
+    else if (gang.ranks_min > gang.ranks)
+      report("gang.ranks_min",
+             std::to_string(gang.ranks_min) + " is more than gang.ranks (" + std::to_string(gang.ranks) + ")",
+             "use at most " + std::to_string(gang.ranks) + ", or 0 for always gang.ranks");
+  }
+
   // The place of `field`, or of the nearest mapping around it that was given.
   void report(const std::string& field, std::string message, std::string hint = "") {
     Place place;
@@ -115,6 +129,7 @@ class Rules {
              "take it away, or train the connector");
     check_optimizer(optimizer, path + ".optimizer");
     check_groups_of_ranks(stage.sharding, path + ".sharding");
+    check_elastic(stage.sharding, path + ".sharding");
     check_offload(stage.sharding, path + ".sharding");
     check_evaluate(stage, path);
     check_require(stage, path);
@@ -168,6 +183,20 @@ class Rules {
                  std::to_string(std::min(std::bit_floor(static_cast<uint64_t>(size)),
                                          std::bit_floor(static_cast<uint64_t>(ranks)))) +
                  ", or 0 for all ranks");
+    else if (recipe_.gang.ranks_min > 0 && recipe_.gang.ranks_min < size)
+      report("gang.ranks_min",
+             std::to_string(recipe_.gang.ranks_min) + " is less than " + path + ".group_ranks (" +
+                 std::to_string(size) + "), of which a gang has whole groups",
+             "use at least " + std::to_string(size) + ", or smaller groups");
+  }
+
+  // Other bits at another number of ranks: such a stage is not elastic.
+  void check_elastic(const ShardingRecipe& sharding, const std::string& path) {
+    const GangRecipe& gang = recipe_.gang;
+    if (sharding.reduction != "fast" || gang.ranks_min == 0 || gang.ranks_min == gang.ranks) return;
+    report("gang.ranks_min",
+           "given, but " + path + ".reduction is fast, whose bits are others at another number of ranks",
+           "write reduction: tree, or take ranks_min away");
   }
 
   void check_feature_cache(const StageRecipe& stage, const std::string& path) {

@@ -91,6 +91,17 @@ template <class V>
 void describe(V& v, GangRecipe& g) {
   v.field("ranks", g.ranks,
           Field{.about = "processes that train together; a power of two", .unit = "processes", .low = 1, .high = 64});
+  v.field("ranks_min", g.ranks_min,
+          Field{.about = "elastic: with fewer free slots the gang has half of ranks, a quarter, ... but not fewer than "
+                         "this, and grows when slots come free; a power of two, 0: always ranks",
+                .unit = "processes",
+                .low = 0,
+                .high = 64});
+  v.field("resize_after_s", g.resize_after_s,
+          Field{.about = "how long an elastic gang keeps its ranks before it is given more",
+                .unit = "s",
+                .low = 0,
+                .high = 86400});
   v.field("threads_per_rank", g.threads_per_rank,
           Field{.about = "compute threads of a rank; part of what makes runs equal to the bit",
                 .unit = "threads",

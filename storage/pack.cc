@@ -13,6 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "packs are written with plain stores");
 constexpr uint64_t kAlignment = 64;
 constexpr uint32_t kVersion = 2;
+constexpr size_t kReadBytes = 4 * kBlockBytes;  // by one call
 constexpr char kHeaderMagic[9] = "TEPHRAPK";
 constexpr char kTrailerMagic[9] = "TEPHRAND";
 
@@ -274,14 +275,16 @@ Status PackReader::read_blocks(const ChunkRef& chunk, uint64_t offset, uint64_t 
                    (begin + out.size() == chunk.length || out.size() % kBlockBytes == 0),
                "blocks are read whole");
   TEPHRA_ASSIGN_OR_RETURN(const auto hashes, blocks(chunk, offset));
-  // One at a time, so that it is hashed while it is in the core's own cache.
-  for (size_t block = begin / kBlockBytes; !out.empty(); ++block) {
-    const auto part = out.first(std::min<size_t>(kBlockBytes, out.size()));
-    Status read = file_->read_at(offset + block * kBlockBytes, part);
+  // Few at a time, so that they are hashed while they are in the core's own cache.
+  while (!out.empty()) {
+    auto part = out.first(std::min<size_t>(kReadBytes, out.size()));
+    Status read = file_->read_at(offset + begin, part);
     if (!read.ok()) return read.with_context(describe(chunk, offset));
-    if (hash_bytes(part) != hashes[block])
+    const std::vector<Hash128> got = hash_blocks(part);
+    if (!std::equal(got.begin(), got.end(), hashes.begin() + static_cast<std::ptrdiff_t>(begin / kBlockBytes)))
       return {Code::kCorruption, describe(chunk, offset) + " fails its checksum; the bytes on disk changed"};
     out = out.subspan(part.size());
+    begin += part.size();
   }
   return ok_status();
 }

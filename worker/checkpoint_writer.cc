@@ -22,14 +22,22 @@ CheckpointWriter::~CheckpointWriter() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
+    pace_.hurry();
   }
   changed_.notify_all();
   thread_.join();
 }
 
+void CheckpointWriter::wait_idle(std::unique_lock<std::mutex>& lock) {
+  ++waiting_;
+  pace_.hurry();
+  changed_.wait(lock, [&] { return !pending_ && !writing_; });
+  --waiting_;
+}
+
 Status CheckpointWriter::submit(CheckpointJob job) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !pending_ && !writing_; });
+  wait_idle(lock);
   TEPHRA_RETURN_IF_ERROR(failure_);
   pending_ = std::move(job);
   changed_.notify_all();
@@ -40,6 +48,7 @@ Status CheckpointWriter::submit_newest(CheckpointJob job, std::optional<int64_t>
   std::lock_guard lock(mutex_);
   TEPHRA_RETURN_IF_ERROR(failure_);
   if (pending_) *dropped = pending_->step;
+  pace_.hurry();
   pending_ = std::move(job);
   changed_.notify_all();
   return ok_status();
@@ -52,7 +61,7 @@ bool CheckpointWriter::busy() const {
 
 Status CheckpointWriter::drain() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !pending_ && !writing_; });
+  wait_idle(lock);
   return failure_;
 }
 
@@ -64,6 +73,10 @@ void CheckpointWriter::run() {
     CheckpointJob job = std::move(*pending_);
     pending_.reset();
     writing_ = true;
+    uint64_t bytes = 0;
+    for (const sharding::StatePiece& piece : job.snapshot.pieces) bytes += piece.values.size() * sizeof(float);
+    const bool now = waiting_ > 0 || stopping_;
+    pace_.start(bytes, now ? std::chrono::nanoseconds(0) : job.spread);
     lock.unlock();
     Status status = write(job);
     job.snapshot = {};  // gives the buffers back before the next submit is let in
@@ -76,7 +89,8 @@ void CheckpointWriter::run() {
 }
 
 Status CheckpointWriter::write(const CheckpointJob& job) {
-  TEPHRA_ASSIGN_OR_RETURN(auto writer, storage::TensorWriter::create(*env_, packs_dir_, job.pack));
+  TEPHRA_ASSIGN_OR_RETURN(auto writer, storage::TensorWriter::create(*env_, packs_dir_, job.pack,
+                                                                     [&](uint64_t bytes) { pace_.wait(bytes); }));
   for (const sharding::StatePiece& piece : job.snapshot.pieces) {
     TEPHRA_RETURN_IF_ERROR(writer->add(piece.tensor, stored_kind(piece.kind), DType::kFloat32, piece.shape, piece.begin,
                                        static_cast<int64_t>(piece.values.size()),

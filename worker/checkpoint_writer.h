@@ -1,6 +1,7 @@
 // Writes snapshots to packs beside training: one thread, one snapshot at a time, and at most one that waits.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -8,6 +9,7 @@
 #include <thread>
 
 #include "base/env.h"
+#include "base/pace.h"
 #include "base/status.h"
 #include "sharding/exec/executor.h"
 #include "storage/manifest.h"
@@ -20,8 +22,9 @@ storage::StateKind stored_kind(sharding::StateKind kind);
 struct CheckpointJob {
   std::string stage;
   int64_t step = 0;
-  std::string pack;           // name of the pack to write
-  std::string metadata_json;  // rank 0; else empty
+  std::string pack;                   // name of the pack to write
+  std::string metadata_json;          // rank 0; else empty
+  std::chrono::nanoseconds spread{};  // the writing may take that long; it goes faster once somebody waits for it
   sharding::Snapshot snapshot;
 };
 
@@ -41,6 +44,7 @@ class CheckpointWriter {
 
  private:
   void run();
+  void wait_idle(std::unique_lock<std::mutex>& lock);
   Status write(const CheckpointJob& job);
 
   Env* env_;
@@ -50,6 +54,8 @@ class CheckpointWriter {
   std::condition_variable changed_;
   std::optional<CheckpointJob> pending_;
   bool writing_ = false;
+  int waiting_ = 0;  // that want the writing to end
+  Pace pace_;        // started and hurried under the mutex
   bool stopping_ = false;
   Status failure_;
   std::thread thread_;

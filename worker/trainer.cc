@@ -30,6 +30,10 @@ using Seconds = std::chrono::duration<double>;
 
 // In a checkpoint's metrics, so that a limit counts over restarts; absent: 0.
 constexpr const char* kSkippedInARow = "skipped_in_a_row";
+// A checkpoint is written over that many steps, or over that part of those until the next is due where this is less: a step
+// beside the writing is then a hundredth longer rather than a tenth.
+constexpr double kSpreadSteps = 10, kSpreadOfInterval = 0.75;
+constexpr size_t kGaveWay = 256;       // of the last steps whose checkpoints gave way, in each checkpoint's metadata
 constexpr size_t kFlightIdBytes = 80;  // of a sample's id in the flight
 
 sharding::OptimizerOptions optimizer_of(const recipes::OptimizerRecipe& recipe) {
@@ -191,7 +195,9 @@ class StageTrainer {
     TEPHRA_ASSIGN_OR_RETURN(const StepAgreement agreed,
                             agree_on_step(*context_.communicator, context_.link->stop_requested(), writer_->busy(),
                                           samples, context_.collective_deadline()));
-    const double seconds = Seconds(std::chrono::steady_clock::now() - started).count();
+    const Seconds took = std::chrono::steady_clock::now() - started;
+    fastest_step_ = std::min(fastest_step_, took);
+    const double seconds = took.count();
     if (rank_ == 0) TEPHRA_RETURN_IF_ERROR(report(stats, agreed.samples, seconds));
     if (stats.skipped) {
       TEPHRA_RETURN_IF_ERROR(skipped(stats, samples));
@@ -243,9 +249,9 @@ class StageTrainer {
   Status checkpoint(bool last, bool must, bool busy) {
     const std::string& when_busy = stage_.checkpoint.when_busy;
     if (busy && !must && when_busy == "skip")
-      return tell("checkpoint at step " + std::to_string(step_) +
-                  " was left out (checkpoint.when_busy: skip), because that of step " +
-                  std::to_string(checkpoint_step_) + " was still being written");
+      return gave_way(step_, "checkpoint at step " + std::to_string(step_) +
+                                 " was left out (checkpoint.when_busy: skip), because that of step " +
+                                 std::to_string(checkpoint_step_) + " was still being written");
     CheckpointJob job;
     job.stage = stage_.name;
     job.step = step_;
@@ -257,17 +263,29 @@ class StageTrainer {
                              {"seed", context_.recipe.seed},
                              {"metrics", metrics},
                              {"stage_complete", last},
+                             {"gave_way", gave_way_},
                              {"total_steps", total_steps_}};
       job.metadata_json = meta.dump();
     }
+    if (!must)
+      job.spread = std::chrono::duration_cast<std::chrono::nanoseconds>(
+          fastest_step_ *
+          std::min(kSpreadSteps, kSpreadOfInterval * static_cast<double>(stage_.checkpoint.every_steps)));
     job.snapshot = executor_->snapshot();
     checkpoint_step_ = step_;
     if (must || when_busy != "replace") return writer_->submit(std::move(job));
     std::optional<int64_t> dropped;
     TEPHRA_RETURN_IF_ERROR(writer_->submit_newest(std::move(job), &dropped));
     if (!dropped) return ok_status();
-    return tell("checkpoint at step " + std::to_string(*dropped) + " gave way to that of step " +
-                std::to_string(step_) + ", because one before them was still being written");
+    return gave_way(*dropped, "checkpoint at step " + std::to_string(*dropped) + " gave way to that of step " +
+                                  std::to_string(step_) + ", because one before them was still being written");
+  }
+
+  // The next checkpoint tells the coordinator, which keeps it.
+  Status gave_way(int64_t step, const std::string& line) {
+    gave_way_.push_back(step);
+    if (gave_way_.size() > kGaveWay) gave_way_.erase(gave_way_.begin());
+    return tell(line);
   }
 
   // A line of the job's log, from rank 0.
@@ -308,6 +326,8 @@ class StageTrainer {
   int64_t step_ = 0;
   int64_t total_steps_ = 0;
   int64_t checkpoint_step_ = -1;
+  std::vector<int64_t> gave_way_;
+  Seconds fastest_step_{60};
   double last_loss_ = 0;
 };
 }  // namespace

@@ -85,27 +85,41 @@ at::Tensor copy_pixels(const std::vector<const float*>& images, int64_t size) {
   return out;
 }
 
-Result<LlavaBatch> build(std::span<const TokenizedSample> samples, const Limits& limits) {
+at::Tensor places_of(const std::vector<int64_t>& lengths) {
+  std::vector<int64_t> places;
+  for (const int64_t length : lengths)
+    for (int64_t place = 0; place < length; ++place) places.push_back(place);
+  return int64_tensor(places);
+}
+
+Result<LlavaBatch> build(std::span<const TokenizedSample> samples, const Limits& limits, Padding padding) {
   if (samples.empty()) return Status(Code::kInvalidArgument, "a micro-batch needs at least one sample");
   if (limits.max_length <= 0)
     return Status(Code::kInvalidArgument, "max_length " + std::to_string(limits.max_length) + " is not above 0");
   std::vector<Merged> merged;
   LlavaBatch batch;
-  int64_t width = 0;
+  std::vector<int64_t> begins;  // each sample's, where they are packed
   for (size_t i = 0; i < samples.size(); ++i) {
     TEPHRA_RETURN_IF_ERROR(check_sample(i, samples[i], limits));
     merged.push_back(merge(samples[i], limits));
     batch.lengths.push_back(static_cast<int64_t>(merged.back().ids.size()));
     batch.sample_positions.push_back(samples[i].position);
+    begins.push_back(batch.tokens);
     batch.tokens += batch.lengths.back();
-    width = std::max(width, batch.lengths.back());
   }
-  batch.ids_BT = at::zeros({static_cast<int64_t>(samples.size()), width}, at::kLong);
+  const auto [shortest, longest] = std::minmax_element(batch.lengths.begin(), batch.lengths.end());
+  if (padding == Padding::kNone && *shortest != *longest) {
+    batch.ids_BT = at::zeros({1, batch.tokens}, at::kLong);
+    batch.places_T = places_of(batch.lengths);
+  } else {
+    batch.ids_BT = at::zeros({static_cast<int64_t>(samples.size()), *longest}, at::kLong);
+    for (size_t i = 0; i < begins.size(); ++i) begins[i] = static_cast<int64_t>(i) * *longest;
+  }
   std::vector<int64_t> image_rows, image_sources, target_rows, targets, target_sample;
   std::vector<const float*> images;
   for (size_t i = 0; i < merged.size(); ++i) {
     const Merged& m = merged[i];
-    const int64_t base = static_cast<int64_t>(i) * width;
+    const int64_t base = begins[i];
     std::copy(m.ids.begin(), m.ids.end(), batch.ids_BT.mutable_data_ptr<int64_t>() + base);
     for (size_t k = 0; k < m.images.size(); ++k) {
       const int64_t source = static_cast<int64_t>(images.size()) * limits.tokens_per_image;
@@ -140,13 +154,15 @@ const LlavaBatch& llava_batch(const sharding::MicroBatch& batch) {
   return *out;
 }
 
-Result<LlavaBatch> make_batch(std::span<const TokenizedSample> samples, const ModelConfig& config, int64_t max_length) {
-  return build(samples, {config.tokens_per_image(), config.text.vocab_size, config.vision.image_size, max_length});
+Result<LlavaBatch> make_batch(std::span<const TokenizedSample> samples, const ModelConfig& config, int64_t max_length,
+                              Padding padding) {
+  return build(samples, {config.tokens_per_image(), config.text.vocab_size, config.vision.image_size, max_length},
+               padding);
 }
 
 Result<LlavaBatch> make_lm_batch(std::span<const TokenizedSample> samples, const LlamaConfig& config,
-                                 int64_t max_length) {
-  return build(samples, {0, config.vocab_size, 0, max_length});
+                                 int64_t max_length, Padding padding) {
+  return build(samples, {0, config.vocab_size, 0, max_length}, padding);
 }
 
 Result<ClipBatch> make_clip_batch(std::span<const ClipSample> samples, const ClipConfig& config) {

@@ -1,4 +1,4 @@
-// Micro-batches: tokenized samples merged with their image slots, right padded.
+// Micro-batches: tokenized samples merged with their image slots.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -26,8 +26,13 @@ struct TokenizedSample {
   uint64_t position = 0;             // place in the epoch order
 };
 
-// B samples of at most T merged tokens. Right padding needs no mask: attention is causal and padded places have no
-// loss.
+// How the samples of a micro-batch lie in its tensors.
+enum class Padding {
+  kNone,   // for training: end to end in one row where their lengths differ, a row each where they do not
+  kRight,  // for generation: a row each. No mask is needed: attention is causal and padded places have no loss
+};
+
+// B rows of T places. Either a row for each sample, or one row with all of them, packed().
 struct LlavaBatch : sharding::MicroBatch {
   at::Tensor pixels_ICHW;        // float32 [images, 3, S, S]; undefined without images
   at::Tensor ids_BT;             // int64; 0 at image places and in the padding
@@ -37,6 +42,9 @@ struct LlavaBatch : sharding::MicroBatch {
   at::Tensor targets;            // int64 [n]: that next token
   at::Tensor target_sample;      // int64 [n]: the sample it is in
   std::vector<int64_t> lengths;  // merged length of each sample
+  at::Tensor places_T;           // int64 [T], packed() only: each token's place in its own sample
+
+  bool packed() const { return places_T.defined(); }
   // Set by FeatureCache::look_up(); else empty and null. For each image the tower's output, undefined where it is not
   // kept, and what it is kept by.
   std::vector<at::Tensor> features;
@@ -51,10 +59,11 @@ const LlavaBatch& llava_batch(const sharding::MicroBatch& batch);
 // are all cut is left out. kInvalidArgument: no samples, an empty sample, ids and labels that differ in length, images
 // that do not count as many as the kImageTokens (a sample without any may still hold images: they are left out), an id
 // outside the vocabulary.
-Result<LlavaBatch> make_batch(std::span<const TokenizedSample> samples, const ModelConfig& config, int64_t max_length);
+Result<LlavaBatch> make_batch(std::span<const TokenizedSample> samples, const ModelConfig& config, int64_t max_length,
+                              Padding padding = Padding::kNone);
 // The same for a language model alone (no images).
 Result<LlavaBatch> make_lm_batch(std::span<const TokenizedSample> samples, const LlamaConfig& config,
-                                 int64_t max_length);
+                                 int64_t max_length, Padding padding = Padding::kNone);
 
 struct ClipSample {
   std::vector<int32_t> ids;       // with BOS and EOS, at most max_position_embeddings (cut, the last id kept)

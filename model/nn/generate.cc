@@ -93,7 +93,8 @@ class FullModel : public Generator {
 
  private:
   Result<LlavaBatch> batch_of(std::span<const TokenizedSample> samples, int64_t max_length) const {
-    return has_vision_ ? make_batch(samples, config_, max_length) : make_lm_batch(samples, config_.text, max_length);
+    return has_vision_ ? make_batch(samples, config_, max_length, Padding::kRight)
+                       : make_lm_batch(samples, config_.text, max_length, Padding::kRight);
   }
   at::Tensor vision_features(const at::Tensor& pixels_ICHW) const;  // [I, P, Dv]
   at::Tensor embed(const LlavaBatch& batch, Trace* trace = nullptr) const;

@@ -4,6 +4,7 @@
 #include <numbers>
 
 #include "model/nn/fused.h"
+#include "model/nn/packed_attention.h"
 #include "model/nn/thin_linear.h"
 #include "sharding/exec/aten.h"
 
@@ -75,11 +76,11 @@ at::Tensor repeat_heads(const at::Tensor& x_BGTH, int64_t times) {
   return x_BGTH.unsqueeze(2).expand({b, g, times, t, h}).reshape({b, g * times, t, h});
 }
 
-at::Tensor attend_causal(const Qkv& qkv, const LlamaConfig& c) {
+at::Tensor attend_causal(const Qkv& qkv, const LlamaConfig& c, std::span<const int64_t> packed = {}) {
   const int64_t times = c.num_heads / c.num_kv_heads;
-  return at::scaled_dot_product_attention(qkv.q_BNTH, repeat_heads(qkv.k_BGTH, times), repeat_heads(qkv.v_BGTH, times),
-                                          {}, 0.0,
-                                          /*is_causal=*/true);
+  const at::Tensor k = repeat_heads(qkv.k_BGTH, times), v = repeat_heads(qkv.v_BGTH, times);
+  if (!packed.empty()) return packed_causal_attention(qkv.q_BNTH, k, v, packed);
+  return at::scaled_dot_product_attention(qkv.q_BNTH, k, v, {}, 0.0, /*is_causal=*/true);
 }
 
 // Output projection with the residual, then the MLP (SwiGLU, Shazeer 2020) with its own.
@@ -127,8 +128,8 @@ Rotary rotary_tables(const at::Tensor& positions, const LlamaConfig& config) {
 }
 
 at::Tensor llama_block(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& config,
-                       const Adapters& adapters) {
-  const at::Tensor attended = join_heads(attend_causal(project(p, h_BTD, rotary, config, adapters), config));
+                       const Adapters& adapters, std::span<const int64_t> packed) {
+  const at::Tensor attended = join_heads(attend_causal(project(p, h_BTD, rotary, config, adapters), config, packed));
   return finish_block(p, h_BTD, attended, config, adapters);
 }
 

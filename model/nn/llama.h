@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <span>
 
 #include "model/nn/clip.h"
 #include "model/spec/units.h"
@@ -30,9 +31,10 @@ struct Adapters {
   double scale = 0;
 };
 
-// Causal over rows that all start at position 0; right padding is harmless. rotary: of positions 0 .. T - 1, [T, H].
+// Causal over rows that all start at position 0; right padding is harmless. rotary: of the T places, [T, H]. With `packed`, the lengths
+// of sequences that lie end to end in one row (B = 1): over each of them by itself.
 at::Tensor llama_block(Parameters p, const at::Tensor& h_BTD, const Rotary& rotary, const LlamaConfig& config,
-                       const Adapters& adapters = {});
+                       const Adapters& adapters = {}, std::span<const int64_t> packed = {});
 
 // The keys and values of one block for a batch of rows, allocated once: [B, G, L, H].
 struct LayerCache {

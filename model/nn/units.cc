@@ -1,6 +1,7 @@
 #include "model/nn/units.h"
 
 #include <algorithm>
+#include <span>
 
 #include "model/nn/batch.h"
 #include "model/nn/connector.h"
@@ -115,20 +116,30 @@ class LlamaBlock : public UnitModule {
       if (std::find(lora->targets.begin(), lora->targets.end(), target) != lora->targets.end())
         targets_.push_back(place);
   }
-  Activations forward(const Tensors& p, const Activations& in, const MicroBatch&) override {
-    at::Tensor positions = at::arange(in[0].size(1), at::TensorOptions(at::kLong).device(in[0].device()));
+  Activations forward(const Tensors& p, const Activations& in, const MicroBatch& batch) override {
+    const LlavaBatch& b = llava_batch(batch);
     Adapters adapters{.scale = scale_};
     auto next = in.begin() + 1;
     for (LlamaBlockTensor place : targets_) {
       adapters.at[place] = {as(p, next[0]), as(p, next[1])};
       next += 2;
     }
-    Activations out = {llama_block(p, as(p, in[0]), rotary_tables(positions, config_), config_, adapters)};
+    const std::span<const int64_t> packed =
+        b.packed() ? std::span<const int64_t>(b.lengths) : std::span<const int64_t>();
+    Activations out = {llama_block(p, as(p, in[0]), rotary(b, in[0].device()), config_, adapters, packed)};
     out.insert(out.end(), next, in.end());
     return out;
   }
 
  private:
+  Rotary rotary(const LlavaBatch& batch, at::Device device) const {
+    const int64_t longest = *std::max_element(batch.lengths.begin(), batch.lengths.end());
+    const Rotary tables = rotary_tables(at::arange(longest, at::TensorOptions(at::kLong).device(device)), config_);
+    if (!batch.packed()) return tables;
+    const at::Tensor places = batch.places_T.to(device);
+    return {tables.cos.index_select(0, places), tables.sin.index_select(0, places)};
+  }
+
   LlamaConfig config_;
   std::vector<LlamaBlockTensor> targets_;
   double scale_ = 0;

@@ -154,6 +154,13 @@ ShardLevel shard_level(std::string_view name) {
   return static_cast<ShardLevel>(found - std::begin(kLevelNames));
 }
 
+Offload offload_of(std::string_view name) {
+  if (name == "optimizer") return Offload::kOptimizer;
+  if (name == "parameters") return Offload::kParameters;
+  TEPHRA_CHECK(name == "none", "nothing is offloaded that is called " + std::string(name));
+  return Offload::kNone;
+}
+
 std::string_view name_of(ShardLevel level) { return kLevelNames[static_cast<int>(level)]; }
 
 int ranks_per_copy(const Policy& policy) {

@@ -75,6 +75,8 @@ enum class Offload {
   kParameters,
 };
 inline constexpr int kOffloadBuffers = 3;
+// As recipes write it: none, optimizer, parameters. `name` is one of these.
+Offload offload_of(std::string_view name);
 
 struct Policy {
   int world_size = 1;
@@ -147,7 +149,7 @@ std::string to_string(const Policy& policy);  // "2 ranks x 4 micro-batches, sha
 
 // What a micro-batch holds.
 struct MicroBatchSize {
-  int64_t tokens = 0;        // of all its samples, padding included
+  int64_t tokens = 0;        // of all its samples
   int64_t image_tokens = 0;  // of them, those of pictures
   int64_t length = 0;        // tokens of one sample: what attention looks over
   int64_t count(TokenKind kind) const {

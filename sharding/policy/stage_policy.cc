@@ -23,11 +23,6 @@ Status uneven(const recipes::StageRecipe& stage, int64_t ranks) {
                                             ") x " + std::to_string(ranks) + " ranks" + remedy);
 }
 
-Offload offload_of(const std::string& name) {
-  if (name == "parameters") return Offload::kParameters;
-  return name == "optimizer" ? Offload::kOptimizer : Offload::kNone;
-}
-
 }  // namespace
 
 Result<Policy> stage_policy(const recipes::StageRecipe& stage, int64_t ranks) {

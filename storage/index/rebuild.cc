@@ -169,9 +169,10 @@ Result<RebuildReport> Store::rebuild(Env& env, const std::string& dir, bool disc
   if (!env.exists(dir + "/packs") || !env.exists(dir + "/manifests"))
     return Status(Code::kNotFound, dir + " is not a store: it has no packs and manifests");
   RebuildReport report;
+  TEPHRA_RETURN_IF_ERROR(Ownership::ask(dir));
   auto db = open_index(env, dir, discard_index, &report);
   if (!db.ok()) return db.status().with_context("rebuild " + dir);
-  Impl store{env, dir, OpenMode::kReadWrite, std::move(*db), {}, {}, {}};
+  Impl store{env, dir, OpenMode::kReadWrite, std::move(*db), std::make_unique<Ownership>(dir, ""), {}, {}, {}};
   TEPHRA_RETURN_IF_ERROR(check_format(*store.db, dir, OpenMode::kReadWrite));
   TEPHRA_RETURN_IF_ERROR(Rebuild(store, &report).run());
   std::sort(report.checkpoints.begin(), report.checkpoints.end());

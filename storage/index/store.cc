@@ -7,7 +7,6 @@
 #include <atomic>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/random.h"
 #include "storage/index/store_impl.h"
 
@@ -16,24 +15,6 @@ namespace {
 
 constexpr const char* kFormatKey = "format";
 constexpr const char* kFormatVersion = "3";
-
-std::string owner_text(const std::string& url) { return "pid=" + std::to_string(::getpid()) + "\nurl=" + url + "\n"; }
-
-std::string owner_field(const std::string& text, const std::string& key) {
-  size_t at = text.find(key + "=");
-  if (at == std::string::npos) return "";
-  at += key.size() + 1;
-  return text.substr(at, text.find('\n', at) - at);
-}
-
-// Who owns the store is a hint for people, read without any lock: RocksDB's lock alone decides.
-Status busy_status(Env& env, const std::string& dir, const std::string& owner_path) {
-  auto text = read_file(env, owner_path);
-  std::string pid = text.ok() ? owner_field(*text, "pid") : "", url = text.ok() ? owner_field(*text, "url") : "";
-  std::string who = pid.empty() ? "" : " (pid " + pid + ")";
-  return {Code::kBusy, "store " + dir + " is in use by another process" + who +
-                           "; stop it, or talk to it with --server" + (url.empty() ? "" : " " + url)};
-}
 
 Status rebuild_first(const std::string& dir, const std::string& what) {
   return {Code::kCorruption,
@@ -143,14 +124,12 @@ std::vector<ChunkRef> chunks_of(const std::vector<ManifestTensor>& tensors) {
 
 Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Store::~Store() {
-  if (impl_->mode == OpenMode::kReadWrite)
-    (void)impl_->env.remove(impl_->owner_path());  // while the lock is still ours
-}
+Store::~Store() = default;
 
 Result<std::unique_ptr<Store>> Store::open(Env& env, const std::string& dir, OpenMode mode,
                                            const std::string& owner_url) {
-  std::unique_ptr<Impl> impl(new Impl{env, dir, mode, nullptr, {}, {}, {}});
+  std::unique_ptr<Impl> impl(new Impl{env, dir, mode, nullptr, nullptr, {}, {}, {}});
+  if (mode == OpenMode::kReadWrite) TEPHRA_RETURN_IF_ERROR(Ownership::ask(dir));
   TEPHRA_RETURN_IF_ERROR(check_index_is_there(env, *impl));
   if (mode == OpenMode::kReadWrite) {
     TEPHRA_RETURN_IF_ERROR(env.make_directories(impl->packs_dir()));
@@ -160,13 +139,12 @@ Result<std::unique_ptr<Store>> Store::open(Env& env, const std::string& dir, Ope
     return Status(Code::kNotFound, "there is no store in " + dir);
   }
   auto db = Database::open(dir + "/index", mode);
-  if (!db.ok()) return db.status().code() == Code::kBusy ? busy_status(env, dir, impl->owner_path()) : db.status();
+  if (!db.ok()) return db.status().code() == Code::kBusy ? Ownership::busy(dir) : db.status();
   impl->db = std::move(*db);
   TEPHRA_RETURN_IF_ERROR(check_format(*impl->db, dir, mode));
   if (mode == OpenMode::kReadWrite) TEPHRA_RETURN_IF_ERROR(check_index_is_newest(*impl));
   if (mode == OpenMode::kReadWrite) {
-    if (Status status = write_file_atomic(env, impl->owner_path(), owner_text(owner_url)); !status.ok())
-      log::warning("owner file not written", {{"store", dir}, {"error", status.message()}});
+    impl->ownership = std::make_unique<Ownership>(dir, owner_url);
     TEPHRA_ASSIGN_OR_RETURN(auto files, env.list(impl->packs_dir()));
     impl->collectable.insert(files.begin(), files.end());
   }

@@ -5,7 +5,7 @@
 //   STORE/index/       RocksDB
 //   STORE/packs/       sealed packs
 //   STORE/manifests/   every checkpoint's manifest once more, to make the index again from
-//   STORE/owner        pid and url of the owner, a hint
+//   STORE/owner        pid, host and url of the owner, a hint (ownership.h)
 //
 // Threading: every method may be called from any thread and blocks on disk; commits, gc, tags and removals are
 // serialised.

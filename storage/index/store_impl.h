@@ -11,6 +11,7 @@
 
 #include "storage/index/database.h"
 #include "storage/index/index_codec.h"
+#include "storage/index/ownership.h"
 #include "storage/index/store.h"
 #include "storage/manifest_file.h"
 
@@ -41,6 +42,7 @@ struct Store::Impl {
   const std::string dir;
   const OpenMode mode;
   std::unique_ptr<Database> db;
+  std::unique_ptr<Ownership> ownership;  // of a store that is open for writing; given up before the index's lock is
 
   // Orders everything that decides on what is in the index and then writes: commit's last step, tags, removals, leases,
   // gc.
@@ -50,7 +52,6 @@ struct Store::Impl {
 
   std::string packs_dir() const { return dir + "/packs"; }
   std::string manifests_dir() const { return dir + "/manifests"; }
-  std::string owner_path() const { return dir + "/owner"; }
   Status require_writable() const;
 
   // Is this a checkpoint? The only place that answers: its header, or nothing.

@@ -64,6 +64,30 @@ TEST(HostPool, AHostThatWasLostComesLast) {
   EXPECT_EQ(*pool.take(3, 1), (std::vector<HostSlots>{{"b", 1}, {"c", 1}, {"a", 1}}));
 }
 
+TEST(HostPool, CountsTheSlotsOfLostHostsForAWhileThatDoubles) {
+  struct SetClock final : Clock {
+    int64_t unix_ms() const override { return 0; }
+    SteadyTime steady() const override { return now; }
+    SteadyTime now{};
+  } clock;
+  HostPool pool({{"a", 2}, {"b", 3}}, clock);
+  EXPECT_EQ(pool.lost_slots(), 0);
+  pool.lost("a");
+  EXPECT_EQ(pool.lost_slots(), 2);
+  pool.lost("b");
+  EXPECT_EQ(pool.lost_slots(), 5);
+  clock.now += std::chrono::minutes(10);
+  EXPECT_EQ(pool.lost_slots(), 0) << "they may be tried again";
+  pool.lost("b");
+  clock.now += std::chrono::minutes(19);
+  EXPECT_EQ(pool.lost_slots(), 3);
+  clock.now += std::chrono::minutes(1);
+  EXPECT_EQ(pool.lost_slots(), 0);
+  for (int i = 0; i < 50; ++i) pool.lost("b");
+  clock.now += std::chrono::hours(24);
+  EXPECT_EQ(pool.lost_slots(), 0) << "a day at the most";
+}
+
 TEST(Network, AddressByInterfaceAndByBlock) {
   EXPECT_EQ(*address_on("lo"), "127.0.0.1");
   EXPECT_EQ(*address_on("127.0.0.0/8"), "127.0.0.1");

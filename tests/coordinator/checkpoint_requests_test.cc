@@ -130,6 +130,8 @@ TEST_F(CheckpointRequestsTest, PrunesAndCollects) {
   const auto would = ask("gc", {{"dry_run", true}});
   TEPHRA_ASSERT_OK(would);
   EXPECT_EQ((*would)["packs"].size(), 1u);
+  const std::string pack = (*would)["packs"][0];
+  EXPECT_EQ((*would)["by_pack"], (json{{pack, (*would)["bytes"]}}));
   EXPECT_EQ(pack_files().size(), 3u);
   EXPECT_EQ((*ask("gc", json::object()))["bytes"], (*would)["bytes"]);
   EXPECT_EQ(pack_files().size(), 2u);

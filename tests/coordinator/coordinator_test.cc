@@ -11,11 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <condition_variable>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <future>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -26,6 +25,7 @@
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
 #include "tests/base/temp_dir.h"
+#include "tests/coordinator/ear.h"
 #include "victim.h"
 
 extern char** environ;
@@ -34,45 +34,6 @@ namespace tephra::coordinator {
 namespace {
 
 using std::chrono::seconds;
-
-// What the ranks read; unset again with the object.
-struct Plan {
-  explicit Plan(const char* json) { setenv("TEPHRA_FAKE_PLAN", json, 1); }
-  ~Plan() { unsetenv("TEPHRA_FAKE_PLAN"); }
-};
-
-// Collects events and lets a test wait for one.
-class Ear {
- public:
-  Ear(Coordinator& coordinator, const std::string& job) : coordinator_(coordinator) {
-    id_ = coordinator.subscribe(job, [this](const JobEvent& event) {
-      std::lock_guard lock(mutex_);
-      events_.push_back(event);
-      changed_.notify_all();
-    });
-  }
-  ~Ear() { coordinator_.unsubscribe(id_); }
-
-  template <class P>
-  bool wait_for(P predicate) {
-    std::unique_lock lock(mutex_);
-    return changed_.wait_for(lock, seconds(30), [&] { return std::any_of(events_.begin(), events_.end(), predicate); });
-  }
-  bool wait_for_step(int64_t step) {
-    return wait_for([step](const JobEvent& e) { return e.kind == JobEvent::Kind::kCheckpoint && e.step.step == step; });
-  }
-  std::vector<JobEvent> events() {
-    std::lock_guard lock(mutex_);
-    return events_;
-  }
-
- private:
-  Coordinator& coordinator_;
-  uint64_t id_ = 0;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::vector<JobEvent> events_;
-};
 
 std::unique_ptr<Coordinator> start(const std::string& store, int slots = 2) {
   Options options = make_options(store);
@@ -115,6 +76,7 @@ TEST(Coordinator, RunsAJobToItsReport) {
   EXPECT_EQ(state.id, "demo-1");
   EXPECT_EQ(state.attempt, 1u);
   EXPECT_EQ(state.stages[0].checkpoints, (std::vector<std::string>{"demo-1/lm@2", "demo-1/lm@4", "demo-1/lm@5"}));
+  EXPECT_EQ(state.stages[0].gave_way, std::vector<int64_t>{1}) << "as each checkpoint's metadata says";
   EXPECT_EQ(state.stages[1].checkpoint, "demo-1/more@5");
 
   const auto reader = coordinator->store().reader("demo-1/more@5");
@@ -328,6 +290,27 @@ TEST(Coordinator, ShutdownKeepsTheJobForTheNextStart) {
   EXPECT_EQ(state->attempt, 2u);
 }
 
+TEST(Coordinator, AFinishedJobIsWholeAfterARestart) {
+  TempDir dir;
+  const std::string recipe = make_recipe(dir.path(), 1, 2);
+  std::string report;
+  {
+    auto coordinator = start(dir / "store");
+    ASSERT_EQ(run_to_end(*coordinator, recipe).phase, Phase::kDone);
+    report = coordinator->get("demo-1")->report_path;
+    EXPECT_NE(report, "");
+  }
+  auto coordinator = start(dir / "store");
+  const JobView view = *coordinator->get("demo-1");
+  EXPECT_EQ(view.state.recipe_json, recipe) << "read when it is asked for";
+  EXPECT_EQ(view.report_path, report);
+  EXPECT_EQ(coordinator->list().front().report_path, report);
+  EXPECT_EQ(coordinator->wait("demo-1", Deadline::after(seconds(1)))->phase, Phase::kDone);
+  EXPECT_TRUE(coordinator->cancel("demo-1", "late").ok());
+  EXPECT_EQ(coordinator->wait("demo-2", Deadline::after(seconds(1))).status().code(), Code::kNotFound);
+  EXPECT_EQ(*coordinator->submit(recipe, "tester"), "demo-2");
+}
+
 // Stopped on 2 ranks, gone on with on 4, then on 1: the checkpoints are those of a job that stayed on 2.
 TEST(Coordinator, GoesOnWithAnotherNumberOfRanks) {
   TempDir dir;
@@ -519,6 +502,83 @@ TEST(Coordinator, AnUrgentJobTakesTheSlotsAfterACheckpoint) {
   const JobState other = coordinator->get(*urgent)->state;
   EXPECT_EQ(other.phase, Phase::kDone);
   EXPECT_LE(other.finished_unix_ms, state->slots_unix_ms);
+}
+
+// Both have as much to do, and ann asked first; but ann's jobs have had the slots, under the coordinator before.
+TEST(Coordinator, TheFairShareSurvivesARestart) {
+  TempDir dir;
+  const std::string recipe = make_recipe(dir.path(), 1, 2);
+  {
+    auto coordinator = start(dir / "store", 1);
+    ASSERT_TRUE(coordinator->submit(recipe, "ann").ok());
+    ASSERT_TRUE(coordinator->wait("demo-1", Deadline::after(seconds(60))).ok());
+  }
+  Plan plan(R"({"hold": {"stage": "lm", "step": 1}})");
+  auto coordinator = start(dir / "store", 1);
+  for (const char* user : {"carl", "ann", "bob"}) {
+    const auto id = coordinator->submit(recipe, user);
+    ASSERT_TRUE(id.ok()) << id.status().to_string();
+    if (std::string(user) != "carl") continue;
+    Ear ear(*coordinator, *id);
+    if (coordinator->get(*id)->state.phase == Phase::kQueued) {
+      ASSERT_TRUE(ear.wait_for([](const JobEvent& e) { return e.phase != Phase::kQueued; }));
+    }
+  }
+  EXPECT_EQ(coordinator->get("demo-3")->state.user, "ann");
+  EXPECT_EQ(coordinator->get("demo-3")->queue_position, 2);
+  EXPECT_EQ(coordinator->get("demo-4")->queue_position, 1);
+}
+
+// A wall clock that says another time, years apart, whenever it is asked.
+class JumpingClock final : public Clock {
+ public:
+  int64_t unix_ms() const override {
+    static constexpr int64_t kYear = 365 * 86'400'000LL;
+    static constexpr int64_t kJumps[] = {0, 40 * kYear, -20 * kYear, 3'600'000, -kYear, -5000, 2 * kYear};
+    return Clock::system().unix_ms() + kJumps[asked_++ % std::size(kJumps)];
+  }
+  SteadyTime steady() const override { return Clock::system().steady(); }
+
+ private:
+  mutable std::atomic<size_t> asked_{0};
+};
+
+TEST(Coordinator, AWallClockThatJumpsDisturbsNothing) {
+  TempDir dir;
+  Plan plan(R"({"die": {"attempt": 1, "rank": 0, "stage": "lm", "step": 4}})");
+  const JumpingClock clock;
+  Options options = make_options(dir / "store");
+  options.clock = &clock;
+  auto coordinator = Coordinator::start(options);
+  ASSERT_TRUE(coordinator.ok()) << coordinator.status().to_string();
+  // Back-off, heartbeats, the queue and limits that are not reached: all as if the clock stood still.
+  const std::string recipe =
+      with_queue(make_recipe(dir.path(), 2, 5), {.priority = 0, .time_limit_s = 600, .after = {}});
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE((*coordinator)->submit(recipe, i == 1 ? "a" : "b").ok());
+  }
+  for (const char* job : {"demo-1", "demo-2", "demo-3"}) {
+    const Result<JobState> state = (*coordinator)->wait(job, Deadline::after(seconds(60)));
+    ASSERT_TRUE(state.ok()) << state.status().to_string();
+    EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
+    EXPECT_EQ(state->attempt, 2u);
+  }
+}
+
+TEST(Coordinator, ATimeLimitIsHeldThoughTheWallClockJumps) {
+  TempDir dir;
+  Plan plan(R"({"hold": {"stage": "lm", "step": 4}, "last_words": true})");
+  const JumpingClock clock;
+  Options options = make_options(dir / "store");
+  options.clock = &clock;
+  auto coordinator = Coordinator::start(options);
+  ASSERT_TRUE(coordinator.ok()) << coordinator.status().to_string();
+  const auto begin = std::chrono::steady_clock::now();
+  const JobState state = run_to_end(
+      **coordinator, with_queue(make_recipe(dir.path(), 2, 5), {.priority = 0, .time_limit_s = 6, .after = {}}));
+  EXPECT_EQ(state.reason, "it held its slots for its time limit (queue.time_limit_s)");
+  EXPECT_EQ(state.stages[0].step, 3);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, seconds(5));
 }
 
 TEST(Coordinator, APausedJobStaysPausedOverARestart) {

@@ -180,6 +180,7 @@ class FakeRank {
       written.metadata_json = json{{"sampler_position", step * 8},
                                    {"seed", 17},
                                    {"stage_complete", last},
+                                   {"gave_way", {1}},
                                    {"metrics", {{"loss", 1.0 / step}}}}
                                   .dump();
     TEPHRA_RETURN_IF_ERROR(client_->send(written));

@@ -17,7 +17,8 @@ JobState new_job(int stages = 2, int benches = 1, int max_restarts = 2) {
   JobState state;
   state.id = "demo-1";
   state.max_restarts = max_restarts;
-  state.world = 2;
+  state.world = state.world_max = 4;
+  state.world_min = 1;
   for (int i = 0; i < stages; ++i) {
     StagePlan plan{"s" + std::to_string(i), i == 0 ? "base" : "s" + std::to_string(i - 1), {}};
     for (int b = 0; b < benches; ++b) plan.benches.push_back("b" + std::to_string(b));
@@ -55,6 +56,15 @@ CheckpointCommitted committed(uint32_t attempt, int stage, int64_t step, bool co
   return {attempt, name, step, "demo-1/" + name + "@" + std::to_string(step), complete};
 }
 
+TEST(JobState, KeepsWhichCheckpointsGaveWay) {
+  Driver d = training();
+  CheckpointCommitted first = committed(1, 0, 4, false), second = committed(1, 0, 8, false);
+  first.gave_way = {2, 3};
+  second.gave_way = {3, 6, 2};
+  d.apply(first).apply(second);
+  EXPECT_EQ(d.state.stages[0].gave_way, (std::vector<int64_t>{2, 3, 6})) << "each once, in order";
+}
+
 TEST(JobState, GoesThroughStagesBenchesAndReport) {
   Driver d{new_job(), {}};
   d.apply(Scheduled{2});
@@ -64,7 +74,7 @@ TEST(JobState, GoesThroughStagesBenchesAndReport) {
   EXPECT_EQ(d.state.prepared_json, "{\"a\":1}");
   ASSERT_NE(d.action<LaunchGang>(), nullptr);
   EXPECT_EQ(d.action<LaunchGang>()->attempt, 1u);
-  EXPECT_EQ(d.action<LaunchGang>()->world, 2);
+  EXPECT_EQ(d.action<LaunchGang>()->world, 4);
   d.apply(GangLaunched{1, {42, 7, "m", "l"}});
   EXPECT_EQ(d.state.gang_record.pid, 42);
   d.apply(GangUp{1});
@@ -403,19 +413,20 @@ TEST(JobState, RestartOfTheCoordinatorGoesOn) {
   EXPECT_EQ(d.state.restarts_used, 0) << "not the job's failure";
 
   Driver changed = training();
-  changed.apply(committed(1, 0, 5, false)).apply(CoordinatorRestarted{GangChange{"{\"new\":1}", 4, 7}});
+  changed.apply(committed(1, 0, 5, false)).apply(CoordinatorRestarted{GangChange{"{\"new\":1}", 8, 2, 7}});
   ASSERT_NE(changed.action<LaunchGang>(), nullptr);
-  EXPECT_EQ(changed.action<LaunchGang>()->world, 4);
+  EXPECT_EQ(changed.action<LaunchGang>()->world, 8);
+  EXPECT_EQ(changed.state.world_min, 2);
   EXPECT_EQ(changed.state.recipe_json, "{\"new\":1}");
   EXPECT_EQ(changed.state.max_restarts, 7);
   EXPECT_EQ(changed.state.stages[0].step, 5) << "from its checkpoint";
   Driver waiting{new_job(), {}};
-  waiting.apply(CoordinatorRestarted{GangChange{"{}", 4, 2}});
+  waiting.apply(CoordinatorRestarted{GangChange{"{}", 8, 8, 2}});
   EXPECT_EQ(waiting.state.phase, Phase::kQueued);
-  EXPECT_EQ(waiting.state.world, 4);
+  EXPECT_EQ(waiting.state.world, 8);
   Driver done = training();
   done.apply(GangLost{1, "bad", RetryClass::kPermanent}).apply(GangEnded{1});
-  EXPECT_FALSE(transition(done.state, CoordinatorRestarted{GangChange{"{}", 4, 2}}).changed);
+  EXPECT_FALSE(transition(done.state, CoordinatorRestarted{GangChange{"{}", 8, 8, 2}}).changed);
 
   Driver preparing{new_job(), {}};
   preparing.apply(Scheduled{1}).apply(CoordinatorRestarted{});
@@ -474,6 +485,76 @@ TEST(JobState, HostsThatAreTakenBackCostACheckpointAndNoRestart) {
   EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
 }
 
+TEST(JobState, AnElasticJobStartsWithTheRanksThatItIsGiven) {
+  Driver d{new_job(), {}};
+  d.apply(Scheduled{2, 2, 4});
+  EXPECT_EQ(d.state.slots(), 2);
+  EXPECT_EQ(d.state.world_reason, "no more slots were free when it was given them");
+  d.apply(Prepared{Status(), "{}"});
+  EXPECT_EQ(d.action<LaunchGang>()->world, 2);
+  // Made room, and given all the next time.
+  d.apply(GangUp{1}).apply(Preempted{"x"}).apply(GangEnded{1}).apply(Scheduled{3, 4, 4});
+  EXPECT_EQ(d.state.world, 4);
+  EXPECT_EQ(d.state.world_reason, "");
+}
+
+TEST(JobState, AResizeCommitsKeepsTheSlotsAndIsNoRestart) {
+  Driver d{new_job(), {}};
+  d.apply(Scheduled{2, 1, 4}).apply(Prepared{Status(), "{}"});
+  EXPECT_FALSE(transition(d.state, ResizeRequested{2, 1}).changed) << "its ranks are not there yet";
+  d.apply(GangUp{1});
+  for (const int world : {1, 3, 8})
+    EXPECT_FALSE(transition(d.state, ResizeRequested{world, 1}).changed) << world << " is no more, or not permitted";
+  d.apply(ResizeRequested{2, 1});
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  EXPECT_TRUE(d.action<StopGang>()->may_commit);
+  EXPECT_EQ(d.state.world, 1) << "whose checkpoint is still to come";
+  EXPECT_EQ(d.state.slots(), 2);
+  EXPECT_FALSE(transition(d.state, ResizeRequested{4, 1}).changed) << "one at a time";
+  d.apply(committed(1, 0, 3, false)).apply(GangEnded{1, 50});
+  EXPECT_EQ(d.state.phase, Phase::kTraining) << "not by way of the queue";
+  ASSERT_NE(d.action<LaunchGang>(), nullptr);
+  EXPECT_EQ(d.action<LaunchGang>()->attempt, 2u);
+  EXPECT_EQ(d.action<LaunchGang>()->world, 2);
+  EXPECT_EQ(d.state.restarts_total, 0);
+  EXPECT_EQ(d.state.restarts_used, 0);
+  EXPECT_EQ(d.state.slots_unix_ms, 2) << "the time limit goes on";
+  EXPECT_EQ(d.state.world_reason, "no more slots came free");
+  d.apply(GangUp{2});
+  EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
+  d.apply(ResizeRequested{4, 2}).apply(CoordinatorRestarted{});
+  EXPECT_EQ(d.action<LaunchGang>()->world, 4) << "what was decided is done";
+}
+
+TEST(JobState, WhatComesWhileAGangIsResizedDecidesWhereTheJobGoes) {
+  const Driver resizing = Driver{new_job(), {}}
+                              .apply(Scheduled{2, 1, 4})
+                              .apply(Prepared{Status(), "{}"})
+                              .apply(GangUp{1})
+                              .apply(ResizeRequested{4, 1});
+  const auto after = [&](const Event& event) { return Driver(resizing).apply(event).apply(GangEnded{1, 9}).state; };
+  EXPECT_EQ(after(Preempted{"x"}).phase, Phase::kQueued);
+  EXPECT_EQ(after(PauseRequested{}).phase, Phase::kPaused);
+  EXPECT_EQ(after(CancelRequested{"x"}).phase, Phase::kCancelled);
+  EXPECT_EQ(after(TimeLimitReached{}).phase, Phase::kFailed);
+  EXPECT_EQ(after(GangLost{1, "late", RetryClass::kNewAttempt}).world, 4);
+  EXPECT_EQ(Driver(resizing).apply(Preempted{"x"}).state.slots(), 1) << "what it wanted is free again";
+}
+
+TEST(JobState, AfterALossAnElasticJobTakesWhatIsLeft) {
+  Driver d = training();
+  d.apply(GangLost{1, "a host is gone", RetryClass::kNewAttempt}).apply(GangEnded{1});
+  const Driver waiting = d;
+  d.apply(BackoffElapsed{1, 2});
+  EXPECT_EQ(d.action<LaunchGang>()->world, 2);
+  EXPECT_EQ(d.state.restarts_total, 1) << "the loss was one";
+  EXPECT_EQ(d.state.world_reason, "no more slots were left when it was started again");
+  for (const int world : {0, 3, 8})
+    EXPECT_EQ(Driver(waiting).apply(BackoffElapsed{1, world}).action<LaunchGang>()->world, 4) << world;
+  EXPECT_EQ(training().apply(CoordinatorRestarted{.world = 1}).action<LaunchGang>()->world, 1);
+  EXPECT_EQ(training().apply(CoordinatorRestarted{.change = GangChange{"{}", 8, 2, 3}, .world = 2}).state.world, 2);
+}
+
 TEST(JobState, PauseFreesTheSlotsUntilResume) {
   Driver d = training();
   d.apply(PauseRequested{}).apply(GangEnded{1, 5});
@@ -527,15 +608,15 @@ class World {
     for (StagePlan& plan : d_.state.plan)  // of four steps
       for (const std::string& bench : plan.benches)
         if (below(2) == 0) plan.every[bench] = 1 + below(3);
-    pending_.push_back(Scheduled{1});
+    pending_.push_back(scheduled());
   }
 
   bool run(std::string* problem) {
     for (steps_ = 0; steps_ < 4000 && !is_final(d_.state.phase); ++steps_) {
       disturb();
       if (pending_.empty() && script_.empty() && d_.state.phase == Phase::kPaused)
-        pending_.push_back(ResumeRequested{1});
-      if (pending_.empty() && script_.empty() && d_.state.phase == Phase::kQueued) pending_.push_back(Scheduled{1});
+        pending_.push_back(ResumeRequested{wall()});
+      if (pending_.empty() && script_.empty() && d_.state.phase == Phase::kQueued) pending_.push_back(scheduled());
       if (pending_.empty() && !invent()) {
         *problem = "stuck in " + std::string(phase_name(d_.state.phase)) + ", gang " +
                    std::string(gang_phase_name(d_.state.gang));
@@ -549,9 +630,19 @@ class World {
     if (!is_final(d_.state.phase)) *problem = "did not end";
     return is_final(d_.state.phase);
   }
+  int resizes() const { return resizes_; }
 
  private:
   int below(int n) { return static_cast<int>(random_below(static_cast<uint64_t>(n), {seed_, ++draws_})); }
+
+  // With some of the ranks that it wants.
+  Scheduled scheduled() { return {wall(), 1 << below(3), 4}; }
+
+  // The wall clock is set forwards and back, by years, between any two events.
+  int64_t wall() {
+    if (below(3) == 0) wall_ms_ += (below(2) == 0 ? 1 : -1) * int64_t{below(1'000'000)} * 100'000;
+    return wall_ms_ += below(1000);
+  }
 
   bool step(const Event& event, std::string* problem) {
     const JobState before = d_.state;
@@ -568,6 +659,16 @@ class World {
         *problem = "accepted a commit of a fenced attempt";
         return false;
       }
+    const bool given = std::holds_alternative<Scheduled>(event);
+    const bool ended_to_resize =
+        before.yield == Yield::kToResize &&
+        (std::holds_alternative<GangEnded>(event) || std::holds_alternative<CoordinatorRestarted>(event));
+    if (now.world > before.world && !given && !ended_to_resize) *problem = "got ranks that it was not given";
+    if (ended_to_resize && now.restarts_total != before.restarts_total) *problem = "a resize counted as a restart";
+    if (!now.permits(now.world)) *problem = "a number of ranks that is not permitted";
+    if (now.yield == Yield::kToResize && !now.permits(now.resize_world)) *problem = "resizes to what is not permitted";
+    resizes_ += ended_to_resize && now.attempt > before.attempt ? 1 : 0;
+    if (before.started_unix_ms != 0 && now.started_unix_ms != before.started_unix_ms) *problem = "started twice";
     if (now.attempt < before.attempt) *problem = "the attempt went back";
     if (now.work == Work::kTrain && before.work != Work::kTrain && !now.next_bench().empty())
       *problem = "training goes on before a bench of its checkpoint was run";
@@ -584,6 +685,7 @@ class World {
         *problem = "two live attempts";
         return false;
       }
+      if (launch->world != d_.state.world) *problem = "launches other ranks than it has slots for";
       live_ = launch->attempt;
       pending_.push_back(GangLaunched{live_, {1, 1, "", ""}});
       pending_.push_back(below(10) == 0 ? Event(GangLost{live_, "did not start", RetryClass::kNewAttempt})
@@ -609,12 +711,13 @@ class World {
       const auto* stop = std::get_if<StopGang>(&action);
       if (stop != nullptr && stop->may_commit && !script_.empty() && below(2) == 0) pending_.push_back(script_.front());
       script_.clear();
-      pending_.push_back(GangEnded{live_});
+      pending_.push_back(GangEnded{live_, wall()});
       dying_ = true;
     }
     if (const auto* report = std::get_if<WriteReport>(&action); report != nullptr && report->final)
       pending_.push_back(ReportWritten{below(10) == 0 ? Status(Code::kIo, "bad") : Status()});
-    if (const auto* backoff = std::get_if<StartBackoff>(&action)) pending_.push_back(BackoffElapsed{backoff->attempt});
+    if (const auto* backoff = std::get_if<StartBackoff>(&action))
+      pending_.push_back(BackoffElapsed{backoff->attempt, below(3) == 0 ? 1 << below(3) : 0});
     return true;
   }
 
@@ -632,14 +735,15 @@ class World {
     if (dice == 0 && live_ != 0 && !dying_)
       pending_.push_back(GangLost{live_, "killed", below(12) == 0 ? RetryClass::kPermanent : RetryClass::kNewAttempt});
     if (dice == 1) pending_.push_back(CheckpointCommitted{live_ == 0 ? 1 : live_ - 1, "s0", 3, "stale", true});
-    if (dice == 2 && d_.state.attempt > 1) pending_.push_back(GangEnded{d_.state.attempt - 1});
+    if (dice == 2 && d_.state.attempt > 1) pending_.push_back(GangEnded{d_.state.attempt - 1, wall()});
     if (dice == 3 && below(8) == 0) pending_.push_back(CancelRequested{"user"});
     if (dice == 4 && below(3) == 0) restart();
     if (dice == 5 && below(2) == 0) pending_.push_back(Preempted{"other"});
     if (dice == 6 && below(2) == 0) pending_.push_back(PauseRequested{});
     if (dice == 7 && below(12) == 0) pending_.push_back(TimeLimitReached{});
-    if (dice == 8) pending_.push_back(ResumeRequested{1});
+    if (dice == 8) pending_.push_back(ResumeRequested{wall()});
     if (dice == 9 && below(2) == 0) pending_.push_back(HostsWithdrawn{d_.state.attempt, "time limit"});
+    if (dice >= 10 && dice < 13) pending_.push_back(ResizeRequested{1 << below(4), d_.state.world});
   }
 
   // Killed and started again: what was under way is forgotten. The gang is taken back, or its processes are ended first.
@@ -657,17 +761,20 @@ class World {
     script_.clear();
     live_ = 0;
     dying_ = false;
-    pending_.push_back(d_.state.phase == Phase::kQueued ? Event(Scheduled{1}) : Event(CoordinatorRestarted{}));
+    pending_.push_back(d_.state.phase == Phase::kQueued ? Event(scheduled())
+                                                        : Event(CoordinatorRestarted{.world = 1 << below(4)}));
   }
 
   const uint64_t seed_;
   uint64_t draws_ = 0;
+  int64_t wall_ms_ = 1'700'000'000'000;
   Driver d_;
   std::deque<Event> pending_;  // heard in any order
   std::deque<Event> script_;   // what the ranks will say, in order
   uint32_t live_ = 0;          // attempt that has processes; 0: none
   bool dying_ = false;
   int steps_ = 0;
+  int resizes_ = 0;
 };
 
 TEST(JobState, AnAdoptedGangGoesOnAndAnyOtherStartsAnew) {
@@ -691,14 +798,18 @@ TEST(JobState, AnAdoptedGangGoesOnAndAnyOtherStartsAnew) {
 }
 
 TEST(JobState, RandomHistoriesKeepTheInvariants) {
+  int resizes = 0;
   for (uint64_t seed = 1; seed <= 3000; ++seed) {
     std::string problem;
-    ASSERT_TRUE(World(seed).run(&problem)) << "seed " << seed << ": " << problem;
+    World world(seed);
+    ASSERT_TRUE(world.run(&problem)) << "seed " << seed << ": " << problem;
+    resizes += world.resizes();
   }
+  EXPECT_GT(resizes, 200);
 }
 
 TEST(JobState, EveryEventIsAcceptedInEveryState) {
-  const std::vector<Event> events = {Scheduled{1},
+  const std::vector<Event> events = {Scheduled{1, 2, 4},
                                      Prepared{Status(), "{}"},
                                      Prepared{Status(Code::kIo, "x"), ""},
                                      GangLaunched{1, {1, 1, "", ""}},
@@ -718,6 +829,7 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      PauseRequested{},
                                      ResumeRequested{1},
                                      TimeLimitReached{},
+                                     ResizeRequested{4, 2},
                                      DependencyFailed{"x"},
                                      GangEnded{1},
                                      ReportWritten{Status()},
@@ -726,7 +838,7 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      CoordinatorRestarted{},
                                      CoordinatorRestarted{.adopted = true}};
   // All states that five events reach; each event must leave a state in which phase and gang fit together.
-  std::vector<JobState> frontier = {new_job(1, 1, 1)};
+  std::vector<JobState> frontier = {new_job(1, 1, 1)};  // on 2 of 4 ranks
   frontier[0].plan[0].every["b0"] = 1;
   int seen = 0;
   for (int depth = 0; depth < 5; ++depth) {

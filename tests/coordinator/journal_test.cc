@@ -29,7 +29,8 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.work = Work::kEvaluate;
   s.work_bench = "b2";
   s.stage = 0;
-  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}, {{"b1", 5}}}, {}};
+  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}, {7, 8}, {{"b1", 5}}},
+              {}};
   s.prepared_json = "{\"x\":1}";
   s.attempt = 3;
   s.restarts_used = 1;
@@ -47,7 +48,11 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.priority = -4;
   s.time_limit_ms = 5;
   s.after = {"demo-8", "demo-9"};
-  s.yield = Yield::kToPause;
+  s.yield = Yield::kToResize;
+  s.world_min = 2;
+  s.world_max = 8;
+  s.resize_world = 8;
+  s.world_reason = "so it is";
   s.queued_unix_ms = 6;
   s.slots_unix_ms = 7;
   return job;
@@ -69,6 +74,7 @@ void expect_equal(const JobState& a, const JobState& b) {
     EXPECT_EQ(a.stages[i].step, b.stages[i].step);
     EXPECT_EQ(a.stages[i].complete, b.stages[i].complete);
     EXPECT_EQ(a.stages[i].checkpoints, b.stages[i].checkpoints);
+    EXPECT_EQ(a.stages[i].gave_way, b.stages[i].gave_way);
     EXPECT_EQ(a.stages[i].bench_done, b.stages[i].bench_done);
     EXPECT_EQ(a.stages[i].bench_step, b.stages[i].bench_step);
   }
@@ -103,6 +109,10 @@ void expect_equal(const JobState& a, const JobState& b) {
   EXPECT_EQ(a.time_limit_ms, b.time_limit_ms);
   EXPECT_EQ(a.after, b.after);
   EXPECT_EQ(a.yield, b.yield);
+  EXPECT_EQ(a.world_min, b.world_min);
+  EXPECT_EQ(a.world_max, b.world_max);
+  EXPECT_EQ(a.resize_world, b.resize_world);
+  EXPECT_EQ(a.world_reason, b.world_reason);
   EXPECT_EQ(a.queued_unix_ms, b.queued_unix_ms);
   EXPECT_EQ(a.slots_unix_ms, b.slots_unix_ms);
 }
@@ -114,6 +124,17 @@ TEST(Journal, RecordsReadBackInEveryField) {
   EXPECT_EQ(back->order, 5u);
   EXPECT_EQ(back->events, 3u);
   expect_equal(back->state, job.state);
+}
+
+TEST(Journal, ARecordOfBeforeJobsWereElasticHasAllItsRanks) {
+  v1::JobRecord record;
+  ASSERT_TRUE(record.ParseFromString(encode(full_job("demo-1", 1))));
+  record.clear_world_min();
+  record.clear_world_max();
+  const Result<JournaledJob> back = decode_job(record.SerializeAsString());
+  ASSERT_TRUE(back.ok()) << back.status().to_string();
+  EXPECT_EQ(back->state.world_min, 4);
+  EXPECT_EQ(back->state.world_max, 4);
 }
 
 TEST(Journal, NamesWhatIsWrongWithARecord) {
@@ -155,6 +176,12 @@ TEST(Journal, KeepsJobsInOrderAndTheirEventsOverAReopen) {
   for (uint64_t i = 0; i < 12; ++i)
     EXPECT_EQ((*jobs)[i].state.id, "demo-" + std::to_string(i + 1)) << "by submission, not by name";
   EXPECT_EQ(jobs->front().state.phase, Phase::kFailed);
+  const auto brief = journal.load_brief();
+  ASSERT_TRUE(brief.ok()) << brief.status().to_string();
+  EXPECT_EQ(brief->front().state.recipe_json, "") << "of a job that has ended";
+  EXPECT_EQ(*journal.recipe_json("demo-1"), "{}");
+  EXPECT_EQ(journal.recipe_json("demo-99").status().code(), Code::kNotFound);
+  EXPECT_EQ(jobs->front().state.world_max, 8);
   const auto events = journal.events("demo-1");
   ASSERT_TRUE(events.ok());
   ASSERT_EQ(events->size(), 2u) << "demo-1's only, not demo-10's";
@@ -163,6 +190,7 @@ TEST(Journal, KeepsJobsInOrderAndTheirEventsOverAReopen) {
   EXPECT_EQ((*events)[1].text, "attempt 1: gang lost: rank 1 died");
   EXPECT_EQ((*events)[1].unix_ms, 200);
   EXPECT_EQ((*events)[1].phase_after, Phase::kFailed);
+  EXPECT_EQ((*events)[1].world_after, 4);
 }
 
 }  // namespace

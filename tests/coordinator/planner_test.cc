@@ -216,6 +216,10 @@ TEST(Admission, RefusesWhatNoSampleLengthMakesFitAndNothingElse) {
   EXPECT_FALSE(check_memory(recipe, 240'000'000'000, {{"finetune", 2048}}).ok());
   EXPECT_TRUE(check_memory(recipe, 240'000'000'000, {{"finetune", 100}}).ok());
   EXPECT_TRUE(check_memory(recipe, 0).ok()) << "not looked at";
+  recipes::Recipe elastic = recipe;
+  elastic.gang.ranks_min = 1;
+  EXPECT_TRUE(check_memory(elastic, 240'000'000'000).ok());
+  EXPECT_EQ(check_memory(elastic, 24'000'000'000).message(), refused.message());
 }
 
 TEST(Admission, PassesOverWhatCannotBeRead) {

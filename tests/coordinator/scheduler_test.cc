@@ -17,32 +17,38 @@ constexpr int64_t kNow = 1000 * kMinute;
 
 // A queue built line by line; `order` and `id` follow the line.
 struct Queue {
-  SchedulerInput input{.options = {.slots = 4, .user_slots = 0, .age_ms = 0}, .now_unix_ms = kNow};
+  SchedulerInput input{.options = {.slots = 4, .user_slots = 0, .age_ms = 0}, .now_ms = kNow};
 
   QueuedJob& wants(const std::string& id, int slots, int64_t minutes = 0, const std::string& user = "ann") {
     input.queued.push_back({.id = id,
                             .user = user,
                             .slots = slots,
                             .order = input.queued.size() + 1,
-                            .queued_unix_ms = kNow,
+                            .queued_ms = kNow,
                             .time_limit_ms = minutes * kMinute});
     return input.queued.back();
   }
   RunningJob& runs(const std::string& id, int slots, int64_t minutes_left = 0, const std::string& user = "ann") {
-    input.running.push_back({.id = id, .user = user, .slots = slots, .started_unix_ms = kNow - 10 * kMinute});
+    input.running.push_back({.id = id, .user = user, .slots = slots, .started_ms = kNow - 10 * kMinute});
     if (minutes_left > 0) input.running.back().time_limit_ms = (10 + minutes_left) * kMinute;
     return input.running.back();
   }
 
   std::vector<std::string> started() const {
     std::vector<std::string> ids;
-    for (const size_t i : decide(input).start) ids.push_back(input.queued[i].id);
+    for (const Grant& grant : decide(input).start) ids.push_back(input.queued[grant.job].id);
     return ids;
   }
+  std::vector<Grant> grown() const { return decide(input).grow; }
   std::vector<std::string> preempted() const {
     std::vector<std::string> ids;
     for (const size_t i : decide(input).preempt) ids.push_back(input.running[i].id);
     return ids;
+  }
+  std::vector<int> slots_given() const {
+    std::vector<int> slots;
+    for (const Grant& grant : decide(input).start) slots.push_back(grant.slots);
+    return slots;
   }
   Wait wait(size_t index) const { return decide(input).waits[index]; }
 };
@@ -77,7 +83,7 @@ TEST(Scheduler, HigherPriorityGoesFirst) {
 TEST(Scheduler, WaitingRaisesAJobPastLaterOnesOfHigherPriority) {
   Queue queue;
   queue.input.options.age_ms = 60 * kMinute;
-  queue.wants("old", 4).queued_unix_ms = kNow - 121 * kMinute;
+  queue.wants("old", 4).queued_ms = kNow - 121 * kMinute;
   queue.wants("new", 4).priority = 1;
   EXPECT_EQ(queue.started(), Ids{"old"});
 }
@@ -116,7 +122,7 @@ TEST(Scheduler, BackfillsWhatEndsBeforeTheReservedStart) {
   queue.wants("long", 1, 31);
   queue.wants("short", 1, 30);
   EXPECT_EQ(queue.started(), Ids{"short"});
-  EXPECT_EQ(queue.wait(0).start_unix_ms, kNow + 30 * kMinute);
+  EXPECT_EQ(queue.wait(0).start_ms, kNow + 30 * kMinute);
   EXPECT_EQ(queue.wait(1).why, Wait::Why::kBehind);
   EXPECT_EQ(queue.wait(1).other, "head");
 }
@@ -137,13 +143,13 @@ TEST(Scheduler, NothingGoesAheadWhenTheReservedStartIsNotKnown) {
   queue.wants("head", 4);
   queue.wants("short", 1, 1);
   EXPECT_EQ(queue.started(), Ids{});
-  EXPECT_FALSE(queue.wait(0).start_unix_ms.has_value());
+  EXPECT_FALSE(queue.wait(0).start_ms.has_value());
 }
 
 TEST(Scheduler, PreemptsTheFewestOfTheLowestPriorityTheLatestFirst) {
   Queue queue;
   queue.runs("one", 1);
-  queue.runs("later", 1).started_unix_ms = kNow - kMinute;
+  queue.runs("later", 1).started_ms = kNow - kMinute;
   queue.runs("large", 2).priority = 1;
   queue.wants("urgent", 1).priority = 2;
   EXPECT_EQ(queue.preempted(), Ids{"later"});
@@ -172,15 +178,110 @@ TEST(Scheduler, WaitsForWhatStopsAlreadyAndGivesItsSlotsToNobodyElse) {
   queue.wants("short", 1, 1);
   EXPECT_EQ(queue.preempted(), Ids{});
   EXPECT_EQ(queue.started(), Ids{});
-  EXPECT_EQ(queue.wait(0).start_unix_ms, kNow);
+  EXPECT_EQ(queue.wait(0).start_ms, kNow);
 }
 
 TEST(Scheduler, WaitingNeverMakesAJobPreempt) {
   Queue queue;
   queue.input.options.age_ms = kMinute;
   queue.runs("r", 4);
-  queue.wants("old", 1).queued_unix_ms = 0;
+  queue.wants("old", 1).queued_ms = 0;
   EXPECT_EQ(queue.preempted(), Ids{});
+}
+
+TEST(Scheduler, AnElasticGangStartsWithTheMostThatIsFree) {
+  struct Case {
+    int slots, least, taken, lost, given;  // 0 given: it waits
+  };
+  for (const Case& c : {Case{4, 1, 0, 0, 4}, Case{4, 1, 1, 0, 2}, Case{4, 1, 2, 0, 2}, Case{4, 1, 3, 0, 1},
+                        Case{4, 2, 3, 0, 0}, Case{4, 4, 1, 0, 0}, Case{4, 0, 1, 0, 0}, Case{8, 1, 0, 0, 4},
+                        Case{4, 1, 0, 1, 2}, Case{4, 1, 1, 2, 1}, Case{4, 4, 0, 2, 4}, Case{8, 8, 0, 0, 8}}) {
+    SCOPED_TRACE(std::to_string(c.slots) + " at least " + std::to_string(c.least) + ", taken " +
+                 std::to_string(c.taken) + ", lost " + std::to_string(c.lost));
+    Queue queue;
+    queue.input.lost_slots = c.lost;
+    if (c.taken > 0) queue.runs("r", c.taken);
+    queue.wants("a", c.slots).slots_min = c.least;
+    EXPECT_EQ(queue.slots_given(), c.given > 0 ? std::vector<int>{c.given} : std::vector<int>{});
+    EXPECT_EQ(queue.wait(0).why, c.given > 0 ? Wait::Why::kNone : Wait::Why::kSlots);
+  }
+}
+
+TEST(Scheduler, AnElasticGangIsReservedAndGivenRoomForItsLeast) {
+  Queue queue;
+  queue.runs("r", 3, 30);
+  queue.runs("low", 1, 60).started_ms += kMinute;
+  queue.wants("a", 4).slots_min = 2;
+  EXPECT_EQ(queue.wait(0).start_ms, kNow + 30 * kMinute);
+  queue.input.queued[0].priority = 1;
+  EXPECT_EQ(queue.preempted(), Ids{"r"});
+  queue.input.queued[0].slots_min = 1;
+  EXPECT_EQ(queue.preempted(), Ids{"low"}) << "one slot is enough";
+}
+
+TEST(Scheduler, AnElasticGangGoesAheadWithWhatTheReservedJobLeaves) {
+  Queue queue;
+  queue.runs("r", 2, 30);
+  queue.wants("head", 3);
+  queue.wants("a", 2).slots_min = 1;
+  EXPECT_EQ(queue.slots_given(), std::vector<int>{1}) << "two would keep the head from its start";
+  queue.input.queued[1].time_limit_ms = 30 * kMinute;
+  EXPECT_EQ(queue.slots_given(), std::vector<int>{2});
+}
+
+TEST(Scheduler, AUserLimitMakesAnElasticGangSmaller) {
+  Queue queue;
+  queue.input.options.user_slots = 3;
+  queue.wants("a", 4).slots_min = 1;
+  EXPECT_EQ(queue.slots_given(), std::vector<int>{2});
+  queue.input.queued[0].slots_min = 4;
+  EXPECT_EQ(queue.slots_given(), std::vector<int>{4}) << "the user has nothing else";
+}
+
+TEST(Scheduler, GrowsElasticGangsIntoSlotsThatNobodyWaitsFor) {
+  Queue queue;
+  queue.runs("one", 1).slots_max = 4;
+  EXPECT_EQ(queue.grown(), (std::vector<Grant>{{0, 4}}));
+  queue.runs("other", 1);
+  EXPECT_EQ(queue.grown(), (std::vector<Grant>{{0, 2}}));
+  queue.input.lost_slots = 2;
+  EXPECT_EQ(queue.grown(), std::vector<Grant>{});
+  queue.input.lost_slots = 0;
+  queue.input.running[0].stopping = true;
+  EXPECT_EQ(queue.grown(), std::vector<Grant>{}) << "it makes room";
+  queue.input.running[0].stopping = false;
+  queue.input.running[0].slots_max = 0;
+  EXPECT_EQ(queue.grown(), std::vector<Grant>{}) << "it was given its ranks a moment ago";
+  queue.input.running[0].slots_max = 4;
+  queue.wants("waits", 4);
+  EXPECT_EQ(queue.grown(), std::vector<Grant>{});
+  queue.input.queued[0].slots = 2;  // fits: what it leaves is not enough to grow
+  EXPECT_EQ(queue.started(), Ids{"waits"});
+  EXPECT_EQ(queue.grown(), std::vector<Grant>{});
+  queue.input.queued[0].after = {{"x", DependencyState::kUnfinished}};
+  EXPECT_EQ(queue.grown(), (std::vector<Grant>{{0, 2}})) << "it waits for another job, not for slots";
+}
+
+TEST(Scheduler, GrowsHigherPriorityThenTheEarlierStartedFirst) {
+  Queue queue;
+  queue.runs("later", 1).slots_max = 2;
+  queue.runs("earlier", 1).slots_max = 2;
+  queue.runs("r", 1);
+  queue.input.running[1].started_ms -= kMinute;
+  EXPECT_EQ(queue.grown(), (std::vector<Grant>{{1, 2}}));
+  queue.input.running[0].priority = 1;
+  EXPECT_EQ(queue.grown(), (std::vector<Grant>{{0, 2}}));
+  queue.input.options.user_slots = 3;
+  EXPECT_EQ(queue.grown(), std::vector<Grant>{}) << "they are one user's, who holds as many as one may";
+}
+
+TEST(Scheduler, WhatALostGangGoesOnWith) {
+  EXPECT_EQ(most_that_fits(4, 1, 5), 4);
+  EXPECT_EQ(most_that_fits(4, 1, 3), 2);
+  EXPECT_EQ(most_that_fits(4, 1, 1), 1);
+  EXPECT_EQ(most_that_fits(4, 1, -2), 1) << "never less than its least";
+  EXPECT_EQ(most_that_fits(4, 4, 1), 4);
+  EXPECT_EQ(most_that_fits(6, 3, 5), 3) << "three threads a rank";
 }
 
 TEST(Scheduler, DependenciesHoldBackAndFail) {
@@ -199,7 +300,7 @@ TEST(Scheduler, DependenciesHoldBackAndFail) {
 
 TEST(Scheduler, SaysWhyAJobWaits) {
   EXPECT_EQ(describe({}, kNow), "");
-  EXPECT_EQ(describe({.why = Wait::Why::kSlots, .start_unix_ms = kNow + 90 * kMinute}, kNow),
+  EXPECT_EQ(describe({.why = Wait::Why::kSlots, .start_ms = kNow + 90 * kMinute}, kNow),
             "waits for slots, at most 1 h 30 min");
   EXPECT_EQ(describe({.why = Wait::Why::kBehind, .other = "demo-1"}, kNow),
             "waits behind job demo-1, which gets the next slots");
@@ -227,7 +328,7 @@ class Machine {
   Machine(uint64_t seed, bool one_user) : seed_(seed), one_user_(one_user) {
     input_.options = {.slots = 1 + below(12), .user_slots = below(3) == 0 ? 4 : 0, .age_ms = 30 * kMinute};
     if (one_user) input_.options.user_slots = 0;
-    input_.now_unix_ms = kNow;
+    input_.now_ms = kNow;
   }
 
   // Jobs come for a while, then the queue has to run dry.
@@ -237,15 +338,16 @@ class Machine {
          ++minute) {
       end_some();
       for (int n = minute < kComing ? below(3) : 0; n > 0; --n) arrive();
-      usage_.advance(input_.now_unix_ms, input_.running);
+      usage_.advance(input_.now_ms, input_.running);
       input_.usage = usage_.by_user();
       ASSERT_NO_FATAL_FAILURE(carry_out(decide(input_)));
-      input_.now_unix_ms += kMinute;
+      input_.now_ms += kMinute;
     }
     ASSERT_TRUE(input_.queued.empty()) << input_.queued.size() << " jobs never ran";
   }
   int backfilled() const { return backfilled_; }
   int preempted() const { return preempted_; }
+  int grown() const { return grown_; }
 
  private:
   int below(int n) { return static_cast<int>(random_below(static_cast<uint64_t>(n), {seed_, ++draws_})); }
@@ -255,9 +357,10 @@ class Machine {
     job.id = "j" + std::to_string(++jobs_);
     job.user = one_user_ ? "ann" : "u" + std::to_string(below(3));
     job.slots = 1 + below(input_.options.slots + 1);
+    if (!one_user_ && job.slots % 4 == 0 && below(2) == 0) job.slots_min = job.slots / 4;
     job.priority = one_user_ ? 0 : below(3);
     job.order = jobs_;
-    job.queued_unix_ms = input_.now_unix_ms;
+    job.queued_ms = input_.now_ms;
     job.time_limit_ms = one_user_ || below(2) == 0 ? (1 + below(20)) * kMinute : 0;
     input_.queued.push_back(job);
   }
@@ -265,11 +368,13 @@ class Machine {
   // At its limit a job has ended; many end before it.
   void end_some() {
     std::erase_if(input_.running, [&](const RunningJob& job) {
-      const bool over = job.time_limit_ms > 0 && job.started_unix_ms + job.time_limit_ms <= input_.now_unix_ms;
+      const bool over = job.time_limit_ms > 0 && job.started_ms + job.time_limit_ms <= input_.now_ms;
       if (job.stopping && below(2) == 0) {
         QueuedJob again{.id = job.id, .user = job.user, .slots = job.slots, .priority = job.priority};
+        again.slots = std::max(job.slots, most_[job.id]);
+        again.slots_min = least_[job.id];
         again.order = std::stoull(job.id.substr(1));
-        again.queued_unix_ms = input_.now_unix_ms;
+        again.queued_ms = input_.now_ms;
         again.time_limit_ms = job.time_limit_ms;
         input_.queued.push_back(again);
         return true;
@@ -280,7 +385,8 @@ class Machine {
 
   void carry_out(const Decision& decision) {
     ASSERT_EQ(decision.waits.size(), input_.queued.size());
-    const std::set<size_t> starts(decision.start.begin(), decision.start.end());
+    std::set<size_t> starts;
+    for (const Grant& grant : decision.start) starts.insert(grant.job);
     ASSERT_EQ(starts.size(), decision.start.size()) << "a job was started twice";
     uint64_t first_waiting = 0;  // order of the one with the reservation
     for (size_t i = 0; i < input_.queued.size(); ++i) {
@@ -289,20 +395,35 @@ class Machine {
       if (wait.why == Wait::Why::kSlots) first_waiting = input_.queued[i].order;
       if (one_user_) check_reservation(input_.queued[i], wait);
     }
-    for (const size_t i : decision.start)
-      if (first_waiting != 0 && input_.queued[i].order > first_waiting) ++backfilled_;
+    for (const Grant& grant : decision.start)
+      if (first_waiting != 0 && input_.queued[grant.job].order > first_waiting) ++backfilled_;
+    for (const Grant& grant : decision.grow) {
+      RunningJob& job = input_.running[grant.job];
+      ASSERT_EQ(first_waiting, 0u) << "a gang grew while another job waited for slots";
+      ASSERT_TRUE(grant.slots > job.slots && grant.slots <= job.slots_max && job.slots_max % grant.slots == 0);
+      job.slots = grant.slots;
+      ++grown_;
+    }
     for (const size_t i : decision.preempt) {
       ASSERT_TRUE(input_.running[i].preemptible && !input_.running[i].stopping);
       input_.running[i].stopping = true;
       ++preempted_;
     }
-    for (const size_t i : decision.start) {
-      const QueuedJob& job = input_.queued[i];
+    for (const Grant& grant : decision.start) {
+      const QueuedJob& job = input_.queued[grant.job];
+      if (job.slots_min > 0) {
+        ASSERT_TRUE(grant.slots >= job.slots_min && job.slots % grant.slots == 0);
+      } else {
+        ASSERT_EQ(grant.slots, job.slots);
+      }
+      most_[job.id] = job.slots;
+      least_[job.id] = job.slots_min;
       input_.running.push_back({.id = job.id,
                                 .user = job.user,
-                                .slots = job.slots,
+                                .slots = grant.slots,
+                                .slots_max = job.slots_min > 0 ? job.slots : 0,
                                 .priority = job.priority,
-                                .started_unix_ms = input_.now_unix_ms,
+                                .started_ms = input_.now_ms,
                                 .time_limit_ms = job.time_limit_ms});
     }
     for (auto i = starts.rbegin(); i != starts.rend(); ++i)
@@ -316,33 +437,36 @@ class Machine {
   void check_reservation(const QueuedJob& job, const Wait& wait) {
     const auto reserved = reserved_.find(job.id);
     if (reserved != reserved_.end() && wait.why != Wait::Why::kNone) {
-      ASSERT_TRUE(wait.start_unix_ms.has_value()) << job.id << " lost its reservation";
-      ASSERT_LE(*wait.start_unix_ms, reserved->second) << job.id << " was delayed";
+      ASSERT_TRUE(wait.start_ms.has_value()) << job.id << " lost its reservation";
+      ASSERT_LE(*wait.start_ms, reserved->second) << job.id << " was delayed";
     }
     if (reserved != reserved_.end()) {
-      ASSERT_LE(input_.now_unix_ms, reserved->second) << job.id << " started late";
+      ASSERT_LE(input_.now_ms, reserved->second) << job.id << " started late";
     }
-    if (wait.start_unix_ms) reserved_[job.id] = *wait.start_unix_ms;
+    if (wait.start_ms) reserved_[job.id] = *wait.start_ms;
   }
 
   const uint64_t seed_;
   const bool one_user_;
   uint64_t draws_ = 0;
   uint64_t jobs_ = 0;
-  int backfilled_ = 0, preempted_ = 0;
+  int backfilled_ = 0, preempted_ = 0, grown_ = 0;
+  std::map<std::string, int> most_, least_;  // slots by job
   SchedulerInput input_;
   UsageBook usage_;
   std::map<std::string, int64_t> reserved_;
 };
 
 TEST(Scheduler, RandomQueuesNeverOvercommitAndRunDry) {
-  int preempted = 0;
+  int preempted = 0, grown = 0;
   for (uint64_t seed = 1; seed <= 2000; ++seed) {
     Machine machine(seed, false);
     ASSERT_NO_FATAL_FAILURE(machine.run()) << "seed " << seed;
     preempted += machine.preempted();
+    grown += machine.grown();
   }
   EXPECT_GT(preempted, 100);
+  EXPECT_GT(grown, 100);
 }
 
 TEST(Scheduler, BackfillNeverDelaysAReservedStart) {

@@ -88,6 +88,30 @@ TEST_F(Hosts, AJobOverTwoHostsEndsWithTheBitsOfOneMachineAlsoWhenARankOnTheOther
   EXPECT_TRUE(none_left(store_));
 }
 
+TEST_F(Hosts, AnElasticJobGoesOnOnTheHostThatIsLeft) {
+  ASSERT_EQ(undisturbed().run.code, 0) << undisturbed().run.err;
+  Process server(
+      on_first({"serve", "--store", store_, "--listen", "127.0.0.1:0", "--launcher", "hosts", "--hosts-file",
+                scratch_.path("hosts"), "--network", "10.77.0.0/24", "--remote-shell", scratch_.path("shell")}),
+      scratch_.path(""));
+  ASSERT_TRUE(server.wait_until([&] { return server.output().find("(2 slots)") != std::string::npos; }, 30s))
+      << server.output();
+  const Finished submitted = say({"submit", tiny_recipe(), "--store", store_, "--set", "gang.ranks_min=1"});
+  ASSERT_EQ(submitted.code, 0) << submitted.err;
+  const std::string metrics = store_ + "/jobs/tiny-1/metrics.jsonl";
+  ASSERT_TRUE(server.wait_until([&] { return read_text(metrics).find("\"step\":2,") != std::string::npos; }, 120s));
+  EXPECT_EQ(show().value("ranks", 0), 2);
+  hosts_->end_second();
+  json job;
+  ASSERT_TRUE(server.wait_until([&] { return (job = show()).value("phase", "") == "done"; }, 240s)) << job.dump();
+  EXPECT_EQ(job.value("ranks", 0), 1) << job.dump();
+  EXPECT_EQ(job.value("restarts", -1), 1) << job.dump();
+  EXPECT_EQ(job.value("ranks_reason", ""), "no more slots were left when it was started again");
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(60s).code, 0);
+  EXPECT_EQ(content_hashes(scratch_, store_), undisturbed().hashes);
+}
+
 TEST_F(Hosts, OptionsThatDoNotGoTogetherSayWhatToDo) {
   const auto refused = [&](std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), {"run", tiny_recipe(), "--store", store_});

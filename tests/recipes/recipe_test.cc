@@ -253,5 +253,15 @@ TEST(StageSteps, StepsOrWholeGlobalBatchesButAtLeastOne) {
   EXPECT_EQ(stage.total_steps(100), 7);
 }
 
+TEST(Recipe, AnElasticGangMayHaveHalfOfItsRanksDownToItsLeast) {
+  GangRecipe gang;
+  gang.ranks = 8;
+  EXPECT_EQ(gang.permitted_ranks(), std::vector<int64_t>{8});
+  gang.ranks_min = 8;
+  EXPECT_EQ(gang.permitted_ranks(), std::vector<int64_t>{8});
+  gang.ranks_min = 2;
+  EXPECT_EQ(gang.permitted_ranks(), (std::vector<int64_t>{8, 4, 2}));
+}
+
 }  // namespace
 }  // namespace tephra::recipes

@@ -124,6 +124,26 @@ TEST_F(CheckpointWriterTest, TheNewestTakesThePlaceOfTheOneThatWaits) {
   EXPECT_EQ(*packs, (std::vector<std::string>{"j+a1+align+s10+r0.pack", "j+a1+align+s30+r0.pack"}));
 }
 
+TEST_F(CheckpointWriterTest, AWriteThatIsSpreadOverTimeGoesOnAtOnceWhenSomebodyWaits) {
+  env_.open_gate();
+  const auto slow = [&](int64_t step) {
+    CheckpointJob made = job(step);
+    made.spread = std::chrono::hours(1);
+    return made;
+  };
+  {
+    CheckpointWriter writer(&env_, dir_.path(), link_.get());
+    ASSERT_TRUE(writer.submit(slow(10)).ok());
+    EXPECT_TRUE(writer.busy());
+    ASSERT_TRUE(writer.submit(slow(20)).ok()) << "the next one is due";
+    EXPECT_EQ(heard(1), std::vector<int64_t>{10});
+    ASSERT_TRUE(writer.drain().ok());
+    EXPECT_EQ(heard(2), (std::vector<int64_t>{10, 20}));
+    ASSERT_TRUE(writer.submit(slow(30)).ok());
+  }
+  EXPECT_EQ(heard(3), (std::vector<int64_t>{10, 20, 30})) << "the writer's end waits too";
+}
+
 TEST_F(CheckpointWriterTest, AFailedWriteIsSaidAtTheNextSubmit) {
   env_.open_gate();
   CheckpointWriter writer(&env_, dir_ / "nowhere", link_.get());

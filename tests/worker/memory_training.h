@@ -33,11 +33,13 @@ inline model::ModelConfig small_model() {
 
 inline constexpr int64_t kSamples = 4;
 
-inline model::LlavaBatch batch_of(const model::ModelConfig& config, int64_t tokens, uint64_t seed) {
+// `uneven`: samples of tokens, tokens - 1, ... tokens, which are packed.
+inline model::LlavaBatch batch_of(const model::ModelConfig& config, int64_t tokens, uint64_t seed, bool uneven) {
   const std::vector<float> pixels(static_cast<size_t>(3 * config.vision.image_size * config.vision.image_size), 0.5f);
   std::vector<model::TokenizedSample> samples(kSamples);
   for (uint64_t s = 0; s < samples.size(); ++s) {
-    for (int64_t t = 0; t < tokens - config.tokens_per_image(); ++t)
+    const int64_t text = tokens - config.tokens_per_image() - (uneven ? static_cast<int64_t>(s) : 0);
+    for (int64_t t = 0; t < text; ++t)
       samples[s].ids.push_back(static_cast<int32_t>(
           random_below(static_cast<uint64_t>(config.text.vocab_size), {seed, s, static_cast<uint64_t>(t)})));
     samples[s].labels = samples[s].ids;
@@ -54,6 +56,7 @@ struct Case {
   std::set<std::string> train;
   sharding::Policy policy;
   int64_t tokens = 256;  // of a sample
+  bool uneven = false;   // batch_of()
 };
 
 class Training {
@@ -63,7 +66,7 @@ class Training {
       : config_(config), units_(model::make_units(config_, c.train)), policy_(c.policy), tokens_(c.tokens) {
     at::set_num_threads(1);
     for (int m = 0; m < policy_.micro_batches; ++m)
-      batches_.push_back(batch_of(config_, tokens_, static_cast<uint64_t>(m)));
+      batches_.push_back(batch_of(config_, tokens_, static_cast<uint64_t>(m), c.uneven));
     for (const auto& batch : batches_) local_.push_back(&batch);
     auto executor = sharding::Executor::create(units_, model::make_modules(config_),
                                                communicator != nullptr ? communicator : alone_.get(), policy_, {},
@@ -110,7 +113,7 @@ class Training {
 inline std::string name_of(const Case& c) {
   std::string name;
   for (const std::string& group : c.train) name += group + " ";
-  return name + "learn, " + to_string(c.policy);
+  return name + "learn, " + (c.uneven ? "packed, " : "") + to_string(c.policy);
 }
 
 }  // namespace tephra::worker

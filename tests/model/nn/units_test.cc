@@ -128,15 +128,43 @@ TEST(LlavaModules, ABatchWithoutSupervisionHasLossZero) {
   EXPECT_EQ(c.loss(*batch).item<float>(), 0.0f);
 }
 
-TEST(LlavaModules, LossIsTheSumOverSamplesWhateverThePadding) {
+// Samples of several lengths together, packed and padded, against each by itself: the sum of the losses, and its gradient.
+TEST(LlavaModules, LossAndGradientsAreSumsOverSamplesHoweverTheyLie) {
   ModelConfig config = tiny_model();
-  Chain c = chain(config, {});
   std::vector<float> one = picture(1);
-  std::vector<TokenizedSample> samples = {sample({1, 30, 7, 8}),
-                                          sample({1, kImageToken, 5, 9, 11, 2, 3, 3, 4}, {one.data()})};
+  const std::vector<TokenizedSample> samples = {
+      sample({1, 30, 7, 8}), sample({1, kImageToken, 5, 9, 11, 2, 3, 3, 4}, {one.data()}), sample({1, 6, 9})};
   double sum = 0;
-  for (const TokenizedSample& s : samples) sum += c.loss(*make_batch({&s, 1}, config, 64)).item<double>();
-  EXPECT_NEAR(c.loss(*make_batch(samples, config, 64)).item<double>(), sum, 1e-4);
+  std::map<std::string, at::Tensor> gradients;
+  for (const TokenizedSample& s : samples) {
+    Chain alone = chain(config, {"connector", "llm"});
+    const at::Tensor loss = alone.loss(*make_batch({&s, 1}, config, 64));
+    sum += loss.item<double>();
+    loss.backward();
+    for (size_t u = 0; u < alone.units.size(); ++u)
+      for (size_t t = 0; t < alone.parameters[u].size(); ++t) {
+        const at::Tensor gradient = alone.parameters[u][t].grad();
+        at::Tensor& total = gradients[alone.units[u].tensors[t].name];
+        if (gradient.defined()) total = total.defined() ? total + gradient : gradient;
+      }
+  }
+  for (const Padding padding : {Padding::kNone, Padding::kRight}) {
+    Chain together = chain(config, {"connector", "llm"});
+    const auto batch = make_batch(samples, config, 64, padding);
+    ASSERT_EQ(batch->packed(), padding == Padding::kNone);
+    const at::Tensor loss = together.loss(*batch);
+    EXPECT_NEAR(loss.item<double>(), sum, 1e-4);
+    loss.backward();
+    int compared = 0;
+    for (size_t u = 0; u < together.units.size(); ++u)
+      for (size_t t = 0; t < together.parameters[u].size(); ++t) {
+        const std::string& name = together.units[u].tensors[t].name;
+        if (!together.parameters[u][t].grad().defined()) continue;
+        EXPECT_TRUE(at::allclose(together.parameters[u][t].grad(), gradients.at(name), 1e-4, 1e-5)) << name;
+        ++compared;
+      }
+    EXPECT_GT(compared, 20);
+  }
 }
 
 TEST(LlavaModules, EqualInputsGiveEqualBits) {
@@ -180,6 +208,30 @@ TEST(MakeBatch, CutsMergedSequencesAndImages) {
   auto shorter = make_batch({&s, 1}, config, 8);  // the second image is cut off altogether
   EXPECT_EQ(shorter->pixels_ICHW.size(0), 1);
   EXPECT_EQ(shorter->ids_BT.size(1), 8);
+}
+
+TEST(MakeBatch, PacksSamplesOfDifferentLengths) {
+  ModelConfig config = tiny_model();
+  std::vector<float> one = picture(1);
+  const std::vector<TokenizedSample> samples = {sample({1, 5, 6}), sample({1, kImageToken, 9}, {one.data()}),
+                                                sample({1, 7, 3})};
+  const auto batch = make_batch(samples, config, 5);  // cuts the second
+  ASSERT_TRUE(batch.ok());
+  const auto list = [](const at::Tensor& t) {
+    return std::vector<int64_t>(t.const_data_ptr<int64_t>(), t.const_data_ptr<int64_t>() + t.numel());
+  };
+  // By hand: 1 5 6 | 1 A A A A | 1 7 3; the last of a text is supervised.
+  ASSERT_TRUE(batch->packed());
+  EXPECT_EQ(batch->ids_BT.sizes(), (std::vector<int64_t>{1, 11}));
+  EXPECT_EQ(list(batch->ids_BT), (std::vector<int64_t>{1, 5, 6, 1, 0, 0, 0, 0, 1, 7, 3}));
+  EXPECT_EQ(list(batch->places_T), (std::vector<int64_t>{0, 1, 2, 0, 1, 2, 3, 4, 0, 1, 2}));
+  EXPECT_EQ(batch->lengths, (std::vector<int64_t>{3, 5, 3}));
+  EXPECT_EQ(list(batch->image_rows), (std::vector<int64_t>{4, 5, 6, 7}));
+  EXPECT_EQ(list(batch->target_rows), (std::vector<int64_t>{1, 9}));
+  EXPECT_EQ(list(batch->target_sample), (std::vector<int64_t>{0, 2}));
+  // Of equal lengths there is nothing to pack; generation wants a row each in any case.
+  EXPECT_FALSE(make_batch(std::span(samples).first(2), config, 3)->packed());
+  EXPECT_EQ(make_batch(samples, config, 5, Padding::kRight)->ids_BT.sizes(), (std::vector<int64_t>{3, 5}));
 }
 
 TEST(MakeBatch, NamesBadSamples) {

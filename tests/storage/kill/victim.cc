@@ -187,6 +187,16 @@ std::vector<TestTensor> model_of(uint64_t key) {
   return tensors;
 }
 
+int rank_main(int argc, char** argv) {
+  if (argc != 9) return 2;
+  changes_left = std::stoll(argv[7]);
+  DyingEnv env;
+  const auto shard = write_shard(env, std::string(argv[2]) + "/packs", argv[3], model_of(std::stoull(argv[4])),
+                                 std::stoi(argv[5]), std::stoi(argv[6]));
+  if (!shard.ok()) return 1;
+  return write_file_atomic(Env::posix(), argv[8], encode(*shard)).ok() ? 0 : 1;
+}
+
 int victim_main(int argc, char** argv) {
   if (argc != 6) return 2;
   auto files = std::make_shared<FaultyFileSystem>();

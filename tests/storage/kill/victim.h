@@ -17,4 +17,8 @@ std::vector<TestTensor> model_of(uint64_t key);
 // the index's, before or in the middle of it (-1: never). Lines: "begin WHAT NAME KEY" and "done WHAT NAME KEY".
 int victim_main(int argc, char** argv);
 
+// main of a rank: rank STORE PACK KEY RANK WORLD KILL_AT SUMMARY. Writes its share of model_of(KEY) into PACK and then its encoded
+// summary to the file SUMMARY; kills itself as above.
+int rank_main(int argc, char** argv);
+
 }  // namespace tephra::storage
