@@ -217,7 +217,6 @@ Result<std::vector<eval::DuringStage>> JobFiles::read_during(const JobState& sta
       if (!Env::posix().exists(result_path(name, bench, step))) continue;
       TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(Env::posix(), result_path(name, bench, step)));
       TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::from_json(text));
-      result.cases.clear();
       all.push_back({step, std::move(result)});
     }
   }

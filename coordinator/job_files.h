@@ -74,7 +74,7 @@ class JobFiles {
   // Id -> text. A line that was torn by a kill is passed over: its question is asked again.
   Result<std::map<std::string, std::string>> read_answers(const std::string& stage, const std::string& bench,
                                                           int64_t step = 0) const;
-  // What was measured during the stage, by bench and step: results without their cases, of the stage that was scored in `state`.
+  // What was measured during the stage, by bench and step.
   Result<std::vector<eval::DuringStage>> read_during(const JobState& state, size_t stage) const;
 
   // Scores the bench's answers and writes the result file; returns its text.

@@ -99,7 +99,7 @@ class Machine {
       return;
     if (!event.status.ok()) {
       if (stage != now().stage || now().failing || now().cancel_requested) return;
-      const std::string reason = which_bench(event) + ": " + event.status.message();
+      const std::string reason = run_text(event) + ": " + event.status.message();
       if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
         return stop_and_fail(reason, event.status.retry_class());
       if (now().gang != GangPhase::kEnding) return;  // between attempts: the next one asks and scores again

@@ -259,8 +259,9 @@ using Event = std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp,
                            ResumeRequested, TimeLimitReached, ResizeRequested, DependencyFailed, GangEnded,
                            ReportWritten, BackoffElapsed, CoordinatorRestarted>;
 std::string_view event_name(const Event& event);
-std::string which_bench(const BenchScored& event);  // "bench b at step 4 of stage s"
-std::string describe(const Event& event);           // one line for people and the journal
+// "bench b after stage s", "bench b at step 20 of stage s"
+std::string run_text(const BenchScored& event);
+std::string describe(const Event& event);  // one line for people and the journal
 
 // --- actions
 struct Prepare {};

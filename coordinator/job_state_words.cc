@@ -80,7 +80,7 @@ std::string_view event_name(const Event& event) {
                     event);
 }
 
-std::string which_bench(const BenchScored& event) {
+std::string run_text(const BenchScored& event) {
   const std::string at = event.step > 0 ? " at step " + std::to_string(event.step) + " of stage " : " after stage ";
   return "bench " + event.bench + at + event.stage;
 }
@@ -109,7 +109,7 @@ std::string describe(const Event& event) {
                    " finished";
           },
           [](const BenchScored& e) {
-            return which_bench(e) + (e.status.ok() ? " scored" : " could not be scored: " + e.status.message());
+            return run_text(e) + (e.status.ok() ? " scored" : " could not be scored: " + e.status.message());
           },
           [&](const GangLost& e) { return attempt(e.attempt) + "gang lost: " + e.reason; },
           [](const CancelRequested& e) { return "cancel requested" + (e.reason.empty() ? "" : ": " + e.reason); },

@@ -156,8 +156,11 @@ Json stage_json(const StageReport& stage) {
                             {"grad_norm", number_or_null(point.grad_norm)},
                             {"tokens_per_s", number_or_null(point.tokens_per_s)}});
   for (const auto& bench : stage.benches) out["benches"].push_back(Json::parse(to_json(bench)));
-  for (const auto& during : stage.during)
-    out["during"].push_back({{"step", during.step}, {"result", Json::parse(to_json(during.result))}});
+  for (const auto& during : stage.during) {
+    BenchResult numbers = during.result;
+    numbers.cases.clear();
+    out["during"].push_back({{"step", during.step}, {"result", Json::parse(to_json(numbers))}});
+  }
   return out;
 }
 

@@ -23,7 +23,7 @@ struct CurvePoint {
   double tokens_per_s = 0;
 };
 
-// What a bench measured on the checkpoint of a step during the stage. `result` has no cases.
+// What a bench measured on the checkpoint of a step during the stage. Cases are for intervals alone: `result` may have none.
 struct DuringStage {
   int64_t step = 0;  // optimizer steps done
   BenchResult result;

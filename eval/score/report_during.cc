@@ -25,7 +25,8 @@ ReportDuring one(const StageReport& stage, const BenchResult& first) {
   for (const Measure& measure : measures_of(first.kind))
     if (metric(first, measure.metric)) measures.push_back(measure);
   for (const Measure& measure : measures) out.table.header.push_back(measure.label);
-  if (!measures.empty()) out.measure = measures.front().label;
+  if (!measures.empty())
+    out.measure = measures.front().label + (measures.front().unit == Measure::Unit::kShare ? ", percent" : "");
   for (const auto& [step, result] : results_by_step(stage, bench)) {
     std::vector<ReportCell> row = {number_cell(static_cast<double>(step), grouped(step))};
     for (const Measure& measure : measures) row.push_back(measure_cell(*result, measure));

@@ -29,7 +29,8 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.work = Work::kEvaluate;
   s.work_bench = "b2";
   s.stage = 0;
-  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}, {7, 8}, {{"b1", 5}}}, {}};
+  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}, {7, 8}, {{"b1", 5}}},
+              {}};
   s.prepared_json = "{\"x\":1}";
   s.attempt = 3;
   s.restarts_used = 1;

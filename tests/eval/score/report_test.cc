@@ -91,7 +91,7 @@ TEST_F(ReportTest, ShowsWhatBenchesMeasuredDuringAStage) {
   EXPECT_THAT(files.at("report.md"), HasSubstr("| 10 | 50.0 ("));
   EXPECT_THAT(files.at("report.md"), HasSubstr("| 20 | 82.5 (")) << "the curve ends with the stage's own result";
   const std::string& html = files.at("report.html");
-  EXPECT_THAT(html, HasSubstr("science during tune, accuracy by step, from 30.0 to 82.5"));
+  EXPECT_THAT(html, HasSubstr("science during tune, accuracy, percent by step, from 30.0 to 82.5"));
   size_t dots = 0;
   for (size_t at = html.find("r=\"3.5\""); at != std::string::npos; at = html.find("r=\"3.5\"", at + 1)) ++dots;
   EXPECT_EQ(dots, 4u);
