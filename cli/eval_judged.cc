@@ -145,7 +145,7 @@ void add_ensemble(CLI::App& group, Verbs& verbs) {
   verb->callback([&verbs, o] { verbs.chosen = [o] { return eval_ensemble(*o); }; });
 }
 
-int resume_job_benches(const std::string& job, const std::string& store_dir) {
+int resume_job_benches(const std::string& job, const std::string& store_dir, bool json) {
   auto store = storage::Store::open(Env::posix(), store_dir, storage::OpenMode::kReadOnly);
   if (!store.ok()) return fail(store.status());
   const auto jobs = coordinator::Journal(**store).load();
@@ -166,7 +166,7 @@ int resume_job_benches(const std::string& job, const std::string& store_dir) {
         const auto before = eval::from_json(*text);
         if (!before.ok()) return fail(before.status());
         if (before->incomplete.empty()) continue;
-        const auto result = files.score(*recipe, *prepared, stage, bench, show);
+        const auto result = files.score(*recipe, *prepared, stage, bench, {.any = true}, show);
         if (!result.ok()) return fail(result.status());
         ++scored;
         if (result->incomplete.empty()) continue;
@@ -179,7 +179,13 @@ int resume_job_benches(const std::string& job, const std::string& store_dir) {
       const Status written = files.write_report(*recipe, known.state, *prepared, **store, Clock::system().unix_ms());
       if (!written.ok()) return fail(written);
     }
-    std::printf("%d benches were incomplete, %d are now\n%s\n", scored, still, files.report_path().c_str());
+    if (json) {
+      const nlohmann::json document = {
+          {"job", job}, {"asked", scored}, {"incomplete", still}, {"report", files.report_path()}};
+      std::printf("%s\n", document.dump().c_str());
+    } else {
+      std::printf("%d benches were incomplete, %d are now\n%s\n", scored, still, files.report_path().c_str());
+    }
     return still == 0 ? kOk : kFailed;
   }
   return fail(

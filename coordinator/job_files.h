@@ -23,6 +23,7 @@
 #include "cluster/messages.h"
 #include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
+#include "coordinator/judge_policy.h"
 #include "coordinator/judging.h"
 #include "coordinator/preparation.h"
 #include "eval/score/results.h"
@@ -68,10 +69,10 @@ class JobFiles {
   Result<std::map<std::string, std::string>> read_answers(const std::string& stage, const std::string& bench) const;
 
   // Scores the bench's answers and writes the result file; returns its text.
-  // With a judge its replies are asked for first, those that earlier calls did not get; one that cannot be had leaves the result
-  // incomplete, with the reason. progress: of the judge; may be empty.
+  // With a judge its replies are asked for first, those that earlier calls did not get; one that cannot be had, or that
+  // `judges` does not allow, leaves the result incomplete, with the reason. progress: of the judge; may be empty.
   Result<eval::BenchResult> score(const recipes::Recipe& recipe, const PreparedJob& prepared, const std::string& stage,
-                                  const std::string& bench,
+                                  const std::string& bench, const JudgePolicy& judges,
                                   const std::function<void(const JudgeProgress&)>& progress = {}) const;
   // The stage's gates, by the results that have been written so far, in the recipe's order.
   Result<std::vector<recipes::GateOutcome>> judge_gates(const recipes::Recipe& recipe, const JobState& state,
