@@ -134,7 +134,8 @@ class PosixEnv : public Env {
   }
 
   Result<std::unique_ptr<ReadableFile>> open(const std::string& path) override {
-    TEPHRA_ASSIGN_OR_RETURN(Fd fd, open_fd(path, O_RDONLY, "open"));
+    // Without waiting: a pipe that somebody left among the files would otherwise hold the thread until it has a writer.
+    TEPHRA_ASSIGN_OR_RETURN(Fd fd, open_fd(path, O_RDONLY | O_NONBLOCK, "open"));
     struct stat info;
     if (::fstat(fd.get(), &info) != 0) return errno_status(errno, "stat " + path);
     if (!S_ISREG(info.st_mode)) return Status(Code::kInvalidArgument, path + " is not a regular file");

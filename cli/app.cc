@@ -2,10 +2,61 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <string>
+#include <vector>
 
+#include "base/diagnostic.h"
 #include "base/version.h"
 
 namespace tephra::cli {
+namespace {
+
+// The verb that the command line had come to when it was found wrong.
+const CLI::App& reached(const CLI::App& app) {
+  const CLI::App* at = &app;
+  for (auto below = at->get_subcommands(); !below.empty(); below = at->get_subcommands()) at = below.back();
+  return *at;
+}
+
+std::string did_you_mean(const std::string& word, const std::vector<std::string>& names) {
+  const std::string nearest = nearest_name(word, names);
+  return nearest.empty() ? "" : "; did you mean " + nearest + "?";
+}
+
+std::string wrong_verb(const CLI::App& at, const std::string& word) {
+  std::vector<std::string> names;
+  for (const CLI::App* verb : at.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(verb->get_name());
+  return "there is no verb '" + word + "'" + did_you_mean(word, names);
+}
+
+std::string wrong_option(const CLI::App& at, const std::string& word) {
+  if (!word.starts_with('-')) return "'" + word + "' is one word too many";
+  const std::string name = word.substr(0, word.find('='));
+  std::vector<std::string> names;
+  for (const CLI::Option* option : at.get_options())
+    for (const std::string& known : option->get_lnames()) names.push_back("--" + known);
+  return "there is no option " + name + did_you_mean(name, names);
+}
+
+// One sentence with the cause and what to do, where the parser's own says half of it on two lines.
+std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App& at = reached(app);
+  std::string verb = "tephra", message = error.what();
+  for (const CLI::App* above = &app; above != &at;) {
+    above = above->get_subcommands().back();
+    verb += " " + above->get_name();
+  }
+  const std::vector<std::string> rest = at.remaining();
+  const bool wants_verb = !at.get_subcommands([](const CLI::App*) { return true; }).empty();
+  if (!rest.empty())
+    message = wants_verb && !rest[0].starts_with('-') ? wrong_verb(at, rest[0]) : wrong_option(at, rest[0]);
+  else if (message == "A subcommand is required")
+    message = "a verb is missing";
+  return verb + ": " + message + (message.ends_with('?') ? " " : "; ") + verb + " --help shows what there is";
+}
+
+}  // namespace
 
 ExitCode exit_code(const Status& status) {
   switch (status.code()) {
@@ -29,6 +80,11 @@ ExitCode exit_code(const Status& status) {
 int fail(const Status& status) {
   std::fprintf(stderr, "tephra: %s\n", status.message().c_str());
   return exit_code(status);
+}
+
+Status no_store(const std::string& folder) {
+  return {Code::kNotFound,
+          "there is no store in " + folder + "; name another with --store, or run a recipe, which makes it"};
 }
 
 int main(int argc, char** argv) {
@@ -55,7 +111,9 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? kOk : kBadInput;
+    if (e.get_exit_code() == 0) return app.exit(e), kOk;  // --help, --version
+    std::fprintf(stderr, "%s\n", usage_error(app, e).c_str());
+    return kBadInput;
   }
   return verbs.chosen();
 }

@@ -19,6 +19,9 @@ ExitCode exit_code(const Status& status);
 // Prints "tephra: sentence" on stderr and returns the code for it.
 int fail(const Status& status);
 
+// kNotFound, with what to do about it.
+Status no_store(const std::string& folder);
+
 // What every verb is given: where it leaves the function that runs it once the command line is parsed.
 struct Verbs {
   CLI::App& app;

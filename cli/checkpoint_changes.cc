@@ -31,8 +31,7 @@ Result<json> change(const Options& o, const std::string& verb, const json& reque
                             checked(http_request(*server, "POST", "/api/v1/checkpoints/" + verb, request.dump())));
   } else {
     // Opening for writing would make a store of any folder.
-    if (!Env::posix().exists(o.server.store + "/packs"))
-      return Status(Code::kNotFound, "there is no store in " + o.server.store);
+    if (!Env::posix().exists(o.server.store + "/packs")) return no_store(o.server.store);
     TEPHRA_ASSIGN_OR_RETURN(const auto store,
                             storage::Store::open(Env::posix(), o.server.store, storage::OpenMode::kReadWrite));
     TEPHRA_ASSIGN_OR_RETURN(body,

@@ -43,26 +43,32 @@ std::string bash(const std::vector<Command>& commands) {
          "  COMPREPLY=($(compgen -W \"$words\" -- \"$current\"))\n}\ncomplete -o default -F _tephra tephra\n";
 }
 
+// "name:what it is", as zsh's _describe takes it.
+std::string described(const std::string& word, const std::string& about) {
+  std::string name;
+  for (const char c : word) name += c == ':' ? std::string("\\:") : std::string(1, c);
+  return " " + quoted(name + ":" + first_line(about), false);
+}
+
+// Verbs and options are described apart: zsh offers what it was told are options only behind a '-'. The end is for both ways to load
+// it: from a folder of fpath, where the first completion runs the whole file, and by `source`.
 std::string zsh(const std::vector<Command>& commands) {
   std::string cases;
   for (const Command& command : commands) {
-    std::string words;
-    const auto add = [&](const std::string& word, const std::string& about) {
-      std::string name;
-      for (const char c : word) name += c == ':' ? std::string("\\:") : std::string(1, c);
-      words += " " + quoted(name + ":" + first_line(about), false);
-    };
+    std::string verbs, options;
     for (const std::string& verb : command.verbs)
       for (const Command& below : commands)
-        if (below.name == (command.name.empty() ? verb : command.name + " " + verb)) add(verb, below.about);
+        if (below.name == (command.name.empty() ? verb : command.name + " " + verb))
+          verbs += described(verb, below.about);
     for (const OptionInfo& option : command.options)
-      for (const std::string& name : option.names) add(name, option.about);
-    cases += "    \"" + command.name + "\") choices=(" + words + ") ;;\n";
+      for (const std::string& name : option.names) options += described(name, option.about);
+    cases += "    \"" + command.name + "\") verbs=(" + verbs + ") options=(" + options + ") ;;\n";
   }
-  return "#compdef tephra\n# zsh completion for tephra: tephra completion zsh > \"${fpath[1]}/_tephra\"\n_tephra() {\n  local -a choices\n" +
+  return "#compdef tephra\n# zsh completion for tephra: tephra completion zsh > \"${fpath[1]}/_tephra\"\n_tephra() {\n  local -a verbs options\n" +
          walk(commands, "\"${(@)words[2,CURRENT-1]}\"", cases) +
-         "  _describe -o tephra choices || _files\n  [[ \"${words[CURRENT]}\" == -* || ${#choices} -eq 0 ]] || _files\n}\n"
-         "compdef _tephra tephra\n";
+         "  if [[ \"${words[CURRENT]}\" == -* ]]; then\n    _describe -o option options\n"
+         "  elif (( ${#verbs} )); then\n    _describe -t commands command verbs\n  else\n    _files\n  fi\n}\n"
+         "if [[ \"${funcstack[1]}\" == _tephra ]]; then _tephra \"$@\"; else compdef _tephra tephra; fi\n";
 }
 
 std::string fish(const std::vector<Command>& commands) {
@@ -73,7 +79,7 @@ std::string fish(const std::vector<Command>& commands) {
       "    string match -q -- '-*' $word; and continue\n    if contains -- (string join ' ' $at $word) ";
   for (const Command& command : commands)
     if (!command.name.empty()) out += quoted(command.name, true) + " ";
-  out += "\n      set at $at $word\n    end\n  end\n  test (string join ' ' $at) = \"$argv\"\nend\n";
+  out += "\n      set at $at $word\n    end\n  end\n  test \"$at\" = \"$argv\"\nend\n";
   for (const Command& command : commands) {
     const std::string when = "complete -c tephra -n " + quoted("__tephra_at " + command.name, true);
     for (const std::string& verb : command.verbs)

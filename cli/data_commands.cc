@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/env.h"
@@ -113,12 +114,15 @@ void add_tokenizer(Verbs& verbs) {
   decode->add_option("--model", o->model, "folder with tokenizer.model")->required();
   decode->add_option("IDS", o->ids, "token ids")->required();
   decode->add_flag("--keep-special", o->keep_special, "write special tokens too");
+  decode->add_flag("--json", o->json, "one JSON document");
   decode->footer("Example:\n  tephra tokenizer decode --model llama-7b/ 263 2654");
   decode->callback([&verbs, o] {
     verbs.chosen = [o]() -> int {
       auto tokenizer = data::Tokenizer::load(o->model);
       if (!tokenizer.ok()) return fail(tokenizer.status());
-      std::printf("%s\n", (*tokenizer)->decode(o->ids, !o->keep_special).c_str());
+      const std::string text = (*tokenizer)->decode(o->ids, !o->keep_special);
+      const auto replaced = nlohmann::json::error_handler_t::replace;  // ids that cut a letter in two
+      std::printf("%s\n", (o->json ? nlohmann::json{{"text", text}}.dump(-1, ' ', false, replaced) : text).c_str());
       return kOk;
     };
   });

@@ -314,16 +314,18 @@ void add_eval(Verbs& verbs) {
   group->require_subcommand(0, 1);
   struct Resume {
     std::string job, store = "tephra-store";
+    bool json = false;
   };
   auto resume = std::make_shared<Resume>();
   group->add_option("--resume", resume->job,
                     "a job whose benches a judge left incomplete: ask for what is missing, write its report anew");
   group->add_option("--store", resume->store, "the job's store (--resume)")->capture_default_str();
+  group->add_flag("--json", resume->json, "one JSON document (--resume)");
   group->footer("Examples:\n  tephra eval scienceqa --help\n  tephra eval --resume demo-1 --store tephra-store");
   group->callback([&verbs, group, resume] {
     if (!group->get_subcommands().empty()) return;
-    if (resume->job.empty()) throw CLI::RequiredError("a bench, or --resume JOB");
-    verbs.chosen = [resume] { return resume_job_benches(resume->job, resume->store); };
+    if (resume->job.empty()) throw CLI::RequiredError("a bench, or --resume JOB,");
+    verbs.chosen = [resume] { return resume_job_benches(resume->job, resume->store, resume->json); };
   });
   auto o = std::make_shared<ScienceQaOptions>();
   auto* verb = group->add_subcommand("scienceqa", "ScienceQA's nine columns from a predictions file");

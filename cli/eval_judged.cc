@@ -165,7 +165,7 @@ std::vector<BenchRun> bench_runs(const coordinator::JobState& state) {
 
 }  // namespace
 
-int resume_job_benches(const std::string& job, const std::string& store_dir) {
+int resume_job_benches(const std::string& job, const std::string& store_dir, bool json) {
   auto store = storage::Store::open(Env::posix(), store_dir, storage::OpenMode::kReadOnly);
   if (!store.ok()) return fail(store.status());
   const auto jobs = coordinator::Journal(**store).load();
@@ -184,7 +184,8 @@ int resume_job_benches(const std::string& job, const std::string& store_dir) {
       const auto before = eval::from_json(*text);
       if (!before.ok()) return fail(before.status());
       if (before->incomplete.empty()) continue;
-      const auto result = files.score(*recipe, *prepared, run.stage, run.bench, run.step, show_judging());
+      const auto result =
+          files.score(*recipe, *prepared, run.stage, run.bench, run.step, {.any = true}, show_judging());
       if (!result.ok()) return fail(result.status());
       ++scored;
       if (result->incomplete.empty()) continue;
@@ -197,7 +198,13 @@ int resume_job_benches(const std::string& job, const std::string& store_dir) {
       const Status written = files.write_report(*recipe, known.state, *prepared, **store, Clock::system().unix_ms());
       if (!written.ok()) return fail(written);
     }
-    std::printf("%d benches were incomplete, %d are now\n%s\n", scored, still, files.report_path().c_str());
+    if (json) {
+      const nlohmann::json document = {
+          {"job", job}, {"asked", scored}, {"incomplete", still}, {"report", files.report_path()}};
+      std::printf("%s\n", document.dump().c_str());
+    } else {
+      std::printf("%d benches were incomplete, %d are now\n%s\n", scored, still, files.report_path().c_str());
+    }
     return still == 0 ? kOk : kFailed;
   }
   return fail(

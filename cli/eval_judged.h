@@ -26,6 +26,6 @@ std::function<void(const coordinator::JudgeProgress&)> show_judging();
 void add_ensemble(CLI::App& group, Verbs& verbs);
 
 // Asks for the judgments that a finished job's benches lack, scores these again and writes the job's report anew.
-int resume_job_benches(const std::string& job, const std::string& store);
+int resume_job_benches(const std::string& job, const std::string& store, bool json);
 
 }  // namespace tephra::cli

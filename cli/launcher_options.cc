@@ -54,6 +54,7 @@ Status apply(const LauncherChoice& choice, coordinator::Options* options) {
   cluster::LauncherOptions& launching = options->launching;
   if (hosts) launching.hosts_file = std::filesystem::absolute(choice.hosts_file).string();
   launching.network = choice.network;
+  launching.withheld = {"TEPHRA_TOKEN"};
   if (!choice.remote_shell.empty()) {
     launching.remote_shell.clear();
     std::istringstream words(choice.remote_shell);

@@ -46,6 +46,25 @@ Result<std::string> find_or_submit(Coordinator& coordinator, const recipes::Reci
   return coordinator.submit(recipes::to_json(recipe), user == nullptr ? "" : user);
 }
 
+bool needs_key(const recipes::BenchRecipe& bench) {
+  return bench.judge && !bench.judge->key_env.empty() && bench.judge->endpoint != "local";
+}
+
+std::vector<std::string> key_variables(const recipes::Recipe& recipe) {
+  std::vector<std::string> names;
+  for (const recipes::BenchRecipe& bench : recipe.benches)
+    if (needs_key(bench)) names.push_back(bench.judge->key_env);
+  return names;
+}
+
+// The recipe may be another's: which secret of this environment it sends where is said before anything runs.
+void tell_of_keys(const recipes::Recipe& recipe, EventRenderer& out) {
+  for (const recipes::BenchRecipe& bench : recipe.benches)
+    if (needs_key(bench))
+      out.line("note: bench " + bench.name + " sends the value of $" + bench.judge->key_env + " to " +
+               bench.judge->endpoint + ", its judge");
+}
+
 int conclude(const coordinator::JobView& view, const EventRenderer& out, bool json) {
   const coordinator::JobState& state = view.state;
   if (!json) {
@@ -77,6 +96,8 @@ int run_recipe(const RunOptions& o) {
   catch_interrupts();
   options.store_dir = o.store;
   options.worker_program = *worker;
+  options.judges.any = true;  // it is this user's environment, and this user's recipe
+  for (const std::string& name : key_variables(*recipe)) options.launching.withheld.push_back(name);
   options.goes_on_with = recipes::to_json(*recipe);
   auto coordinator = Coordinator::start(options);
   if (!coordinator.ok()) return fail(coordinator.status());
@@ -85,6 +106,7 @@ int run_recipe(const RunOptions& o) {
   std::mutex mutex;  // events come on the coordinator's thread
   out.line("tephra " + std::string(kVersion) + "  store " + o.store + "  " + std::to_string((*coordinator)->slots()) +
            " slots");
+  tell_of_keys(*recipe, out);
   uint64_t subscription = (*coordinator)->subscribe("", [&](const coordinator::JobEvent& e) {
     std::lock_guard lock(mutex);
     out.event(to_json(e));

@@ -1,7 +1,9 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/env.h"
@@ -20,10 +22,11 @@ namespace {
 struct Options {
   std::string store = "tephra-store", listen = "127.0.0.1:7070", token_file, tls_cert, tls_key, log_format = "text";
   std::string webhook_url, webhook_secret_file;
-  std::vector<std::string> webhook_events, data_roots;
+  std::vector<std::string> webhook_events, data_roots, judges;
   LauncherChoice launcher;
   double rate = 1000;
   int slots = 0;
+  bool json = false;
 };
 
 Status fill_webhook(const Options& o, coordinator::WebhookOptions* webhook) {
@@ -40,6 +43,18 @@ Status fill_webhook(const Options& o, coordinator::WebhookOptions* webhook) {
   return ok_status();
 }
 
+Status fill_judges(const Options& o, coordinator::JudgePolicy* policy) {
+  for (const std::string& judge : o.judges) {
+    auto endpoint = coordinator::parse_judge_endpoint(judge);
+    if (!endpoint.ok()) return endpoint.status().with_context("--judge");
+    if (!endpoint->key_env.empty() && std::getenv(endpoint->key_env.c_str()) == nullptr)
+      return {Code::kInvalidArgument,
+              "--judge: the environment variable " + endpoint->key_env + " is not set; set it before tephra serve"};
+    policy->endpoints.push_back(std::move(endpoint).value());
+  }
+  return ok_status();
+}
+
 int serve(const Options& o) {
   log::init("", log::Level::kWarning, "tephra", o.log_format == "json" ? log::Format::kJson : log::Format::kText);
   const auto address = cluster::parse_address(o.listen);
@@ -48,6 +63,7 @@ int serve(const Options& o) {
     return fail({Code::kInvalidArgument, "--tls-cert and --tls-key belong together; give both"});
   coordinator::Options options;
   if (const Status applied = apply(o.launcher, &options); !applied.ok()) return fail(applied);
+  if (const Status filled = fill_judges(o, &options.judges); !filled.ok()) return fail(filled);
   auto worker = find_worker();
   if (!worker.ok()) return fail(worker.status());
   catch_interrupts();
@@ -73,8 +89,14 @@ int serve(const Options& o) {
                           std::to_string((*coordinator)->http_port());
   const std::string authority = o.tls_cert.empty() ? "" : std::filesystem::absolute(o.tls_cert).string();
   if (Status written = write_server_file(o.store, url, authority); !written.ok()) return fail(written);
-  std::printf("tephra serves %s at %s (%d slots); an admin's token is in %s\n", o.store.c_str(), url.c_str(),
-              (*coordinator)->slots(), token_file.c_str());
+  if (o.json) {
+    const nlohmann::json line = {
+        {"store", o.store}, {"url", url}, {"slots", (*coordinator)->slots()}, {"token_file", token_file}};
+    std::printf("%s\n", line.dump().c_str());
+  } else {
+    std::printf("tephra serves %s at %s (%d slots); an admin's token is in %s\n", o.store.c_str(), url.c_str(),
+                (*coordinator)->slots(), token_file.c_str());
+  }
   std::fflush(stdout);
   while (!interrupted()) std::this_thread::sleep_for(std::chrono::milliseconds(100));
   (*coordinator)->shutdown();
@@ -105,6 +127,11 @@ void add_serve(Verbs& verbs) {
           "(default: any)")
       ->take_all();
   verb->add_option(
+          "--judge", o->judges,
+          "URL[,key_env=VARIABLE] of a judge that recipes may name, and the environment variable whose value it "
+          "is sent as its key; may be repeated (default: none but endpoint: local)")
+      ->take_all();
+  verb->add_option(
           "--slots", o->slots,
           "compute threads that gangs may use together; 0: all cores of this machine, slots of the host file, or "
           "CPUs of the Slurm cluster")
@@ -118,6 +145,8 @@ void add_serve(Verbs& verbs) {
   verb->add_option("--webhook-events", o->webhook_events, "of which jobs: done, failed, cancelled (default: all)")
       ->delimiter(',')
       ->check(CLI::IsMember({"done", "failed", "cancelled"}));
+  verb->add_flag("--json", o->json,
+                 "the address, once it answers, as a JSON line {\"store\", \"url\", \"slots\", \"token_file\"}");
   verb->footer(
       "Example:\n  tephra serve --store tephra-store --listen 127.0.0.1:7070\n"
       "  tephra serve --listen 0.0.0.0:7443 --tls-cert cert.pem --tls-key key.pem --log-format json\n"

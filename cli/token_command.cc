@@ -36,7 +36,13 @@ int create(const Options& o) {
   return kOk;
 }
 
+Status check_store(const Options& o) {
+  if (Env::posix().exists(o.store)) return ok_status();
+  return no_store(o.store);
+}
+
 int ls(const Options& o) {
+  if (const Status there = check_store(o); !there.ok()) return fail(there);
   const auto records = coordinator::read_tokens(coordinator::tokens_path(o.store));
   if (!records.ok()) return fail(records.status());
   if (o.json) {
@@ -58,6 +64,7 @@ int ls(const Options& o) {
 }
 
 int revoke(const Options& o) {
+  if (const Status there = check_store(o); !there.ok()) return fail(there);
   const Status revoked = coordinator::revoke_token(coordinator::tokens_path(o.store), o.id);
   if (!revoked.ok()) return fail(revoked);
   std::printf("%s\n", o.json ? nlohmann::json{{"id", o.id}, {"revoked", true}}.dump().c_str()

@@ -97,11 +97,14 @@ std::string find_program(const std::string& name) {
   return "";
 }
 
-std::vector<std::string> merged_environment(const std::map<std::string, std::string>& changes) {
+std::vector<std::string> merged_environment(const std::map<std::string, std::string>& changes,
+                                            const std::vector<std::string>& withheld) {
   std::vector<std::string> merged;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view text(*entry);
-    if (!changes.contains(std::string(text.substr(0, text.find('='))))) merged.emplace_back(text);
+    const std::string name(text.substr(0, text.find('=')));
+    if (!changes.contains(name) && std::find(withheld.begin(), withheld.end(), name) == withheld.end())
+      merged.emplace_back(text);
   }
   for (const auto& [name, value] : changes) merged.push_back(name + "=" + value);
   return merged;
@@ -113,7 +116,7 @@ Result<pid_t> spawn_session(const std::string& path, std::vector<std::string> wo
 }
 
 Result<Captured> run_captured(std::vector<std::string> words, const std::map<std::string, std::string>& environment,
-                              std::string_view input, Deadline deadline) {
+                              std::string_view input, Deadline deadline, const std::vector<std::string>& withheld) {
   TEPHRA_CHECK(!words.empty() && input.size() <= kInputMax,
                "run_captured: no command, or more input than a pipe holds");
   const std::string path = find_program(words[0]);
@@ -128,7 +131,7 @@ Result<Captured> run_captured(std::vector<std::string> words, const std::map<std
   const bool written = write(in[1], input.data(), input.size()) == static_cast<ssize_t>(input.size());
   close(in[1]);
   const std::string name = words[0];
-  const Result<pid_t> pid = spawn(path, std::move(words), merged_environment(environment), in[0], out[1], "");
+  const Result<pid_t> pid = spawn(path, std::move(words), merged_environment(environment, withheld), in[0], out[1], "");
   close(in[0]);
   close(out[1]);
   Captured captured;

@@ -109,6 +109,8 @@ struct LauncherOptions {
   std::string hosts_file{};                     // of the hosts launcher; empty: none
   // Remote shell of the hosts launcher, with its own arguments; runs `AGENT HOST COMMAND...`.
   std::vector<std::string> remote_shell = {"ssh", "-x", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"};
+  // Variables of this process's environment that gangs do not get: keys and tokens that are no business of ranks.
+  std::vector<std::string> withheld{};
   std::string network{};  // interface or CIDR block that ranks on several hosts use: "eth0", "10.0.0.0/16"; empty: any
   SlurmOptions slurm{};
 };

@@ -302,8 +302,8 @@ Result<std::unique_ptr<Gang>> MpirunLauncher::launch(const GangSpec& spec) {
     changes["OMPI_ALLOW_RUN_AS_ROOT"] = "1";
     changes["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] = "1";
   }
-  Result<pid_t> pid = spawn_session(mpirun, arguments(spec, program, exported, identity), merged_environment(changes),
-                                    output, spec.work_dir);
+  Result<pid_t> pid = spawn_session(mpirun, arguments(spec, program, exported, identity),
+                                    merged_environment(changes, options_.withheld), output, spec.work_dir);
   close(output);
   if (!pid.ok()) return pid.status();
 

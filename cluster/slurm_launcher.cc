@@ -34,8 +34,9 @@ constexpr milliseconds kLook{50};       // between looks for the batch script's 
 constexpr seconds kSettleTimeout{3};    // for Slurm's word on a job whose ranks ended badly
 constexpr int kForgottenLooks = 3;
 
-Result<Captured> run_slurm(std::vector<std::string> words, const std::map<std::string, std::string>& environment = {}) {
-  return run_captured(std::move(words), environment, "", Deadline::after(kCommandTimeout));
+Result<Captured> run_slurm(std::vector<std::string> words, const std::map<std::string, std::string>& environment = {},
+                           const std::vector<std::string>& withheld = {}) {
+  return run_captured(std::move(words), environment, "", Deadline::after(kCommandTimeout), withheld);
 }
 
 std::string text_of(const Result<Captured>& ran) { return ran.ok() ? ran->output : ran.status().message(); }
@@ -329,7 +330,7 @@ Result<std::unique_ptr<Gang>> SlurmLauncher::launch(const GangSpec& spec) {
   // Values go to Slurm in sbatch's environment, which travels in its own messages: they are on no command line.
   std::map<std::string, std::string> environment = rank_environment(spec, identity.marker);
   add_mpi_settings(spec, options_.network, &environment);
-  const auto ran = run_slurm(arguments(spec, identity), environment);
+  const auto ran = run_slurm(arguments(spec, identity), environment, options_.withheld);
   if (!ran.ok()) return ran.status().with_context("sbatch");
   if (ran->code != 0) return describe_refusal(ran->output, partitions());
   // "17" or "17;cluster", after warnings if there are any.

@@ -210,6 +210,8 @@ Status CoordinatorImpl::open() {
 }
 
 Status CoordinatorImpl::open_launcher() {
+  for (const JudgeEndpoint& judge : options_.judges.endpoints)
+    if (!judge.key_env.empty()) options_.launching.withheld.push_back(judge.key_env);
   TEPHRA_ASSIGN_OR_RETURN(launcher_, cluster::make_launcher(options_.launcher, options_.launching));
   if (options_.slots <= 0) options_.slots = launcher_->slots();
   if (options_.slots <= 0) options_.slots = machine_slots();
@@ -386,6 +388,8 @@ Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {
 Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, const std::string& user,
                                             const SubmitOnce& once) {
   TEPHRA_ASSIGN_OR_RETURN(const recipes::Recipe recipe, recipes::from_json(recipe_json));
+  if (const auto refused = check_judges(recipe, options_.judges); !refused.empty())
+    return Status(Code::kInvalidArgument, to_string(refused));
   TEPHRA_RETURN_IF_ERROR(check_slots(recipe));
   TEPHRA_RETURN_IF_ERROR(check_memory(recipe, options_.memory_bytes));
   const auto durable = std::make_shared<Awaited>();

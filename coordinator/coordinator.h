@@ -23,6 +23,7 @@
 #include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
 #include "coordinator/journal.h"
+#include "coordinator/judge_policy.h"
 #include "coordinator/webhook.h"
 
 namespace tephra::storage {
@@ -40,8 +41,9 @@ struct Options {
   std::string token;                    // an admin's bearer token of the HTTP interface; empty: there is none
   std::string tokens_file;              // of tokens with roles (tokens.h); empty: STORE/tokens
   double requests_per_second = 1000;    // of one address, over HTTP
-  // Folders that recipes sent over HTTP may name files in, but for an admin\'s; empty: any.
+  // Folders that recipes sent over HTTP may name files in, but for an admin's; empty: any.
   std::vector<std::string> data_roots;
+  JudgePolicy judges{};                  // of all recipes, whoever sends them
   std::string tls_certificate, tls_key;  // PEM files; empty: HTTP without TLS
   WebhookOptions webhook{};
   int slots = 0;             // compute threads that gangs may use together; 0: all that the launcher knows of
@@ -149,7 +151,7 @@ class Coordinator {
   virtual ~Coordinator() = default;  // shutdown()
 
   // `recipe_json`: recipes::to_json of a loaded recipe. Returns the job's id once it is durable. kInvalidArgument: a
-  // recipe that does not hold, or that runs after a job that does not exist; kUnavailable: it wants more slots or memory
+  // recipe that does not hold, that names a judge which options().judges does not, or that runs after a job that does not exist; kUnavailable: it wants more slots or memory
   // than there are.
   // `once`: a key that an earlier job was submitted with gives that job's id again, also after a restart;
   // kAlreadyExists: that submission was another one; kBusy: it is not durable yet.

@@ -15,6 +15,10 @@ namespace {
 // Collecting garbage reads the whole index, so it is not done after every commit.
 constexpr int64_t kCollectEveryMs = 60'000;
 
+// Checkpoints that wait for some rank's shard. A rank holds two snapshots at most (checkpoint.when_busy: replace), so no gang of ours
+// comes near; one that does says what is not so.
+constexpr size_t kPendingCheckpointsMax = 16;
+
 }  // namespace
 
 // On the job's lane, behind the answers that were received before, so that the ranks read them all.
@@ -99,6 +103,10 @@ void JobRunner::shard_written(int rank, const cluster::ShardWritten& shard) {
   if (std::find(committed.begin(), committed.end(), name) !=
       committed.end())  // a rank that came back did not hear of it
     return gang_->send(rank, cluster::Committed{shard.stage, shard.step, name, true, ""});
+  if (shards_.size() >= kPendingCheckpointsMax && !shards_.contains({shard.stage, shard.step}))
+    return gang_->fault(kFaultSaid,
+                        "rank " + std::to_string(rank) + " wrote shards of more checkpoints than a rank holds",
+                        RetryClass::kPermanent);
   auto& shards = shards_[{shard.stage, shard.step}];
   shards.resize(job_.state.world);
   shards[rank] = shard;

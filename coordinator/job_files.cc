@@ -90,6 +90,15 @@ std::pair<int64_t, int64_t> count_parameters(const storage::Manifest& manifest) 
   return {trained, total};
 }
 
+// The recipe was looked at when it was submitted; the coordinator may have been started again with other judges since.
+Result<Judgments> judge_as_allowed(const recipes::JudgeRecipe& judge, const JudgePolicy& policy,
+                                   const eval::QuestionSet& questions,
+                                   const std::map<std::string, std::string>& answers, const std::string& journal_dir,
+                                   const std::function<void(const JudgeProgress&)>& progress) {
+  if (const Status allowed = check_judge(judge, policy); !allowed.ok()) return Judgments{{}, allowed.message()};
+  return judge_answers(judge, questions, answers, journal_dir, judge_key(judge), progress);
+}
+
 }  // namespace
 
 std::string iso_time(int64_t unix_ms) {
@@ -225,6 +234,7 @@ Result<std::vector<eval::DuringStage>> JobFiles::read_during(const JobState& sta
 
 Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const PreparedJob& prepared,
                                           const std::string& stage, const std::string& bench, int64_t step,
+                                          const JudgePolicy& judges,
                                           const std::function<void(const JudgeProgress&)>& progress) const {
   const recipes::BenchRecipe* bench_recipe = recipe.find_bench(bench);
   if (bench_recipe == nullptr || !prepared.datasets.contains(bench_recipe->dataset))
@@ -237,9 +247,8 @@ Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const P
   Judgments judgments;
   if (bench_recipe->judge) {
     TEPHRA_ASSIGN_OR_RETURN(spec.judge, pinned_judge(*bench_recipe->judge));
-    TEPHRA_ASSIGN_OR_RETURN(judgments,
-                            judge_answers(*bench_recipe->judge, questions, answers, judge_dir(stage, bench, step),
-                                          judge_key(*bench_recipe->judge), progress));
+    TEPHRA_ASSIGN_OR_RETURN(judgments, judge_as_allowed(*bench_recipe->judge, judges, questions, answers,
+                                                        judge_dir(stage, bench, step), progress));
   }
   TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::score_bench(spec, questions, answers, judgments.replies));
   result.incomplete = judgments.incomplete;

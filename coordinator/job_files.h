@@ -25,6 +25,7 @@
 #include "cluster/messages.h"
 #include "coordinator/gang_flight.h"
 #include "coordinator/job_state.h"
+#include "coordinator/judge_policy.h"
 #include "coordinator/judging.h"
 #include "coordinator/preparation.h"
 #include "eval/score/report.h"
@@ -78,10 +79,10 @@ class JobFiles {
   Result<std::vector<eval::DuringStage>> read_during(const JobState& state, size_t stage) const;
 
   // Scores the bench's answers and writes the result file; returns its text.
-  // With a judge its replies are asked for first, those that earlier calls did not get; one that cannot be had leaves the result
-  // incomplete, with the reason. progress: of the judge; may be empty.
+  // With a judge its replies are asked for first, those that earlier calls did not get; one that cannot be had, or that
+  // `judges` does not allow, leaves the result incomplete, with the reason. progress: of the judge; may be empty.
   Result<eval::BenchResult> score(const recipes::Recipe& recipe, const PreparedJob& prepared, const std::string& stage,
-                                  const std::string& bench, int64_t step = 0,
+                                  const std::string& bench, int64_t step, const JudgePolicy& judges,
                                   const std::function<void(const JudgeProgress&)>& progress = {}) const;
   // The stage's gates, by the results that have been written so far, in the recipe's order.
   Result<std::vector<recipes::GateOutcome>> judge_gates(const recipes::Recipe& recipe, const JobState& state,

@@ -15,7 +15,8 @@ void JobRunner::act(const ScoreBench& action) {
     const auto progress = [self, stage, bench](const JudgeProgress& judged) {
       self->services_.dispatcher->post([self, stage, bench, judged] { self->publish_judging(stage, bench, judged); });
     };
-    const Result<eval::BenchResult> result = self->files_.score(self->recipe_, prepared, stage, bench, step, progress);
+    const Result<eval::BenchResult> result =
+        self->files_.score(self->recipe_, prepared, stage, bench, step, self->services_.options->judges, progress);
     std::string text, gate;
     if (result.ok()) {
       nlohmann::json document = {

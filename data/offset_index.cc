@@ -61,7 +61,7 @@ bool is_of(std::string_view index, const MappedFile& data) {
 }  // namespace
 
 Result<MappedFile> MappedFile::open(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);  // a pipe is refused and not waited for
   if (fd < 0) return errno_status(errno, "open " + path);
   struct stat info {};
   Status status;

@@ -368,9 +368,11 @@ void describe(V& v, JudgeRecipe& j) {
   v.field("model", j.model, Field{.about = "the judge's name at the endpoint", .absent = "none (local)"});
   v.field("prompts", j.prompts,
           Field{.about = "what it is asked, as recipes/judge/llava_bench.json", .required = true, .path = true});
-  v.field("key_env", j.key_env,
-          Field{.about = "environment variable of the coordinator that holds the endpoint's key",
-                .absent = "no key is sent"});
+  v.field(
+      "key_env", j.key_env,
+      Field{.about = "environment variable of the coordinator that holds the endpoint's key; one that `serve --judge` "
+                     "gave with it",
+            .absent = "no key is sent"});
   v.field("orders", j.orders,
           Field{.about = "show each pair of answers in both orders, or the reference first only, as LLaVA does",
                 .allowed = {"both", "reference_first"}});

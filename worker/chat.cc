@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <istream>
+#include <nlohmann/json.hpp>
 #include <ostream>
 #include <vector>
 
@@ -69,6 +70,17 @@ class Chat {
   }
 
  private:
+  void write_end(const ChatReply& answer) {
+    if (options_.json) {
+      const char* finish = answer.finish == ChatReply::Finish::kInterrupted ? "stopped"
+                           : answer.finish == ChatReply::Finish::kLength    ? "length"
+                                                                            : "stop";
+      const nlohmann::json line = {{"text", answer.text}, {"token_ids", answer.ids}, {"finish", finish}};
+      out_ << line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    }
+    out_ << std::endl;
+  }
+
   void ask(const std::string& question) {
     ChatRequest request = request_;
     request.turns.push_back({"human", with_tags(question, next_images_.size())});
@@ -76,7 +88,7 @@ class Chat {
     request.max_new_tokens = options_.max_new_tokens;
     request.sampling = options_.sampling;
     request.on_text = [&](std::string_view piece) {
-      out_ << piece << std::flush;
+      if (!options_.json) out_ << piece << std::flush;
       return interrupted == 0;
     };
     auto answer = reply(model_, request);
@@ -84,7 +96,7 @@ class Chat {
       err_ << "tephra: " << answer.status().message() << std::endl;
       return;
     }
-    out_ << std::endl;
+    write_end(*answer);
     if (answer->finish == ChatReply::Finish::kInterrupted) err_ << "(stopped)" << std::endl;
     if (answer->finish == ChatReply::Finish::kLength)
       err_ << "(cut off after " << answer->ids.size() << " tokens)" << std::endl;

@@ -15,6 +15,7 @@ struct ChatOptions {
   std::vector<std::string> images;  // files, shown with the first question
   int64_t max_new_tokens = 512;
   model::Sampling sampling;
+  bool json = false;    // a reply is written when it is whole, as a line {"text", "token_ids", "finish"}
   bool prompts = true;  // "> " before a question; off when questions come from a pipe
 };
 

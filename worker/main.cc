@@ -41,6 +41,9 @@ void add_model(CLI::App* verb, tephra::worker::InferenceModel* model) {
   verb->add_option("--image-aspect", model->image_aspect, "square or pad");
   verb->add_option("--dtype", model->dtype, "float32, bfloat16 or float16: what it computes in");
   verb->add_option("--threads", model->threads, "compute threads; 0: all cores");
+}
+
+void accept_json(CLI::App* verb) {
   verb->add_flag_function(
       "--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
 }
@@ -80,6 +83,7 @@ int main(int argc, char** argv) {
   score_verb->add_option("--data", score.data, "conversations, JSON")->required();
   score_verb->add_option("--images", score.images, "root of the samples' pictures");
   score_verb->add_option("--max-length", score.max_length, "tokens a sample is cut to");
+  accept_json(score_verb);
 
   tephra::worker::GenerateRequest request;
   auto* generate_verb = app.add_subcommand("generate", "one reply to one prompt");
@@ -89,6 +93,7 @@ int main(int argc, char** argv) {
                             "JPEG or PNG; may be given several times, for the prompt's <image> in order");
   generate_verb->add_option("--max-new-tokens", request.max_new_tokens);
   generate_verb->add_option("--stop", request.stop, "text that ends the reply; may be given several times");
+  accept_json(generate_verb);
   add_sampling(generate_verb, &request.sampling);
 
   tephra::worker::AnswerOptions answer;
@@ -117,6 +122,7 @@ int main(int argc, char** argv) {
   chat_verb->add_option("--image", chat.images,
                         "JPEG or PNG, shown with the first question; may be given several times");
   chat_verb->add_option("--max-new-tokens", chat.max_new_tokens);
+  chat_verb->add_flag("--json", chat.json, "each reply as a JSON line");
   add_sampling(chat_verb, &chat.sampling);
 
   tephra::worker::ModelServerOptions serving;
@@ -127,6 +133,7 @@ int main(int argc, char** argv) {
   serve_verb->add_option("--name", serving.name, "of the model, as clients see it");
   serve_verb->add_option("--api-key-file", key_file, "file whose first line is the key that clients have to send");
   serve_verb->add_option("--max-new-tokens", serving.default_max_tokens, "of a request that names none");
+  serve_verb->add_flag("--json", serving.json, "the address as a JSON line");
 
   tephra::worker::CalibrateOptions calibration;
   auto* calibrate_verb =
@@ -135,8 +142,7 @@ int main(int argc, char** argv) {
   calibrate_verb->add_option("--set", calibration.overrides, "override a field: a.b=value")->take_all();
   calibrate_verb->add_option("--stage", calibration.stage, "default: the last one");
   calibrate_verb->add_option("--tokens", calibration.tokens, "of a sample; default: max_length, at most 512");
-  calibrate_verb->add_flag_function(
-      "--json", [](int64_t) {}, "accepted for uniformity: the output is always JSON");
+  accept_json(calibrate_verb);
   calibrate_verb->footer(
       "Example, for a recipe of two ranks:\n"
       "  mpirun --bind-to none -n 2 tephra-worker calibrate recipe.yaml > speed.json\n"

@@ -201,8 +201,12 @@ Status serve_model(ModelServerOptions options, const std::string& listen, const 
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   TEPHRA_ASSIGN_OR_RETURN(const auto server, ModelServer::start(options));
-  std::printf("tephra serves model %s at http://%s:%d/v1\n", server->name().c_str(), options.host.c_str(),
-              server->port());
+  const std::string url = "http://" + options.host + ":" + std::to_string(server->port()) + "/v1";
+  if (options.json) {
+    std::printf("%s\n", nlohmann::json{{"url", url}, {"model", server->name()}}.dump().c_str());
+  } else {
+    std::printf("tephra serves model %s at %s\n", server->name().c_str(), url.c_str());
+  }
   std::fflush(stdout);
   int signal = 0;
   sigwait(&signals, &signal);

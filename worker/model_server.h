@@ -20,6 +20,7 @@ struct ModelServerOptions {
   uint16_t port = 0;                 // 0: a free one
   std::string api_key;               // asked for as a bearer token; "": none is, which only a loopback address may do
   int64_t default_max_tokens = 512;  // of a request that names none
+  bool json = false;                 // serve_model() says its address as a JSON line {"url", "model"}
 };
 
 class ModelServer {

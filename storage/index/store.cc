@@ -136,7 +136,8 @@ Result<std::unique_ptr<Store>> Store::open(Env& env, const std::string& dir, Ope
     TEPHRA_RETURN_IF_ERROR(env.make_directories(impl->manifests_dir()));
     TEPHRA_RETURN_IF_ERROR(env.sync_directory(dir));
   } else if (!env.exists(dir + "/index")) {
-    return Status(Code::kNotFound, "there is no store in " + dir);
+    return Status(Code::kNotFound,
+                  "there is no store in " + dir + "; name another with --store, or run a recipe, which makes it");
   }
   auto db = Database::open(dir + "/index", mode);
   if (!db.ok()) return db.status().code() == Code::kBusy ? Ownership::busy(dir) : db.status();

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -120,6 +121,15 @@ TEST_P(EnvContract, AtomicWriteReplacesAndLeavesNothingElse) {
   ASSERT_TRUE(write_file_atomic(env_, dir_ / "a", "second").ok());
   EXPECT_EQ(contents("a"), "second");
   EXPECT_EQ(*env_.list(dir_.path()), (std::vector<std::string>{"a"}));
+}
+
+// Nobody will ever write into it.
+TEST(PosixEnv, RefusesAPipeWithoutWaitingForIt) {
+  TempDir dir;
+  ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
+  const Status status = Env::posix().open(dir / "pipe").status();
+  EXPECT_EQ(status.code(), Code::kInvalidArgument);
+  EXPECT_NE(status.message().find("pipe is not a regular file"), std::string::npos) << status.message();
 }
 
 TEST(PosixEnv, RefusesFoldersAsFiles) {

@@ -60,6 +60,8 @@ void validate(const json& value, const json& schema, const std::string& at, std:
       !std::regex_match(value.get<std::string>(), std::regex(schema["pattern"].get<std::string>())))
     say(value.dump() + " does not look like " + schema["pattern"].dump());
   if (schema.contains("minimum") && value.is_number() && value < schema["minimum"]) say("is too small");
+  if (schema.contains("maximum") && value.is_number() && value > schema["maximum"]) say("is too large");
+  if (value.is_array() && value.size() < schema.value("minItems", size_t{0})) say("has too few entries");
   for (const json& name : schema.value("required", json::array()))
     if (!value.contains(name)) say("lacks " + name.dump());
   if (value.is_array())
@@ -150,10 +152,18 @@ TEST(KubernetesManifest, TheSchemaRefusesWhatTheOperatorWould) {
   } cases[] = {
       {"/apiVersion", "kubeflow.org/v1", "is none of"},
       {"/spec/slotsPerWorker", "4", "wrong type"},
-      {"/spec/slotsPerWorker", 0, "too small"},
-      {"/spec/mpiReplicaSpecs/Worker", nullptr, "lacks \"Worker\""},
+      {"/spec/slotsPerWorker", -1, "too small"},
+      {"/spec/slotsPerWorker", int64_t{1} << 31, "too large"},
+      {"/spec/waitForWorkers", true, "unknown field waitForWorkers"},
+      {"/spec/launcherCreationPolicy", "WaitForWorkers", "is none of"},
+      {"/spec/mpiImplementation", "MVAPICH", "is none of"},
+      {"/spec/runPolicy/cleanPodPolicy", "Never", "is none of"},
+      {"/spec/mpiReplicaSpecs/Launcher", nullptr, "lacks \"Launcher\""},
+      {"/spec/mpiReplicaSpecs/Launcher/replicas", 2, "is none of"},
+      {"/spec/mpiReplicaSpecs/Worker/replicas", 0, "too small"},
+      {"/spec/mpiReplicaSpecs/Worker/template/spec/containers", json::array(), "too few"},
       {"/spec/mpiReplicaSpecs/Worker/template/spec/containers/0/image", nullptr, "lacks \"image\""},
-      {"/spec/mpiReplicaSpecs/Worker/restartPolicy", "Sometimes", "is none of"},
+      {"/spec/mpiReplicaSpecs/Worker/restartPolicy", "Always", "is none of"},
       {"/spec/slots", 4, "unknown field slots"},
       {"/spec/mpiReplicaSpecs/Launcher/template/spec/containers/0/resources/requests/cpu", "many",
        "does not look like"},

@@ -1,4 +1,4 @@
-// What the program says of itself: completion scripts that the shells take, and a manual page that groff sets without a word.
+// What the program says of itself: a manual page that groff sets without a word.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -22,44 +22,6 @@ std::string own(const Scratch& scratch, const std::vector<std::string>& argument
   const Finished finished = e2e::tephra(scratch, arguments);
   EXPECT_EQ(finished.code, 0) << finished.err;
   return finished.out;
-}
-
-// What bash offers for the last of `words`.
-std::string offered(const Scratch& scratch, const std::string& script, const std::string& words, int last) {
-  const Finished finished = shell(scratch, "bash",
-                                  "source " + script + "; COMP_WORDS=(" + words +
-                                      "); COMP_CWORD=" + std::to_string(last) + "; _tephra; echo \"${COMPREPLY[@]}\"");
-  EXPECT_EQ(finished.code, 0) << finished.err;
-  EXPECT_EQ(finished.err, "");
-  return finished.out;
-}
-
-TEST(Completion, BashCompletesVerbsAndOptions) {
-  if (!there("bash")) GTEST_SKIP() << "NOT RUN: there is no bash";
-  Scratch scratch;
-  const std::string script = scratch.write("tephra.bash", own(scratch, {"completion", "bash"}));
-  EXPECT_EQ(offered(scratch, script, "tephra ckpt l", 2), "ls log\n");
-  EXPECT_EQ(offered(scratch, script, "tephra wat", 1), "watch\n");
-  EXPECT_EQ(offered(scratch, script, "tephra submit a.yaml --swe", 3), "--sweep\n");
-  EXPECT_EQ(offered(scratch, script, "tephra run a.yaml nothing", 3), "\n") << "file names are the shell's";
-}
-
-TEST(Completion, OtherShellsTakeTheirScripts) {
-  Scratch scratch;
-  int ran = 0;
-  for (const std::string name : {"zsh", "fish"}) {
-    const std::string script = scratch.write("tephra." + name, own(scratch, {"completion", name}));
-    EXPECT_NE(e2e::read_text(script).find("ckpt ls"), std::string::npos);
-    if (!there(name)) continue;
-    ++ran;
-    const Finished checked = Process({"/usr/bin/env", name, "-n", script}, scratch.path("")).wait();
-    EXPECT_EQ(checked.code, 0) << checked.err;
-    EXPECT_EQ(checked.err, "");
-  }
-  const Finished unknown = e2e::tephra(scratch, {"completion", "tcsh"});
-  EXPECT_EQ(unknown.code, 2);
-  EXPECT_NE(unknown.err.find("there are bash, zsh, fish"), std::string::npos) << unknown.err;
-  if (ran == 0) GTEST_SKIP() << "NOT RUN in part: there is neither zsh nor fish to read the scripts";
 }
 
 TEST(ManPage, HasEveryVerbAndGroffHasNothingToSay) {

@@ -18,8 +18,8 @@ class ServerTest : public ::testing::Test {
  protected:
   Scratch scratch_;  // first: the environment names it
   // No rank is started here.
-  const std::map<std::string, std::string> environment_{{"TEPHRA_WORKER", "/bin/true"},
-                                                        {"TEPHRA_STORE", scratch_.path("store")}};
+  const std::map<std::string, std::string> environment_{
+      {"TEPHRA_WORKER", "/bin/true"}, {"TEPHRA_STORE", scratch_.path("store")}, {"JUDGE_KEY", "key-6b1f"}};
   std::unique_ptr<Process> serve(std::vector<std::string> options) {
     options.insert(options.begin(), {"serve", "--listen", "127.0.0.1:0"});
     auto process = std::make_unique<Process>(tephra_command(options), scratch_.path(""), environment_);
@@ -103,6 +103,46 @@ TEST_F(ServerTest, LogsAsJson) {
     EXPECT_EQ(parsed["message"], "the tokens file cannot be used") << line;
   }
   EXPECT_GE(count, 1) << ended.err;
+}
+
+TEST_F(ServerTest, JudgesAreTheOperators) {
+  const Finished unset =
+      run({"serve", "--listen", "127.0.0.1:0", "--judge", "https://judge.example/v1,key_env=NOT_SET"});
+  EXPECT_EQ(unset.code, 2);
+  EXPECT_NE(unset.err.find("--judge: the environment variable NOT_SET is not set"), std::string::npos) << unset.err;
+  const Finished no_address = run({"serve", "--listen", "127.0.0.1:0", "--judge", "judge.example"});
+  EXPECT_EQ(no_address.code, 2);
+  EXPECT_NE(no_address.err.find("--judge: 'judge.example' is no address"), std::string::npos) << no_address.err;
+
+  auto server = serve({"--judge", "https://judge.example/v1,key_env=JUDGE_KEY"});
+  const std::string base = TEPHRA_SOURCE_DIR "/recipes/base";
+  const auto recipe = [&](const std::string& judge) {
+    return scratch_.write(
+        "judged.yaml", "name: judged\nmodel: {vision: " + base + "/vision, language: " + base +
+                           "/language}\ngang: {ranks: 1}\ndatasets:\n  scenes: {kind: scenes}\n"
+                           "  wild: {kind: benchmark, questions: q.jsonl, reference: a.jsonl, images: .}\n"
+                           "stages:\n  - {name: a, data: [{dataset: scenes, part: instruct}], steps: 1}\n"
+                           "benches:\n  wild: {kind: llava_bench, dataset: wild, judge: {model: m, prompts: p.json, " +
+                           judge + "}}\n");
+  };
+  const Finished address = run({"submit", recipe("endpoint: 'http://10.0.0.1/v1', key_env: HOME")});
+  EXPECT_EQ(address.code, 2) << address.err;
+  EXPECT_NE(address.err.find("benches.wild.judge.endpoint: this coordinator asks no judge at 'http://10.0.0.1/v1'"),
+            std::string::npos)
+      << address.err;
+  EXPECT_NE(address.err.find("use one of https://judge.example/v1, or local"), std::string::npos) << address.err;
+  EXPECT_NE(address.err.find("tephra serve --judge"), std::string::npos) << address.err;
+  const Finished variable = run({"submit", recipe("endpoint: 'https://judge.example/v1', key_env: HOME")});
+  EXPECT_EQ(variable.code, 2) << variable.err;
+  EXPECT_NE(variable.err.find("benches.wild.judge.key_env: variable 'HOME' does not belong to the judge"),
+            std::string::npos)
+      << variable.err;
+  EXPECT_EQ(json::parse(run({"ps", "--json"}).out), json::array());
+  const Finished taken = run({"submit", "--json", recipe("endpoint: 'https://judge.example/v1', key_env: JUDGE_KEY")});
+  EXPECT_EQ(taken.code, 0) << taken.err;
+  EXPECT_EQ(run({"cancel", "judged-1"}).code, 0);
+  server->signal(SIGTERM);
+  EXPECT_EQ(server->wait().code, 0);
 }
 
 TEST_F(ServerTest, RefusesOptionsThatDoNotGoTogether) {

@@ -290,6 +290,21 @@ TEST_P(LauncherContract, NoSecretOnAnyCommandLineOrInAnyFile) {
   }
 }
 
+TEST_P(LauncherContract, WhatIsWithheldIsNotInTheRanksEnvironment) {
+  ::setenv(kWithheld, "drawn-by-nobody", 1);
+  auto gang =
+      launch(spec(std::string("echo withheld ${") + kWithheld + ":-none}; tr '\\0' '\\n' < /proc/$PPID/environ"));
+  ::unsetenv(kWithheld);
+  ASSERT_NE(gang, nullptr);
+  const auto ended = gang->wait(soon());
+  ASSERT_TRUE(ended.ok()) << ended.status().to_string();
+  const std::string log = read("log/gang.log");
+  EXPECT_EQ(count(log, "<stdout>:withheld none"), 2u) << log;
+  EXPECT_EQ(log.find("drawn-by-nobody"), std::string::npos) << log;
+  EXPECT_NE(log.find("TEPHRA_GANG="), std::string::npos) << "the starter's environment was read: " << log;
+  EXPECT_TRUE(gang->kill_hard().ok());
+}
+
 TEST_P(LauncherContract, ASecondAttemptAppendsToTheLogAndIsDescribedByItsOwn) {
   for (const char* words : {"first", "second"}) {
     const bool first = std::string(words) == "first";

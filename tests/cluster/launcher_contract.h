@@ -13,6 +13,8 @@
 
 namespace tephra::cluster {
 
+inline constexpr const char* kWithheld = "TEPHRA_TEST_KEY";  // LauncherOptions::withheld of each case
+
 struct LauncherCase {
   std::string name;
   // Brings up what the launcher needs, below a folder; it goes with the object. Null: it cannot be had here, and `why_not` says

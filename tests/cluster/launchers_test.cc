@@ -11,14 +11,19 @@ namespace {
 
 const LauncherCase kLocal = {
     "local", [](const std::string&, std::string*) -> std::shared_ptr<void> { return std::make_shared<int>(0); },
-    [](const std::string&) -> Result<std::unique_ptr<Launcher>> { return make_local_launcher(); }};
+    [](const std::string&) -> Result<std::unique_ptr<Launcher>> {
+      return make_local_launcher({.withheld = {kWithheld}});
+    }};
 
-const LauncherCase kHosts = {
-    "hosts",
-    [](const std::string& directory, std::string* why_not) -> std::shared_ptr<void> {
-      return TwoHosts::make(directory, 1, why_not);
-    },
-    [](const std::string& directory) { return make_hosts_launcher(TwoHosts::options(directory)); }};
+const LauncherCase kHosts = {"hosts",
+                             [](const std::string& directory, std::string* why_not) -> std::shared_ptr<void> {
+                               return TwoHosts::make(directory, 1, why_not);
+                             },
+                             [](const std::string& directory) {
+                               LauncherOptions options = TwoHosts::options(directory);
+                               options.withheld = {kWithheld};
+                               return make_hosts_launcher(options);
+                             }};
 
 const bool kRegistered = [] {
   register_launcher_case(kLocal);

@@ -145,6 +145,9 @@ class FakeRank {
           TEPHRA_RETURN_IF_ERROR(checkpoint(options.at("packs_dir"), stage, step - 1, false, w, true));
         return {Code::kCancelled, "stopped"};
       }
+      if (planned("flood", stage.name, step))
+        for (int64_t i = 0; i < 100; ++i)
+          TEPHRA_RETURN_IF_ERROR(client_->send(cluster::ShardWritten{stage.name, 1000 + i, "", "{}"}));
       for (float& x : w) x += 1;
       if (rank_ == 0) {
         cluster::StepProgress progress;
@@ -171,7 +174,8 @@ class FakeRank {
     const auto* bytes = reinterpret_cast<const std::byte*>(w.data() + begin);
     for (const auto kind : {storage::StateKind::kParameter, storage::StateKind::kFirstMoment})
       TEPHRA_RETURN_IF_ERROR(writer->add("w", kind, DType::kFloat32, {kFakeElements}, begin, end - begin, bytes));
-    TEPHRA_ASSIGN_OR_RETURN(const storage::ShardSummary summary, writer->finish());
+    TEPHRA_ASSIGN_OR_RETURN(storage::ShardSummary summary, writer->finish());
+    if (planned("forge", stage.name, step)) summary.pack.pack = plan_["forge"].at("pack");
     cluster::ShardWritten written;
     written.stage = stage.name;
     written.step = step;

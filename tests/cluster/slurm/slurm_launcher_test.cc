@@ -39,6 +39,7 @@ LauncherOptions options(std::vector<std::string> arguments = {}) {
   LauncherOptions options;
   options.slurm.sbatch_arguments = std::move(arguments);
   options.slurm.poll_every = milliseconds(200);
+  options.withheld = {kWithheld};
   return options;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "model/spec/connector_file.h"
@@ -250,6 +251,17 @@ TEST(ModelFolder, RefusesPickles) {
     EXPECT_THAT(status.message(), HasSubstr(".bin is a torch.save file"));
   }
   EXPECT_THAT(open_model({.model = dir.path()}).status().message(), HasSubstr("torch.save"));
+}
+
+TEST(ModelFolder, AnIndexNamesFilesOfItsFolderOnly) {
+  TempDir dir;
+  write_text(dir.path() + "/config.json", R"({"model_type": "llama"})");
+  for (const char* name : {"../outside.safetensors", "/etc/passwd", "a/b.safetensors", ""}) {
+    write_text(dir.path() + "/model.safetensors.index.json",
+               nlohmann::json{{"weight_map", {{"a", name}}}}.dump());
+    const Status status = open_model({.llm = dir.path()}).status();
+    EXPECT_THAT(status.message(), HasSubstr("does not name a file of this folder")) << name;
+  }
 }
 
 TEST(ModelFolder, NamesAMissingShardAndAnEmptyFolder) {
