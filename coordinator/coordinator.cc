@@ -287,7 +287,8 @@ void CoordinatorImpl::load_job(JournaledJob job, const std::map<std::string, Gan
   counter = std::max(counter, static_cast<uint64_t>(std::strtoull(id.c_str() + dash + 1, nullptr, 10)));
   const std::string submit_key = job.state.submit_key;
   const bool ended = is_final(job.state.phase);
-  recipes::Recipe recipe;  // of a job that has ended: not needed any more
+  static const auto none = std::make_shared<const recipes::Recipe>();  // of a job that has ended: not needed any more
+  std::shared_ptr<const recipes::Recipe> recipe = none;
   if (!ended) {
     const auto change = changes.find(id);
     Result<recipes::Recipe> read =
@@ -296,7 +297,7 @@ void CoordinatorImpl::load_job(JournaledJob job, const std::map<std::string, Gan
       job.state.failing = true;  // the state machine ends it
       job.state.reason = "this build does not read the job's recipe: " + read.status().message();
     } else {
-      recipe = std::move(read).value();
+      recipe = std::make_shared<const recipes::Recipe>(std::move(read).value());
     }
   }
   auto runner = std::make_shared<JobRunner>(services_, std::move(job), std::move(recipe));
@@ -435,7 +436,7 @@ Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobS
   job.state.stages.resize(job.state.plan.size());
   job.order = ++order_;
   const std::string id = job.state.id;
-  auto runner = std::make_shared<JobRunner>(services_, std::move(job), recipe);
+  auto runner = std::make_shared<JobRunner>(services_, std::move(job), std::make_shared<const recipes::Recipe>(recipe));
   runners_.push_back(runner);
   unfinished_.push_back(runner);
   by_id_[id] = runner;

@@ -21,13 +21,15 @@ constexpr double kSmoothing = 0.2;  // weight of the newest step in the time est
 
 }  // namespace
 
-JobRunner::JobRunner(Services& services, JournaledJob job, recipes::Recipe recipe)
+JobRunner::JobRunner(Services& services, JournaledJob job, std::shared_ptr<const recipes::Recipe> recipe)
     : services_(services),
       job_(std::move(job)),
       job_id_(job_.state.id),
-      recipe_(std::move(recipe)),
+      shared_recipe_(std::move(recipe)),
+      recipe_(*shared_recipe_),
       files_(services.options->store_dir + "/jobs/" + job_.state.id),
-      lane_(*services.pool),
+      // A job that has ended needs no lane of its own; there may be very many.
+      lane_(is_final(job_.state.phase) ? *services.preparations : Lane(*services.pool)),
       queued_at_(moment_of(job_.state.queued_unix_ms)),
       slots_at_(moment_of(job_.state.slots_unix_ms)),
       world_since_(services.options->clock->steady()) {

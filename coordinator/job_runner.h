@@ -4,8 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -45,7 +45,8 @@ struct Services {
 
 class JobRunner : public std::enable_shared_from_this<JobRunner> {
  public:
-  JobRunner(Services& services, JournaledJob job, recipes::Recipe recipe);
+  // `recipe`: of a job that has ended it is not needed, and may be any.
+  JobRunner(Services& services, JournaledJob job, std::shared_ptr<const recipes::Recipe> recipe);
 
   const JobState& state() const { return job_.state; }
   uint64_t order() const { return job_.order; }     // of submission
@@ -138,11 +139,12 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   Services& services_;
   JournaledJob job_;
   const std::string job_id_;
-  const recipes::Recipe recipe_;
+  const std::shared_ptr<const recipes::Recipe> shared_recipe_;
+  const recipes::Recipe& recipe_;
   PreparedJob prepared_;
   const JobFiles files_;
-  Lane lane_;  // of the job's files, in order
-  std::deque<Pending> inbox_;
+  Lane lane_;                 // of the job's files, in order
+  std::list<Pending> inbox_;  // takes no memory while it is empty
   bool busy_ = false;
   bool broken_ = false;  // the journal failed: nothing more is done with the job
   bool shut_ = false;

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "base/threads.h"
 #include "coordinator/journal.pb.h"
 
 namespace tephra::coordinator {
@@ -12,6 +13,8 @@ namespace {
 namespace v1 = ::tephra::coordinator::v1;
 
 constexpr uint32_t kVersion = 1;
+constexpr size_t kBatchRecords = 4096;
+constexpr int kDecodeThreads = 4;
 
 v1::RetryRecord to_record(RetryClass retry) {
   switch (retry) {
@@ -252,25 +255,40 @@ Status Journal::put(const JournaledJob& job, const Event& event, int64_t unix_ms
 }
 
 Result<std::vector<JournaledJob>> Journal::load(bool brief) const {
-  std::vector<JournaledJob> jobs;
+  // A store may hold very many jobs: decoded on several threads, and never moved but once into their order.
+  std::vector<std::vector<JournaledJob>> batches;
+  std::vector<std::pair<std::string, std::string>> records;  // of one batch: key and bytes
+  const auto decode_batch = [&] {
+    std::vector<JournaledJob>& jobs = batches.emplace_back(records.size());
+    const Status decoded = parallel_for(records.size(), kDecodeThreads, [&](size_t i) -> Status {
+      Result<JournaledJob> job = decode_job(records[i].second);
+      if (!job.ok()) return job.status().with_context("job " + records[i].first);
+      jobs[i] = std::move(job).value();
+      if (!brief || !is_final(jobs[i].state.phase)) return ok_status();
+      jobs[i].state.recipe_json = {};
+      jobs[i].state.prepared_json = {};
+      return ok_status();
+    });
+    records.clear();
+    return decoded;
+  };
   Status failed;
   TEPHRA_RETURN_IF_ERROR(
       store_.scan(storage::ColumnFamily::kJobs, "", [&](std::string_view key, std::string_view value) {
-        Result<JournaledJob> job = decode_job(value);
-        if (!job.ok()) {
-          failed = job.status().with_context("job " + std::string(key));
-          return false;
-        }
-        JobState& state = job->state;
-        if (brief && is_final(state.phase)) {
-          state.recipe_json = {};
-          state.prepared_json = {};
-        }
-        jobs.push_back(std::move(job).value());
-        return true;
+        records.emplace_back(key, value);
+        if (records.size() == kBatchRecords) failed = decode_batch();
+        return failed.ok();
       }));
   TEPHRA_RETURN_IF_ERROR(failed);
-  std::sort(jobs.begin(), jobs.end(), [](const JournaledJob& a, const JournaledJob& b) { return a.order < b.order; });
+  TEPHRA_RETURN_IF_ERROR(decode_batch());
+  std::vector<JournaledJob*> order;
+  for (std::vector<JournaledJob>& batch : batches)
+    for (JournaledJob& job : batch) order.push_back(&job);
+  std::sort(order.begin(), order.end(),
+            [](const JournaledJob* a, const JournaledJob* b) { return a->order < b->order; });
+  std::vector<JournaledJob> jobs;
+  jobs.reserve(order.size());
+  for (JournaledJob* job : order) jobs.push_back(std::move(*job));
   return jobs;
 }
 
