@@ -39,6 +39,7 @@ real-small: programs
 # Other people's programs that tests compare with; a test whose program is not there says that it did not run.
 test: build
 	@scripts/install_packages.sh test $$(grep -v '^#' scripts/test_packages.txt) || true
+	@scripts/eval_venv.sh || true
 	@ctest --preset $(PRESET)
 
 # The GPU plugin and its tests, where there is CUDA's toolkit: compiled and linked; without a GPU its tests say that they did not run.

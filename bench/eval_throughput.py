@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Questions a second of `tephra eval` on one and on two processes of one thread each: how much the second one helps.
 
-    bench/eval_throughput.py --model recipes/base-llava --problems problems.json --splits pid_splits.json [--limit 240]
+    bench/eval_throughput.py --model FOLDER --problems problems.json --splits pid_splits.json [--limit 240]
 
 Each run answers the same questions in a fresh folder. Loading the model is measured by a run of one batch and taken off, as it does not
 grow with the questions. Runs alternate; the best of each kind counts. Prints one JSON document.

@@ -127,6 +127,7 @@ class Bench {
       if (step >= o_.warmup) slowest.push_back(seconds), count_work(step);
       // The steps that run while a snapshot is written, and the others. The first save makes the second set of buffers.
       if (step >= o_.warmup && o_.save_every > 0) (beside_a_save(step) ? beside_save_ : without_).push_back(seconds);
+      steps_.push_back(seconds);
       if (o_.save_every > 0 && (step + 1) % o_.save_every == 0) TEPHRA_RETURN_IF_ERROR(save(step + 1));
     }
     pace_.hurry();
@@ -247,6 +248,22 @@ class Bench {
     return all;
   }
 
+  // For each save the step that takes it, over the median of those around it that nothing is written beside.
+  std::vector<double> over_neighbours() const {
+    std::vector<double> ratios;
+    const int count = static_cast<int>(steps_.size());
+    for (int step = o_.save_every; step < count; step += o_.save_every) {
+      if (step < o_.warmup) continue;
+      std::vector<double> around;
+      for (int other = std::max(o_.warmup, step - o_.save_every); other < std::min(count, step + o_.save_every);
+           ++other)
+        if (!beside_a_save(other)) around.push_back(steps_[other]);
+      if (!around.empty()) ratios.push_back(steps_[step] / bench::median(around));
+    }
+    std::sort(ratios.begin(), ratios.end());
+    return ratios;
+  }
+
   void report(const std::vector<double>& steps, double first_step, const std::vector<double>& peaks,
               const std::vector<double>& resident) const {
     const int world = comm_->world_size();
@@ -262,12 +279,20 @@ class Bench {
         1000 * step, rate / 1e9, peak / 1e9, rate / peak, *std::max_element(resident.begin(), resident.end()),
         first_step, last_loss_);
     if (stalls_.empty()) return;
+    const std::vector<double> ratios = over_neighbours();
+    const auto at = [&](double share) {
+      return ratios.empty() ? 0 : ratios[static_cast<size_t>(share * (std::ssize(ratios) - 1))];
+    };
     std::printf(
         "{\"bench\": \"snapshot\", \"saves\": %zu, \"stall_ms\": %.2f, \"write_ms\": %.0f, \"step_beside_ms\": %.1f, "
-        "\"other_steps_ms\": %.1f, \"step_beside_over_others\": %.3f}\n",
+        "\"other_steps_ms\": %.1f, \"step_beside_over_others\": %.3f, \"saves_with_neighbours\": %zu, "
+        "\"taking_step_over_neighbours\": %.3f, \"taking_step_quartiles\": [%.3f, %.3f]}\n",
         stalls_.size(), 1000 * *std::max_element(stalls_.begin(), stalls_.end()), 1000 * bench::median(write_seconds_),
         1000 * bench::median(beside_save_), 1000 * bench::median(without_),
-        bench::median(beside_save_) / bench::median(without_));
+        bench::median(beside_save_) / bench::median(without_), ratios.size(), at(0.5), at(0.25), at(0.75));
+    std::printf("{\"bench\": \"snapshot_steps\", \"ms\": [");
+    for (size_t i = 0; i < steps_.size(); ++i) std::printf("%s%.1f", i == 0 ? "" : ", ", 1000 * steps_[i]);
+    std::printf("]}\n");
   }
   double tokens(double seconds) const { return tokens_ / o_.steps / seconds; }
 
@@ -285,6 +310,7 @@ class Bench {
   Status written_;                                      // by writer_; read after it was joined
   std::vector<double> write_seconds_;                   // likewise
   std::vector<double> stalls_, beside_save_, without_;  // seconds
+  std::vector<double> steps_;                           // all, in order
 };
 
 }  // namespace

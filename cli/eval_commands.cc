@@ -52,6 +52,7 @@ nlohmann::json to_json(const eval::PredictionScore& scored, const ScienceQaOptio
 eval::BenchResult result_of(const std::vector<data::ScienceQaProblem>& problems,
                             const std::map<std::string, std::string>& outputs, const ScienceQaOptions& o) {
   eval::QuestionSet set;
+  if (data::is_published_scienceqa_test(o.splits, o.split)) set.published = eval::kScienceQaTest;
   for (const data::ScienceQaProblem& problem : problems)
     if (outputs.contains(problem.pid)) set.problems.push_back(problem);
   for (size_t i = 0; i < set.problems.size(); ++i)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/env.h"
 #include "cli/judge_options.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 #include "coordinator/job_files.h"
 #include "coordinator/journal.h"
@@ -17,14 +18,6 @@
 
 namespace tephra::cli {
 namespace {
-
-// On a terminal one line that is written over, in a pipe every tenth part as a line.
-void show(const coordinator::JudgeProgress& p) {
-  const bool terminal = is_terminal(2);
-  if (!terminal && p.judged != p.total && p.judged % std::max<int64_t>(1, p.total / 10) != 0) return;
-  std::fprintf(stderr, "%s%lld of %lld judged, %s USD%s", terminal ? "\r" : "", static_cast<long long>(p.judged),
-               static_cast<long long>(p.total), fixed(p.spent, 2).c_str(), terminal && p.judged != p.total ? "" : "\n");
-}
 
 Status check_judge(const recipes::JudgeRecipe& judge, const std::string& out) {
   if (judge.endpoint.empty() || judge.prompts.empty())
@@ -59,7 +52,7 @@ int eval_ensemble(const EnsembleOptions& o) {
     if (const Status ready = check_judge(o.judge, o.output.out); !ready.ok()) return fail(ready);
     const auto differ = eval::disagreements(*first, *second, *problems, *rule);
     const auto judged = coordinator::judge_answers(o.judge, differ.questions, differ.answers, o.output.out + "/judge",
-                                                   coordinator::judge_key(o.judge), show);
+                                                   coordinator::judge_key(o.judge), show_judging());
     if (!judged.ok()) return fail(judged.status());
     incomplete = judged->incomplete;
     outputs = eval::judged_outputs(*first, *second, *problems, *rule, judged->replies);
@@ -68,6 +61,7 @@ int eval_ensemble(const EnsembleOptions& o) {
     judged_by = *pinned;
   }
   eval::QuestionSet set;
+  if (data::is_published_scienceqa_test(o.splits, o.split)) set.published = eval::kScienceQaTest;
   for (const data::ScienceQaProblem& problem : *problems)
     if (first->contains(problem.pid) && second->contains(problem.pid)) set.problems.push_back(problem);
   for (size_t i = 0; i < set.problems.size(); ++i)
@@ -95,6 +89,13 @@ int eval_ensemble(const EnsembleOptions& o) {
 
 }  // namespace
 
+std::function<void(const coordinator::JudgeProgress&)> show_judging() {
+  return [line = std::make_shared<Progress>("judgments")](const coordinator::JudgeProgress& p) {
+    line->show(static_cast<uint64_t>(p.judged), static_cast<uint64_t>(p.total), static_cast<uint64_t>(p.earlier),
+               "  " + fixed(p.spent, 2) + " USD");
+  };
+}
+
 int eval_llava_bench(const JudgedBench& o) {
   if (const Status ready = check_judge(o.judge, o.output.out); !ready.ok()) return fail(ready);
   const auto set = eval::load_bench_files("llava_bench", o.files, "");
@@ -103,7 +104,7 @@ int eval_llava_bench(const JudgedBench& o) {
   const auto answers = eval::load_bench_answers("llava_bench", o.predictions, *set, &unknown);
   if (!answers.ok()) return fail(answers.status());
   const auto judged = coordinator::judge_answers(o.judge, *set, *answers, o.output.out + "/judge",
-                                                 coordinator::judge_key(o.judge), show);
+                                                 coordinator::judge_key(o.judge), show_judging());
   if (!judged.ok()) return fail(judged.status());
   const auto pinned = coordinator::pinned_judge(o.judge);
   if (!pinned.ok()) return fail(pinned.status());
@@ -145,6 +146,25 @@ void add_ensemble(CLI::App& group, Verbs& verbs) {
   verb->callback([&verbs, o] { verbs.chosen = [o] { return eval_ensemble(*o); }; });
 }
 
+namespace {
+
+struct BenchRun {
+  std::string stage, bench;
+  int64_t step = 0;  // 0: after the stage
+};
+
+std::vector<BenchRun> bench_runs(const coordinator::JobState& state) {
+  std::vector<BenchRun> runs;
+  for (size_t i = 0; i < state.plan.size(); ++i)
+    for (const std::string& bench : state.plan[i].benches) {
+      for (const int64_t step : state.scored_steps(i, bench)) runs.push_back({state.plan[i].name, bench, step});
+      runs.push_back({state.plan[i].name, bench, 0});
+    }
+  return runs;
+}
+
+}  // namespace
+
 int resume_job_benches(const std::string& job, const std::string& store_dir, bool json) {
   auto store = storage::Store::open(Env::posix(), store_dir, storage::OpenMode::kReadOnly);
   if (!store.ok()) return fail(store.status());
@@ -158,22 +178,21 @@ int resume_job_benches(const std::string& job, const std::string& store_dir, boo
     if (!prepared.ok()) return fail(prepared.status());
     const coordinator::JobFiles files(store_dir + "/jobs/" + job);
     int still = 0, scored = 0;
-    for (size_t i = 0; i < known.state.plan.size(); ++i) {
-      for (const std::string& bench : known.state.plan[i].benches) {
-        const std::string& stage = known.state.plan[i].name;
-        const auto text = read_file(Env::posix(), files.result_path(stage, bench));
-        if (!text.ok()) continue;  // never asked: the job itself has to go on
-        const auto before = eval::from_json(*text);
-        if (!before.ok()) return fail(before.status());
-        if (before->incomplete.empty()) continue;
-        const auto result = files.score(*recipe, *prepared, stage, bench, {.any = true}, show);
-        if (!result.ok()) return fail(result.status());
-        ++scored;
-        if (result->incomplete.empty()) continue;
-        ++still;
-        std::fprintf(stderr, "tephra: bench %s after %s is still incomplete: %s\n", bench.c_str(), stage.c_str(),
-                     result->incomplete.c_str());
-      }
+    for (const BenchRun& run : bench_runs(known.state)) {
+      const auto text = read_file(Env::posix(), files.result_path(run.stage, run.bench, run.step));
+      if (!text.ok()) continue;  // never asked: the job itself has to go on
+      const auto before = eval::from_json(*text);
+      if (!before.ok()) return fail(before.status());
+      if (before->incomplete.empty()) continue;
+      const auto result =
+          files.score(*recipe, *prepared, run.stage, run.bench, run.step, {.any = true}, show_judging());
+      if (!result.ok()) return fail(result.status());
+      ++scored;
+      if (result->incomplete.empty()) continue;
+      ++still;
+      std::fprintf(stderr, "tephra: bench %s %s %s is still incomplete: %s\n", run.bench.c_str(),
+                   run.step > 0 ? ("at step " + std::to_string(run.step) + " of").c_str() : "after", run.stage.c_str(),
+                   result->incomplete.c_str());
     }
     if (scored > 0) {
       const Status written = files.write_report(*recipe, known.state, *prepared, **store, Clock::system().unix_ms());

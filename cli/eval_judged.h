@@ -1,8 +1,11 @@
 // The verbs of `tephra eval` that ask a judge, and --resume of a job's benches that a judge left incomplete.
 #pragma once
 
+#include <functional>
+
 #include "cli/app.h"
 #include "cli/eval_bench.h"
+#include "coordinator/judging.h"
 #include "recipes/recipe.h"
 
 namespace tephra::cli {
@@ -15,6 +18,9 @@ struct JudgedBench {
 };
 // LLaVA-Bench from answers: asks the judge, keeps its replies in OUT/judge, scores. Called again it asks only for what is missing.
 int eval_llava_bench(const JudgedBench& o);
+
+// A line of progress on stderr of one call that asks a judge; it ends with what is returned.
+std::function<void(const coordinator::JudgeProgress&)> show_judging();
 
 // scienceqa-ensemble: two prediction files made one.
 void add_ensemble(CLI::App& group, Verbs& verbs);

@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "base/program.h"
 #include "cli/app.h"
+#include "cli/eval_judged.h"
 #include "cli/judge_options.h"
 #include "cli/programs.h"
 #include "coordinator/judging.h"
@@ -34,8 +35,13 @@ Result<pid_t> start(const std::string& program, const Words& arguments) {
   for (std::string& word : all) argv.push_back(word.data());
   argv.push_back(nullptr);
   pid_t pid = -1;
-  if (const int error = posix_spawn(&pid, program.c_str(), nullptr, nullptr, argv.data(), environ); error != 0)
-    return Status(Code::kIo, program + " could not be started: " + std::strerror(error));
+  // What it prints is for people: stdout is the result's.
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
+  const int error = posix_spawn(&pid, program.c_str(), &files, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  if (error != 0) return Status(Code::kIo, program + " could not be started: " + std::strerror(error));
   return pid;
 }
 
@@ -61,8 +67,11 @@ Status check_handover(const std::string& checkpoint, const std::map<std::string,
 }
 
 Status export_checkpoint(ModelEval* o) {
+  if (!o->model.empty() || !o->vision.empty())
+    return {Code::kInvalidArgument, "--checkpoint and a model's folders are both given; leave one out"};
   TEPHRA_ASSIGN_OR_RETURN(auto store, storage::Store::open(Env::posix(), o->store, storage::OpenMode::kReadOnly));
   TEPHRA_ASSIGN_OR_RETURN(const storage::Manifest manifest, store->get(o->checkpoint));
+  o->checkpoint = manifest.name();  // not @latest or a tag, which may name another tomorrow
   TEPHRA_RETURN_IF_ERROR(check_handover(manifest.name(), manifest.handover, "template", &o->template_name));
   TEPHRA_RETURN_IF_ERROR(check_handover(manifest.name(), manifest.handover, "image_aspect", &o->image_aspect));
   o->model = o->output.out + "/model-" + manifest.content_hash.hex().substr(0, 12);
@@ -194,7 +203,7 @@ int eval_model(ModelEval o) {
     if (!pinned.ok()) return fail(pinned.status());
     o.spec.judge = *pinned;
     auto replies = coordinator::judge_answers(o.judge, *set, answers, o.output.out + "/judge",
-                                              coordinator::judge_key(o.judge), {});
+                                              coordinator::judge_key(o.judge), show_judging());
     if (!replies.ok()) return fail(replies.status());
     judged = std::move(*replies);
   }

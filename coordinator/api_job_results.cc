@@ -17,7 +17,7 @@ HttpResponse report(const JobView& view) {
   return job_file(view.report_path, "text/html; charset=utf-8", missing);
 }
 
-// Each stage's benches that are scored, without the questions and answers.
+// Each stage's benches that are scored, after it and during it, without the questions and answers.
 HttpResponse results(const JobView& view) {
   json rows = json::array();
   const JobFiles files(view.directory);
@@ -33,7 +33,19 @@ HttpResponse results(const JobView& view) {
       row["stage"] = stage;
       rows.push_back(std::move(row));
     }
-  return json_reply({{"results", rows}});
+  json during = json::array();
+  for (size_t i = 0; i < view.state.plan.size(); ++i) {
+    const auto measured = files.read_during(view.state, i);
+    if (!measured.ok()) return error_reply(measured.status());
+    for (const eval::DuringStage& at : *measured) {
+      json row = json::parse(eval::to_json(at.result));
+      row.erase("cases");
+      row["stage"] = view.state.plan[i].name;
+      row["step"] = at.step;
+      during.push_back(std::move(row));
+    }
+  }
+  return json_reply({{"results", rows}, {"during", during}});
 }
 
 HttpResponse make_link(const ApiContext& context, const JobView& view) {

@@ -96,12 +96,17 @@ const std::string_view kApiSchemas = R"json({
     "bytes_read": {"type": "integer"}, "problems": {"type": "array", "items": {"type": "string"}}}}}},
 "VerifyRequest": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string", "minLength": 1}}},
 "VerifyRequested": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
-"Results": {"type": "object", "required": ["results"], "properties": {"results": {"type": "array", "items": {
+"Results": {"type": "object", "required": ["results", "during"], "properties": {
+  "results": {"type": "array", "items": {"$ref": "#/components/schemas/BenchResult"}},
+  "during": {"type": "array", "description": "on checkpoints during a stage, by stage, bench and step",
+    "items": {"$ref": "#/components/schemas/BenchResult"}}}},
+"BenchResult": {
   "type": "object", "required": ["stage", "bench", "kind", "metrics", "counts", "columns"], "properties": {
   "stage": {"type": "string"}, "bench": {"type": "string"}, "kind": {"type": "string"},
+  "step": {"type": "integer", "description": "of the checkpoint, during the stage; absent: after it"},
   "metrics": {"type": "object", "description": "shares in 0..1"}, "counts": {"type": "object"},
   "columns": {"type": "array", "items": {"type": "object", "properties": {
-    "name": {"type": "string"}, "correct": {"type": "integer"}, "count": {"type": "integer"}}}}}}}}},
+    "name": {"type": "string"}, "correct": {"type": "integer"}, "count": {"type": "integer"}}}}}},
 "ReportLink": {"type": "object", "required": ["path", "until_unix_ms"], "properties": {
   "path": {"type": "string"}, "until_unix_ms": {"type": "integer"}}},
 "TagRequest": {"type": "object", "required": ["name", "tag"], "properties": {

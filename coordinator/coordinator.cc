@@ -51,7 +51,7 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
   state.time_limit_ms = static_cast<int64_t>(recipe.queue.time_limit_s * 1000);
   state.after = recipe.queue.after;
   for (const recipes::StageRecipe& stage : recipe.stages)
-    state.plan.push_back({stage.name, stage.init, stage.evaluate});
+    state.plan.push_back({stage.name, stage.init, stage.evaluate, recipe.benches_during(stage)});
   return state;
 }
 

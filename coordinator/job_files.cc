@@ -74,6 +74,11 @@ Curves read_curves(const std::string& path) {
   return curves;
 }
 
+// Neither a bench nor a step has an "@" in its name.
+std::string run_name(const std::string& bench, int64_t step) {
+  return step > 0 ? bench + "@" + std::to_string(step) : bench;
+}
+
 // Parameters of a checkpoint that its job trained, and all.
 std::pair<int64_t, int64_t> count_parameters(const storage::Manifest& manifest) {
   int64_t trained = 0, total = 0;
@@ -109,16 +114,16 @@ std::string JobFiles::log_dir(uint32_t attempt) const {
   return directory_ + "/logs/attempt-" + std::to_string(attempt);
 }
 
-std::string JobFiles::answers_path(const std::string& stage, const std::string& bench) const {
-  return directory_ + "/eval/" + stage + "/" + bench + ".answers.jsonl";
+std::string JobFiles::answers_path(const std::string& stage, const std::string& bench, int64_t step) const {
+  return directory_ + "/eval/" + stage + "/" + run_name(bench, step) + ".answers.jsonl";
 }
 
-std::string JobFiles::judge_dir(const std::string& stage, const std::string& bench) const {
-  return directory_ + "/eval/" + stage + "/" + bench + ".judge";
+std::string JobFiles::judge_dir(const std::string& stage, const std::string& bench, int64_t step) const {
+  return directory_ + "/eval/" + stage + "/" + run_name(bench, step) + ".judge";
 }
 
-std::string JobFiles::result_path(const std::string& stage, const std::string& bench) const {
-  return directory_ + "/eval/" + stage + "/" + bench + ".result.json";
+std::string JobFiles::result_path(const std::string& stage, const std::string& bench, int64_t step) const {
+  return directory_ + "/eval/" + stage + "/" + run_name(bench, step) + ".result.json";
 }
 
 Status JobFiles::create(const std::string& recipe_json) const {
@@ -150,6 +155,13 @@ Status JobFiles::append_step(uint32_t attempt, int64_t unix_ms, const cluster::S
                          {step.stage + "/tokens_per_second", step.tokens_per_second}});
 }
 
+Status JobFiles::append_bench(int64_t unix_ms, const std::string& stage, int64_t step,
+                              const eval::BenchResult& result) const {
+  Scalars scalars;
+  for (const auto& [name, value] : result.metrics) scalars.emplace_back(stage + "/" + result.bench + "/" + name, value);
+  return append_scalars(directory_ + "/tensorboard", "job", static_cast<double>(unix_ms) / 1000, step, scalars);
+}
+
 int64_t JobFiles::last_step(const std::string& stage) const {
   int64_t last = 0;
   std::ifstream in(metrics_path());
@@ -165,7 +177,7 @@ Status JobFiles::append_checkpoint_line(int64_t unix_ms, const std::string& line
   return append_lines(checkpoints_log_path(), iso_time(unix_ms) + " " + line + "\n");
 }
 
-Status JobFiles::append_answers(const std::string& stage, const std::string& bench,
+Status JobFiles::append_answers(const std::string& stage, const std::string& bench, int64_t step,
                                 const std::vector<cluster::Answer>& answers) const {
   std::string lines;
   for (const cluster::Answer& answer : answers) {
@@ -174,7 +186,7 @@ Status JobFiles::append_answers(const std::string& stage, const std::string& ben
     if (!more.is_discarded()) row["json"] = more;
     lines += row.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   }
-  return append_lines(answers_path(stage, bench), lines);
+  return append_lines(answers_path(stage, bench, step), lines);
 }
 
 Status JobFiles::write_flights(const GangFlight& gang) const {
@@ -201,13 +213,28 @@ Result<std::string> JobFiles::read_flight_report(uint32_t attempt, uint32_t last
                                      : "there is no flight report: no attempt has lost a rank");
 }
 
-Result<std::map<std::string, std::string>> JobFiles::read_answers(const std::string& stage,
-                                                                  const std::string& bench) const {
-  return eval::read_answers(answers_path(stage, bench));
+Result<std::map<std::string, std::string>> JobFiles::read_answers(const std::string& stage, const std::string& bench,
+                                                                  int64_t step) const {
+  return eval::read_answers(answers_path(stage, bench, step));
+}
+
+Result<std::vector<eval::DuringStage>> JobFiles::read_during(const JobState& state, size_t stage) const {
+  std::vector<eval::DuringStage> all;
+  const std::string& name = state.plan[stage].name;
+  for (const std::string& bench : state.plan[stage].benches) {
+    for (const int64_t step : state.scored_steps(stage, bench)) {
+      if (!Env::posix().exists(result_path(name, bench, step))) continue;
+      TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(Env::posix(), result_path(name, bench, step)));
+      TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::from_json(text));
+      all.push_back({step, std::move(result)});
+    }
+  }
+  return all;
 }
 
 Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const PreparedJob& prepared,
-                                          const std::string& stage, const std::string& bench, const JudgePolicy& judges,
+                                          const std::string& stage, const std::string& bench, int64_t step,
+                                          const JudgePolicy& judges,
                                           const std::function<void(const JudgeProgress&)>& progress) const {
   const recipes::BenchRecipe* bench_recipe = recipe.find_bench(bench);
   if (bench_recipe == nullptr || !prepared.datasets.contains(bench_recipe->dataset))
@@ -216,16 +243,16 @@ Result<eval::BenchResult> JobFiles::score(const recipes::Recipe& recipe, const P
   const data::PreparedDataset& dataset = prepared.datasets.at(bench_recipe->dataset);
   TEPHRA_ASSIGN_OR_RETURN(eval::QuestionSet questions, eval::load_questions(spec, dataset));
   TEPHRA_RETURN_IF_ERROR(eval::add_baselines(spec, dataset, &questions));
-  TEPHRA_ASSIGN_OR_RETURN(const auto answers, read_answers(stage, bench));
+  TEPHRA_ASSIGN_OR_RETURN(const auto answers, read_answers(stage, bench, step));
   Judgments judgments;
   if (bench_recipe->judge) {
     TEPHRA_ASSIGN_OR_RETURN(spec.judge, pinned_judge(*bench_recipe->judge));
     TEPHRA_ASSIGN_OR_RETURN(judgments, judge_as_allowed(*bench_recipe->judge, judges, questions, answers,
-                                                        judge_dir(stage, bench), progress));
+                                                        judge_dir(stage, bench, step), progress));
   }
   TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::score_bench(spec, questions, answers, judgments.replies));
   result.incomplete = judgments.incomplete;
-  const std::string path = result_path(stage, bench);
+  const std::string path = result_path(stage, bench, step);
   TEPHRA_RETURN_IF_ERROR(Env::posix().make_directories(parent_of(path)));
   TEPHRA_RETURN_IF_ERROR(write_file_atomic(Env::posix(), path, eval::to_json(result)));
   return result;
@@ -310,6 +337,7 @@ Status JobFiles::write_report(const recipes::Recipe& recipe, const JobState& sta
       TEPHRA_ASSIGN_OR_RETURN(eval::BenchResult result, eval::from_json(*text));
       stage.benches.push_back(std::move(result));
     }
+    TEPHRA_ASSIGN_OR_RETURN(stage.during, read_during(state, i));
     input.stages.push_back(std::move(stage));
   }
   input.baselines = eval::baselines_of(recipe.report.baselines, input.stages);

@@ -10,6 +10,8 @@
 //   {"id", "text", "json"}, as they were made; the last line of an id counts eval/STAGE/BENCH.result.json eval::to_json
 //   of the scores report/                         report.html, report.md, report.json, curves.csv
 //
+// A bench that is run during a stage is BENCH@STEP in the names of its files.
+//
 // Threading: paths from any thread; the rest blocks on disk and runs on one thread at a time (the job's lane).
 #pragma once
 
@@ -26,6 +28,7 @@
 #include "coordinator/judge_policy.h"
 #include "coordinator/judging.h"
 #include "coordinator/preparation.h"
+#include "eval/score/report.h"
 #include "eval/score/results.h"
 #include "recipes/gate.h"
 #include "recipes/recipe.h"
@@ -43,9 +46,11 @@ class JobFiles {
   const std::string& directory() const { return directory_; }
   std::string log_dir(uint32_t attempt) const;
   std::string metrics_path() const { return directory_ + "/metrics.jsonl"; }
-  std::string answers_path(const std::string& stage, const std::string& bench) const;
-  std::string result_path(const std::string& stage, const std::string& bench) const;
-  std::string judge_dir(const std::string& stage, const std::string& bench) const;  // journal of the judge's replies
+  // `step` here and below: of the checkpoint that the bench is run on during the stage; 0: after the stage.
+  std::string answers_path(const std::string& stage, const std::string& bench, int64_t step = 0) const;
+  std::string result_path(const std::string& stage, const std::string& bench, int64_t step = 0) const;
+  std::string judge_dir(const std::string& stage, const std::string& bench,
+                        int64_t step = 0) const;  // journal of the judge's replies
   std::string checkpoints_log_path() const { return directory_ + "/checkpoints.log"; }
   std::string report_dir() const { return directory_ + "/report"; }
   std::string report_path() const { return report_dir() + "/report.html"; }
@@ -55,8 +60,10 @@ class JobFiles {
 
   Status create(const std::string& recipe_json) const;
   Status append_step(uint32_t attempt, int64_t unix_ms, const cluster::StepProgress& step) const;
+  // The numbers of a bench that was run during the stage, as TensorBoard events.
+  Status append_bench(int64_t unix_ms, const std::string& stage, int64_t step, const eval::BenchResult& result) const;
   int64_t last_step(const std::string& stage) const;  // that append_step has written; 0: none
-  Status append_answers(const std::string& stage, const std::string& bench,
+  Status append_answers(const std::string& stage, const std::string& bench, int64_t step,
                         const std::vector<cluster::Answer>& answers) const;
   // What was done to the job's checkpoints after they were committed: "2026-01-31T12:00:00Z checkpoint ... removed: ...".
   Status append_checkpoint_line(int64_t unix_ms, const std::string& line) const;
@@ -66,13 +73,16 @@ class JobFiles {
   Result<std::string> read_flights(uint32_t attempt, uint32_t last) const;
   Result<std::string> read_flight_report(uint32_t attempt, uint32_t last) const;
   // Id -> text. A line that was torn by a kill is passed over: its question is asked again.
-  Result<std::map<std::string, std::string>> read_answers(const std::string& stage, const std::string& bench) const;
+  Result<std::map<std::string, std::string>> read_answers(const std::string& stage, const std::string& bench,
+                                                          int64_t step = 0) const;
+  // What was measured during the stage, by bench and step.
+  Result<std::vector<eval::DuringStage>> read_during(const JobState& state, size_t stage) const;
 
   // Scores the bench's answers and writes the result file; returns its text.
   // With a judge its replies are asked for first, those that earlier calls did not get; one that cannot be had, or that
   // `judges` does not allow, leaves the result incomplete, with the reason. progress: of the judge; may be empty.
   Result<eval::BenchResult> score(const recipes::Recipe& recipe, const PreparedJob& prepared, const std::string& stage,
-                                  const std::string& bench, const JudgePolicy& judges,
+                                  const std::string& bench, int64_t step, const JudgePolicy& judges,
                                   const std::function<void(const JudgeProgress&)>& progress = {}) const;
   // The stage's gates, by the results that have been written so far, in the recipe's order.
   Result<std::vector<recipes::GateOutcome>> judge_gates(const recipes::Recipe& recipe, const JobState& state,

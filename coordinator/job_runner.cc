@@ -313,10 +313,11 @@ void JobRunner::adopt(std::shared_ptr<cluster::Gang> gang) {
     task_input_ = checkpoint.empty() ? prepared_.base_checkpoint : checkpoint;
     const Result<storage::Manifest> newest = services_.store->get(task_input_);
     if (newest.ok() && newest->job == job_id_ && newest->stage == stage_name() &&
-        newest->attempt == static_cast<int64_t>(job_.state.attempt))
+        newest->attempt == static_cast<int64_t>(job_.state.attempt) &&
+        !job_.state.plan[job_.state.stage].pauses_at(newest->step))  // there the task before it ended
       task_input_ = newest->parent;
   } else {
-    known_answers_ = eval::answered_keys(files_.answers_path(stage_name(), job_.state.work_bench));
+    known_answers_ = eval::answered_keys(answers_path());
     answers_ = static_cast<int64_t>(known_answers_.size());
   }
   gang_->adopt(std::move(gang));
@@ -350,7 +351,7 @@ void JobRunner::act(const SendTrain& action) {
   const bool forked = from_base && action.stage == 0 && prepared_.resume_step > 0;  // goes on where another job was
   task.start_step = static_cast<uint64_t>(forked ? prepared_.resume_step : action.start_step);
   task_input_ = from_base ? prepared_.base_checkpoint : action.checkpoint;
-  send_task(std::move(task), task_input_, task_options(action.stage, "", action.resume || forked),
+  send_task(std::move(task), task_input_, task_options(action.stage, "", 0, action.resume || forked),
             action.resume || forked ? storage::HandoverUse::kContinue : storage::HandoverUse::kStart);
 }
 
@@ -359,14 +360,19 @@ void JobRunner::act(const SendEvaluate& action) {
   task.kind = "evaluate";
   task.stage = job_.state.plan[action.stage].name;
   task.name = "evaluate " + task.stage + " " + action.bench;
+  if (action.step > 0) task.name += " at step " + std::to_string(action.step);
   if (gang_->all_have(task.name)) return;
   answers_ = 0;
   known_answers_.clear();
-  send_task(std::move(task), action.checkpoint, task_options(action.stage, action.bench, false),
+  send_task(std::move(task), action.checkpoint, task_options(action.stage, action.bench, action.step, false),
             storage::HandoverUse::kContinue);
 }
 
-std::string JobRunner::task_options(int stage, const std::string& bench, bool resume) const {
+std::string JobRunner::answers_path() const {
+  return files_.answers_path(stage_name(), job_.state.work_bench, job_.state.bench_run_step());
+}
+
+std::string JobRunner::task_options(int stage, const std::string& bench, int64_t bench_step, bool resume) const {
   nlohmann::json options = nlohmann::json::parse(to_json(prepared_));
   const std::string& stage_name = job_.state.plan[stage].name;
   nlohmann::json out = {{"stage_index", stage},
@@ -376,7 +382,7 @@ std::string JobRunner::task_options(int stage, const std::string& bench, bool re
                         {"datasets", options["datasets"]},
                         {"packs_dir", services_.store->packs_dir()},
                         {"total_ranks", job_.state.world},
-                        {"answers_file", bench.empty() ? "" : files_.answers_path(stage_name, bench)}};
+                        {"answers_file", bench.empty() ? "" : files_.answers_path(stage_name, bench, bench_step)}};
   return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
@@ -516,9 +522,8 @@ void JobRunner::answered(cluster::Answers answers) {
     std::erase_if(answers.answers, [this](const cluster::Answer& a) { return known_answers_.contains(a.question_id); });
   answers_ += static_cast<int64_t>(answers.answers.size());
   auto self = shared_from_this();
-  const std::string stage = job_.state.plan[job_.state.stage].name;
-  lane_.post([self, stage, answers] {
-    const Status written = self->files_.append_answers(stage, answers.task, answers.answers);
+  lane_.post([self, stage = stage_name(), step = job_.state.bench_run_step(), answers] {
+    const Status written = self->files_.append_answers(stage, answers.task, step, answers.answers);
     if (written.ok()) return;
     self->services_.dispatcher->post([self, written] {
       if (self->gang_ != nullptr)

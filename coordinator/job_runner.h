@@ -103,6 +103,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   void act(const StopGang&);
   void act(const KillGang&);
   void act(const ScoreBench&);
+  void tell_tensorboard(const std::string& stage, int64_t step, const eval::BenchResult& result) const;
   void publish_judging(const std::string& stage, const std::string& bench, const JudgeProgress& judged);
   std::string pass_gates(const JobState& state, const std::string& stage, const std::string& bench,
                          const std::string& checkpoint) const;
@@ -130,7 +131,8 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   GangSessionOptions session_options() const;
   void make_session(GangSessionOptions gang);
   const std::string& stage_name() const { return job_.state.plan[job_.state.stage].name; }
-  std::string task_options(int stage, const std::string& bench, bool resume) const;
+  std::string task_options(int stage, const std::string& bench, int64_t bench_step, bool resume) const;
+  std::string answers_path() const;  // of the bench that is being run
   JobEvent make_event(JobEvent::Kind kind, std::string message) const;
 
   Services& services_;

@@ -10,22 +10,26 @@ namespace tephra::coordinator {
 void JobRunner::act(const ScoreBench& action) {
   auto self = shared_from_this();
   const std::string stage = job_.state.plan[action.stage].name;
-  lane_.post([self, stage, bench = action.bench, checkpoint = action.checkpoint, prepared = prepared_,
-              state = job_.state] {
+  lane_.post([self, stage, bench = action.bench, checkpoint = action.checkpoint, step = action.step,
+              prepared = prepared_, state = job_.state] {
     const auto progress = [self, stage, bench](const JudgeProgress& judged) {
       self->services_.dispatcher->post([self, stage, bench, judged] { self->publish_judging(stage, bench, judged); });
     };
     const Result<eval::BenchResult> result =
-        self->files_.score(self->recipe_, prepared, stage, bench, self->services_.options->judges, progress);
+        self->files_.score(self->recipe_, prepared, stage, bench, step, self->services_.options->judges, progress);
     std::string text, gate;
     if (result.ok()) {
       nlohmann::json document = {
           {"bench", bench}, {"stage", stage}, {"metrics", result->metrics}, {"counts", result->counts}};
       if (!result->incomplete.empty()) document["incomplete"] = result->incomplete;
+      if (step > 0) document["step"] = step;
       text = document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-      gate = self->pass_gates(state, stage, bench, checkpoint);
+      if (step > 0)
+        self->tell_tensorboard(stage, step, *result);
+      else
+        gate = self->pass_gates(state, stage, bench, checkpoint);
     }
-    self->services_.dispatcher->post([self, stage, bench, checkpoint, text, gate, status = result.status()] {
+    self->services_.dispatcher->post([self, stage, bench, checkpoint, text, gate, step, status = result.status()] {
       if (status.ok()) {
         JobEvent event =
             self->make_event(JobEvent::Kind::kBenchResult, "bench " + bench + " on " + checkpoint + " scored");
@@ -35,9 +39,14 @@ void JobRunner::act(const ScoreBench& action) {
         event.result_json = text;
         self->services_.publish(std::move(event));
       }
-      self->handle(BenchScored{stage, bench, status, gate});
+      self->handle(BenchScored{stage, bench, status, gate, step});
     });
   });
+}
+
+void JobRunner::tell_tensorboard(const std::string& stage, int64_t step, const eval::BenchResult& result) const {
+  const Status written = files_.append_bench(services_.options->clock->unix_ms(), stage, step, result);
+  if (!written.ok()) log::warning("a bench's curve was not written", {{"job", job_id_}, {"reason", written.message()}});
 }
 
 void JobRunner::publish_judging(const std::string& stage, const std::string& bench, const JudgeProgress& judged) {

@@ -79,12 +79,13 @@ class Machine {
   void on(const TaskFinished& event) {
     if (!is_up(event.attempt) || event.stage != now().plan[now().stage].name) return;
     if (event.kind == "train" && now().work == Work::kTrain) {
-      if (now().stages[now().stage].complete) return give_work();
+      // Complete, or at a checkpoint that a bench is run on.
+      if (now().stages[now().stage].complete || !now().next_bench().empty()) return give_work();
       return stop_and_fail("stage " + event.stage + ": the ranks ended it without committing its last checkpoint",
                            RetryClass::kPermanent);
     }
     if (event.kind != "evaluate" || now().work != Work::kEvaluate || event.bench != now().work_bench) return;
-    if (now().stages[now().stage].bench_done.at(event.bench))
+    if (now().stages[now().stage].scored(event.bench, now().bench_run_step()))
       return give_work();  // an earlier attempt's answers were scored meanwhile
     change().work = Work::kScoring;
     do_work();
@@ -94,17 +95,20 @@ class Machine {
     if (is_final(now().phase)) return;
     const int stage = now().stage_index(event.stage);
     if (stage < 0 || !now().stages[stage].bench_done.contains(event.bench) ||
-        now().stages[stage].bench_done.at(event.bench))
+        now().stages[stage].scored(event.bench, event.step))
       return;
     if (!event.status.ok()) {
       if (stage != now().stage || now().failing || now().cancel_requested) return;
-      const std::string reason = "bench " + event.bench + " after stage " + event.stage + ": " + event.status.message();
+      const std::string reason = run_text(event) + ": " + event.status.message();
       if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
         return stop_and_fail(reason, event.status.retry_class());
       if (now().gang != GangPhase::kEnding) return;  // between attempts: the next one asks and scores again
       return fail(reason, event.status.retry_class());
     }
-    change().stages[stage].bench_done[event.bench] = true;
+    if (event.step > 0)
+      change().stages[stage].bench_step[event.bench] = event.step;
+    else
+      change().stages[stage].bench_done[event.bench] = true;
     change().restarts_used = 0;
     if (!event.gate.empty() && !now().failing && !now().cancel_requested) {
       if (now().gang == GangPhase::kStarting || now().gang == GangPhase::kUp)
@@ -387,13 +391,12 @@ class Machine {
   // Moves stage and phase past what is done. False: nothing is left to do for ranks, and the phase is kReporting.
   bool settle() {
     for (;;) {
-      const StageState& stage = now().stages[now().stage];
-      if (!stage.complete) {
-        change().phase = Phase::kTraining;
-        return true;
-      }
       if (!now().next_bench().empty()) {
         change().phase = Phase::kEvaluating;
+        return true;
+      }
+      if (!now().stages[now().stage].complete) {
+        change().phase = Phase::kTraining;
         return true;
       }
       if (now().stage + 1 == static_cast<int>(now().plan.size())) {
@@ -444,8 +447,8 @@ std::optional<Action> work_action(const JobState& state) {
       const std::string checkpoint = state.train_from(&resume);
       return SendTrain{state.stage, checkpoint, resume ? stage.step : 0, resume};
     }
-    case Work::kEvaluate: return SendEvaluate{state.stage, state.work_bench, stage.checkpoint};
-    case Work::kScoring: return ScoreBench{state.stage, state.work_bench, stage.checkpoint};
+    case Work::kEvaluate: return SendEvaluate{state.stage, state.work_bench, stage.checkpoint, state.bench_run_step()};
+    case Work::kScoring: return ScoreBench{state.stage, state.work_bench, stage.checkpoint, state.bench_run_step()};
     case Work::kNone: break;
   }
   return std::nullopt;
@@ -464,11 +467,37 @@ bool JobState::permits(int ranks) const {
   return ranks >= world_min && ranks <= world_max && ranks > 0 && world_max % ranks == 0;
 }
 
+bool StagePlan::pauses_at(int64_t step) const {
+  return step > 0 && std::any_of(every.begin(), every.end(), [&](const auto& e) { return step % e.second == 0; });
+}
+
+bool StageState::scored(const std::string& bench, int64_t step) const {
+  if (step == 0) return bench_done.at(bench);
+  const auto newest = bench_step.find(bench);
+  return newest != bench_step.end() && newest->second >= step;
+}
+
 std::string JobState::next_bench() const {
-  for (const std::string& bench : plan[stage].benches)
-    if (!stages[stage].bench_done.at(bench)) return bench;
+  const int64_t step = bench_run_step();
+  if (stages[stage].checkpoint.empty()) return "";
+  for (const std::string& bench : plan[stage].benches) {
+    const auto every = plan[stage].every.find(bench);
+    const bool due = stages[stage].complete || (every != plan[stage].every.end() && step % every->second == 0);
+    if (due && !stages[stage].scored(bench, step)) return bench;
+  }
   return "";
 }
+
+std::vector<int64_t> JobState::scored_steps(size_t stage, const std::string& bench) const {
+  std::vector<int64_t> steps;
+  const auto every = plan[stage].every.find(bench);
+  const auto newest = stages[stage].bench_step.find(bench);
+  if (every == plan[stage].every.end() || newest == stages[stage].bench_step.end()) return steps;
+  for (int64_t step = every->second; step <= newest->second; step += every->second) steps.push_back(step);
+  return steps;
+}
+
+int64_t JobState::bench_run_step() const { return stages[stage].complete ? 0 : stages[stage].step; }
 
 std::string JobState::train_from(bool* resume) const {
   const StageState& own = stages[stage];

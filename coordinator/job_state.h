@@ -3,6 +3,9 @@
 //
 //   queued -> preparing -> [ training -> evaluating ] for each stage -> reporting -> done | failed | cancelled
 //
+// A bench that is also run during a stage (StagePlan::every) ends the training task at its checkpoints. The gang answers it
+// there, in the phase evaluating, and goes on training from that checkpoint with a task of the same attempt.
+//
 // A job that makes room for another (Preempted), or whose hosts are taken back (HostsWithdrawn), goes back to queued, and
 // one that is paused waits in kPaused until it is resumed, which queues it; both go on from their last checkpoint. The
 // gang that has to yield is asked to stop and may still commit: it finishes its step and writes a checkpoint.
@@ -63,6 +66,11 @@ struct StagePlan {
   std::string name;
   std::string init;  // "base", or the name of an earlier stage whose last checkpoint it starts from
   std::vector<std::string> benches;
+  // Steps between a bench's runs during the stage; one that is not here is run only after it.
+  std::map<std::string, int64_t> every{};
+
+  bool pauses_at(
+      int64_t step) const;  // some bench is run on the checkpoint of that step, unless it is the stage's last
 };
 
 struct StageState {
@@ -72,6 +80,11 @@ struct StageState {
   std::vector<std::string> checkpoints;    // all, oldest first
   std::map<std::string, bool> bench_done;  // by name; scored and written
   std::vector<int64_t> gave_way{};  // steps whose checkpoints were due and not written (checkpoint.when_busy), sorted
+  // Of benches that are run during the stage: step of the newest checkpoint that was scored.
+  std::map<std::string, int64_t> bench_step;
+
+  // `step` 0: after the stage.
+  bool scored(const std::string& bench, int64_t step) const;
 };
 
 // Enough to find the processes of the live attempt again (cluster::GangIdentity, flattened so that this header needs
@@ -130,8 +143,13 @@ struct JobState {
   bool permits(int ranks) const;  // within the bounds and at a whole division of world_max
   // "cancelled: why" or "failed: why" of a job that ends, or has ended, with work undone; empty for any other.
   std::string ended_early() const;
-  // The first bench of the present stage that is not done; empty: all are.
+  // The first bench that is not scored and is to be run on the present stage's last checkpoint before ranks train on; empty: none.
   std::string next_bench() const;
+  // The steps of `stage`, an index, at which the bench was run and scored during it. A fork that began in the middle of the stage
+  // has no results of the steps before.
+  std::vector<int64_t> scored_steps(size_t stage, const std::string& bench) const;
+  // The step at which the present stage's benches are run: of its last checkpoint; 0: the stage is complete.
+  int64_t bench_run_step() const;
   // The checkpoint that the present stage (re)starts from; empty: the job's base model. `resume`: it is a mid-stage one
   // of the same stage.
   std::string train_from(bool* resume) const;
@@ -174,6 +192,7 @@ struct BenchScored {
   std::string stage, bench;
   Status status;
   std::string gate;  // which of the stage's gates its benches did not pass, and the report's address; empty: none
+  int64_t step = 0;  // of the checkpoint, during the stage; 0: after it
 };
 struct GangLost {
   uint32_t attempt = 0;
@@ -240,6 +259,8 @@ using Event = std::variant<Submitted, Scheduled, Prepared, GangLaunched, GangUp,
                            ResumeRequested, TimeLimitReached, ResizeRequested, DependencyFailed, GangEnded,
                            ReportWritten, BackoffElapsed, CoordinatorRestarted>;
 std::string_view event_name(const Event& event);
+// "bench b after stage s", "bench b at step 20 of stage s"
+std::string run_text(const BenchScored& event);
 std::string describe(const Event& event);  // one line for people and the journal
 
 // --- actions
@@ -257,6 +278,7 @@ struct SendTrain {
 struct SendEvaluate {
   int stage = 0;
   std::string bench, checkpoint;
+  int64_t step = 0;  // as BenchScored::step
 };
 struct StopGang {
   std::string reason;
@@ -268,6 +290,7 @@ struct KillGang {
 struct ScoreBench {
   int stage = 0;
   std::string bench, checkpoint;
+  int64_t step = 0;  // as BenchScored::step
 };
 struct WriteReport {
   bool final = false;

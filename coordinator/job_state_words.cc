@@ -80,6 +80,11 @@ std::string_view event_name(const Event& event) {
                     event);
 }
 
+std::string run_text(const BenchScored& event) {
+  const std::string at = event.step > 0 ? " at step " + std::to_string(event.step) + " of stage " : " after stage ";
+  return "bench " + event.bench + at + event.stage;
+}
+
 std::string describe(const Event& event) {
   const auto attempt = [](uint32_t n) { return "attempt " + std::to_string(n) + ": "; };
   return std::visit(
@@ -104,8 +109,7 @@ std::string describe(const Event& event) {
                    " finished";
           },
           [](const BenchScored& e) {
-            return "bench " + e.bench + " after " + e.stage +
-                   (e.status.ok() ? " scored" : " could not be scored: " + e.status.message());
+            return run_text(e) + (e.status.ok() ? " scored" : " could not be scored: " + e.status.message());
           },
           [&](const GangLost& e) { return attempt(e.attempt) + "gang lost: " + e.reason; },
           [](const CancelRequested& e) { return "cancel requested" + (e.reason.empty() ? "" : ": " + e.reason); },

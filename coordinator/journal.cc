@@ -32,12 +32,31 @@ RetryClass from_record(v1::RetryRecord retry) {
   }
 }
 
+using BenchSteps = google::protobuf::RepeatedPtrField<v1::BenchStepRecord>;
+
+void fill_steps(const std::map<std::string, int64_t>& steps, BenchSteps* records) {
+  for (const auto& [bench, step] : steps) {
+    v1::BenchStepRecord* record = records->Add();
+    record->set_bench(bench);
+    record->set_step(step);
+  }
+}
+
+// A step that is not positive would divide by zero, and none was ever written.
+std::map<std::string, int64_t> read_steps(const BenchSteps& records) {
+  std::map<std::string, int64_t> steps;
+  for (const v1::BenchStepRecord& record : records)
+    if (record.step() > 0) steps[record.bench()] = record.step();
+  return steps;
+}
+
 void fill_stages(const JobState& state, v1::JobRecord* record) {
   for (size_t i = 0; i < state.plan.size(); ++i) {
     v1::StagePlanRecord* plan = record->add_plan();
     plan->set_name(state.plan[i].name);
     plan->set_init(state.plan[i].init);
     for (const std::string& bench : state.plan[i].benches) plan->add_benches(bench);
+    fill_steps(state.plan[i].every, plan->mutable_every());
     v1::StageStateRecord* stage = record->add_stages();
     stage->set_checkpoint(state.stages[i].checkpoint);
     stage->set_step(state.stages[i].step);
@@ -46,12 +65,13 @@ void fill_stages(const JobState& state, v1::JobRecord* record) {
     for (const int64_t step : state.stages[i].gave_way) stage->add_gave_way(step);
     for (const auto& [bench, done] : state.stages[i].bench_done)
       if (done) stage->add_benches_done(bench);
+    fill_steps(state.stages[i].bench_step, stage->mutable_bench_steps());
   }
 }
 
 void read_stages(const v1::JobRecord& record, JobState* state) {
   for (int i = 0; i < record.plan_size(); ++i) {
-    StagePlan plan{record.plan(i).name(), record.plan(i).init(), {}};
+    StagePlan plan{record.plan(i).name(), record.plan(i).init(), {}, read_steps(record.plan(i).every())};
     StageState stage;
     for (const std::string& bench : record.plan(i).benches()) {
       plan.benches.push_back(bench);
@@ -63,6 +83,7 @@ void read_stages(const v1::JobRecord& record, JobState* state) {
     stage.checkpoints.assign(record.stages(i).checkpoints().begin(), record.stages(i).checkpoints().end());
     stage.gave_way.assign(record.stages(i).gave_way().begin(), record.stages(i).gave_way().end());
     for (const std::string& bench : record.stages(i).benches_done()) stage.bench_done[bench] = true;
+    stage.bench_step = read_steps(record.stages(i).bench_steps());
     state->plan.push_back(std::move(plan));
     state->stages.push_back(std::move(stage));
   }

@@ -16,13 +16,19 @@ namespace tephra::coordinator {
 namespace {
 
 constexpr int kReplyTokensMax = 1024;
+// Of an answer's body in the journal. A stream has some 250 bytes for each token of the reply.
+constexpr size_t kRawBytesMax = size_t{256} << 10;
 
 // The requests of one bench, handed to threads until all are answered or one fails for good.
 class Asking {
  public:
   Asking(const std::vector<eval::JudgeRequest>& requests, cluster::ChatClient& client, cluster::ChatJournal& journal,
          const std::function<void(const JudgeProgress&)>& progress)
-      : requests_(requests), journal_(journal), chat_(client, journal, /*retry_in_doubt=*/true), progress_(progress) {}
+      : requests_(requests),
+        client_(client),
+        journal_(journal),
+        chat_(client, journal, /*retry_in_doubt=*/true),
+        progress_(progress) {}
 
   Judgments run(int64_t concurrency) {
     std::vector<std::thread> threads;
@@ -42,6 +48,7 @@ class Asking {
       if (!requests_[i].system.empty()) request.messages.push_back({"system", requests_[i].system});
       request.messages.push_back({"user", requests_[i].prompt});
       request.tokens_max = kReplyTokensMax;
+      const bool known = journal_.state(client_.request_key(request)) == cluster::ChatJournal::State::kAnswered;
       const auto reply = chat_.ask(request);
       const std::lock_guard lock(mutex_);
       if (!reply.ok()) {
@@ -51,19 +58,22 @@ class Asking {
         return;
       }
       out_.replies[requests_[i].key] = reply->text;
+      earlier_ += known;
       if (progress_)
-        progress_(
-            {static_cast<int64_t>(out_.replies.size()), static_cast<int64_t>(requests_.size()), journal_.spent()});
+        progress_({static_cast<int64_t>(out_.replies.size()), static_cast<int64_t>(requests_.size()), earlier_,
+                   journal_.spent()});
     }
   }
 
   const std::vector<eval::JudgeRequest>& requests_;
+  cluster::ChatClient& client_;
   cluster::ChatJournal& journal_;
   cluster::JournaledChat chat_;
   const std::function<void(const JudgeProgress&)>& progress_;
   std::atomic<size_t> next_{0};
   std::mutex mutex_;
   Judgments out_;
+  int64_t earlier_ = 0;
 };
 
 Judgments judge_locally(const eval::QuestionSet& set, const std::map<std::string, std::string>& answers,
@@ -110,7 +120,7 @@ Result<Judgments> judge_answers(const recipes::JudgeRecipe& judge, const eval::Q
   options.requests_per_minute = static_cast<double>(judge.requests_per_minute);
   TEPHRA_ASSIGN_OR_RETURN(auto client, cluster::ChatClient::create(options));
   TEPHRA_RETURN_IF_ERROR(Env::posix().make_directories(journal_dir));
-  TEPHRA_ASSIGN_OR_RETURN(auto journal, cluster::ChatJournal::open(Env::posix(), journal_dir));
+  TEPHRA_ASSIGN_OR_RETURN(auto journal, cluster::ChatJournal::open(Env::posix(), journal_dir, kRawBytesMax));
   return Asking(requests, *client, *journal, progress).run(judge.concurrency);
 }
 

@@ -1,5 +1,5 @@
 // Asks a judge about a bench's answers: a model at an OpenAI-compatible endpoint, or the local one. Replies are journaled as they come,
-// so that nothing is asked, or paid, twice.
+// with the bodies that they were read from, so that nothing is asked, or paid, twice.
 #pragma once
 
 #include <functional>
@@ -14,6 +14,7 @@ namespace tephra::coordinator {
 
 struct JudgeProgress {
   int64_t judged = 0, total = 0;  // replies
+  int64_t earlier = 0;            // of `judged`, those that an earlier call had asked for
   double spent = 0;               // USD, by earlier runs too
 };
 

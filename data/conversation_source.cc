@@ -39,11 +39,13 @@ class Lines : public ConversationSource {
   static Result<std::unique_ptr<ConversationSource>> open(const std::string& path) {
     TEPHRA_ASSIGN_OR_RETURN(MappedFile data, MappedFile::open(path));
     TEPHRA_ASSIGN_OR_RETURN(OffsetIndex index, OffsetIndex::open(path, data, [&] { return lines_of(data.bytes()); }));
+    data.expect_random();
     return std::unique_ptr<ConversationSource>(new Lines(path, std::move(data), std::move(index)));
   }
   uint64_t size() const override { return index_.size(); }
   Result<Sample> sample(uint64_t index) const override {
     const IndexEntry entry = index_.at(index);
+    data_.will_read(entry.offset, index_.size_of(index, data_.bytes().size()));
     const std::string_view rest = data_.bytes().substr(entry.offset);
     Result<Sample> sample = parse_one(rest.substr(0, rest.find('\n')), path_, index, entry.line);
     if (sample.ok()) return sample;
@@ -94,6 +96,7 @@ class Shard {
     TEPHRA_ASSIGN_OR_RETURN(MappedFile data, MappedFile::open(path));
     auto index = OffsetIndex::open(path, data, [&] { return samples_of(data.bytes()); });
     if (!index.ok()) return index.status().with_context(path);
+    data.expect_random();
     return Shard(path, std::move(data), std::move(index).value());
   }
   uint64_t size() const { return index_.size(); }
@@ -102,6 +105,7 @@ class Shard {
   Result<std::vector<TarMember>> members(uint64_t index) const {
     std::vector<TarMember> out;
     std::string key;
+    data_.will_read(index_.at(index).offset, index_.size_of(index, data_.bytes().size()));
     for (uint64_t at = index_.at(index).offset;;) {
       Result<std::optional<TarMember>> next = next_tar_member(data_.bytes(), at);
       if (!next.ok()) return next.status().with_context(path_);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -81,6 +82,18 @@ Result<MappedFile> MappedFile::open(const std::string& path) {
   out.size_ = static_cast<size_t>(info.st_size);
   out.changed_ns_ = int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec;
   return out;
+}
+
+// Advice only: a kernel that does not take it reads the same bytes.
+void MappedFile::expect_random() const {
+  if (size_ > 0) (void)::madvise(const_cast<char*>(data_), size_, MADV_RANDOM);
+}
+
+void MappedFile::will_read(uint64_t offset, uint64_t size) const {
+  static const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  if (offset >= size_ || size > size_) return;
+  const uint64_t begin = offset / page * page, end = std::min<uint64_t>(size_, offset + size);
+  (void)::madvise(const_cast<char*>(data_) + begin, end - begin, MADV_WILLNEED);
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

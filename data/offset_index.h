@@ -23,6 +23,10 @@ class MappedFile {
   MappedFile& operator=(MappedFile&&) = delete;
   ~MappedFile();
   std::string_view bytes() const { return {data_, size_}; }
+  // From here on pieces are read in no order: what lies around one is not read with it.
+  void expect_random() const;
+  // These bytes are read next: in one go, rather than page by page as they are met. Past the end is nothing.
+  void will_read(uint64_t offset, uint64_t size) const;
   int64_t changed_ns() const { return changed_ns_; }
 
  private:
@@ -44,6 +48,10 @@ class OffsetIndex {
                                   const std::function<Result<std::vector<IndexEntry>>()>& build);
   uint64_t size() const { return size_; }
   IndexEntry at(uint64_t i) const;  // i < size()
+  // Bytes from the beginning of entry `i` to that of the next, or to the end of the data, which has `data_size`.
+  uint64_t size_of(uint64_t i, uint64_t data_size) const {
+    return (i + 1 < size_ ? at(i + 1).offset : data_size) - at(i).offset;
+  }
 
  private:
   OffsetIndex() = default;

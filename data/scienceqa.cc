@@ -1,16 +1,21 @@
 #include "data/scienceqa.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "base/hash.h"
 #include "data/image.h"
 
 namespace tephra::data {
 namespace {
 
 using Json = nlohmann::ordered_json;  // problems keep the file's order
+
+// Of the test split's ids in pid_splits.json, sorted, each with a line's end.
+constexpr std::string_view kPublishedTestHash = "d955630950842a07dfd84415aae1995f";
 
 Status bad(const std::string& where, const std::string& what) {
   return {Code::kInvalidArgument, where + ": " + what + "; see https://scienceqa.github.io for the layout"};
@@ -120,6 +125,20 @@ Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems
                                        " problems of split \"" + split + "\" in " + splits_path);
   }
   return out;
+}
+
+bool is_published_scienceqa_test(const std::string& splits_path, const std::string& split) {
+  const auto text = read_file(Env::posix(), splits_path);
+  if (!text.ok()) return false;
+  const auto splits = parse_json(*text, splits_path);
+  if (!splits.ok() || !splits->is_object() || !splits->contains(split) || !(*splits)[split].is_array()) return false;
+  std::vector<std::string> pids;
+  for (const Json& pid : (*splits)[split])
+    if (pid.is_string()) pids.push_back(pid.get<std::string>());
+  std::sort(pids.begin(), pids.end());
+  std::string joined;
+  for (const std::string& pid : pids) joined += pid + "\n";
+  return hash_text(joined).hex() == kPublishedTestHash;
 }
 
 bool has_picture_file(const ScienceQaProblem& problem) {

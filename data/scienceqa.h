@@ -39,6 +39,9 @@ struct ScienceQaProblem {
 Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems_path, const std::string& splits_path,
                                                      const std::string& split, const std::string& image_root);
 
+// Whether `split` of the file names the 4,241 test problems of ScienceQA as published, by their ids; false also when it cannot be read.
+bool is_published_scienceqa_test(const std::string& splits_path, const std::string& split);
+
 // All problems of one file text, sorted as the file has them. For tests and tools; `where` names the file in errors.
 Result<std::vector<ScienceQaProblem>> parse_scienceqa(std::string_view problems_json, const std::string& where);
 

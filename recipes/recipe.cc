@@ -137,6 +137,14 @@ int OptimizerRecipe::moments() const {
 
 const BenchRecipe* Recipe::find_bench(const std::string& bench) const { return find_named(benches, bench); }
 
+std::map<std::string, int64_t> Recipe::benches_during(const StageRecipe& stage) const {
+  std::map<std::string, int64_t> during;
+  for (const std::string& name : stage.evaluate)
+    if (const BenchRecipe* bench = find_bench(name); bench != nullptr && bench->every_steps > 0)
+      during[name] = bench->every_steps;
+  return during;
+}
+
 LoadResult load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
   const auto fail = [&](std::string message, std::string hint) {
     return LoadResult{{}, {{path, 0, 0, "", std::move(message), std::move(hint)}}};

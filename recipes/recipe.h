@@ -205,6 +205,7 @@ struct BenchRecipe {
   int64_t limit = 0;                 // questions, evenly spread; 0: all
   bool swap_images = false;          // also ask every question with another question's picture
   int64_t batch = 8;                 // questions decoded together on one rank
+  int64_t every_steps = 0;           // also during a stage, on its checkpoints of these steps; 0: only after it
 };
 
 // A checkpoint of the same store that stages with `init: base` start from, in place of the model's own weights.
@@ -240,6 +241,8 @@ struct Recipe {
   const DatasetRecipe* find_dataset(const std::string& dataset) const;  // nullptr when there is none
   const StageRecipe* find_stage(const std::string& stage) const;
   const BenchRecipe* find_bench(const std::string& bench) const;
+  // Of the stage's benches those that are also run during it: the steps between runs, by name.
+  std::map<std::string, int64_t> benches_during(const StageRecipe& stage) const;
 };
 
 // `recipe` may be used only when `diagnostics` is empty.

@@ -342,6 +342,24 @@ class Rules {
       else if (!seen.insert(stage.evaluate[i]).second)
         report(here, "'" + stage.evaluate[i] + "' is named twice", "name each once");
     }
+    for (const auto& bench : recipe_.benches) {
+      const bool asked = !places_.contains(path + ".evaluate") || contains(stage.evaluate, bench.name);
+      if (asked && bench.every_steps > 0) check_every(bench, stage.checkpoint.every_steps, path);
+    }
+  }
+
+  // Benches are run on checkpoints that are there anyway, so that they change neither what is written nor what is planned.
+  void check_every(const BenchRecipe& bench, int64_t checkpoint_every, const std::string& stage_path) {
+    const std::string path = "benches." + bench.name + ".every_steps", other = stage_path + ".checkpoint.every_steps";
+    if (checkpoint_every == 0)
+      report(path, "given, but " + other + " is 0: there is no checkpoint to run it on before the stage's end",
+             "write the steps between checkpoints there");
+    else if (bench.every_steps % checkpoint_every != 0)
+      report(
+          path,
+          std::to_string(bench.every_steps) + " is not a multiple of " + other + " (" +
+              std::to_string(checkpoint_every) + "), so there would not be a checkpoint of each such step",
+          "use " + std::to_string(rounded_up(bench.every_steps, checkpoint_every)) + ", or more frequent checkpoints");
   }
 
   void check_require(const StageRecipe& stage, const std::string& path) {

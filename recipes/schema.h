@@ -348,7 +348,8 @@ void describe(V& v, StageRecipe& s) {
   v.group("precision", s.precision, "");
   v.group("checkpoint", s.checkpoint, "");
   v.field("evaluate", s.evaluate,
-          Field{.about = "benches to run on the stage's last checkpoint", .absent = "all benches"});
+          Field{.about = "benches to run on the stage's last checkpoint; those with every_steps also during it",
+                .absent = "all benches"});
   v.field(
       "require", s.require,
       Field{.about = "gates that the benches pass before the next stage starts, such as scienceqa.avg >= previous - ci",
@@ -416,6 +417,13 @@ void describe(V& v, BenchRecipe& b) {
   v.field("swap_images", b.swap_images, Field{.about = "ask each question again with another question's picture"});
   v.field("batch", b.batch,
           Field{.about = "questions answered together on one rank", .unit = "questions", .low = 1, .high = 4096});
+  v.field(
+      "every_steps", b.every_steps,
+      Field{.about = "also run it during a stage, on the checkpoint of every so many steps, for which training pauses; "
+                     "0: only after the stage",
+            .unit = "steps",
+            .low = 0,
+            .high = 1e9});
 }
 
 template <class V>

@@ -64,7 +64,8 @@ class StageTrainer {
       : context_(context),
         stage_(context.stage()),
         rank_(context.communicator->rank()),
-        skips_(stage_.optimizer, stage_.name, skipped_before(context)) {}
+        skips_(stage_.optimizer, stage_.name, skipped_before(context)),
+        during_(context.recipe.benches_during(stage_)) {}
 
   Status run() {
     TEPHRA_RETURN_IF_ERROR(prepare());
@@ -75,13 +76,17 @@ class StageTrainer {
       context_.vitals->flight.end_step();
       bool last = step_ == total_steps_;
       int64_t every = stage_.checkpoint.every_steps;
-      if (last || stop || (every > 0 && step_ % every == 0))
-        TEPHRA_RETURN_IF_ERROR(checkpoint(last, last || stop, agreed.busy));
+      // A bench is run on this step's checkpoint: the task ends with it, and another goes on from there.
+      const bool pause =
+          std::any_of(during_.begin(), during_.end(), [&](const auto& b) { return step_ % b.second == 0; });
+      if (last || stop || pause || (every > 0 && step_ % every == 0))
+        TEPHRA_RETURN_IF_ERROR(checkpoint(last, last || stop || pause, agreed.busy));
       TEPHRA_RETURN_IF_ERROR(context_.link->commit_failure());
       if (stop && !last) {
         TEPHRA_RETURN_IF_ERROR(wait_durable());
         return {Code::kCancelled, "stopped at step " + std::to_string(step_) + " of stage " + stage_.name};
       }
+      if (pause) break;
     }
     TEPHRA_RETURN_IF_ERROR(tell_features());
     return wait_durable();
@@ -310,6 +315,7 @@ class StageTrainer {
   const recipes::StageRecipe& stage_;
   const int rank_;
   SkippedSteps skips_;
+  const std::map<std::string, int64_t> during_;  // steps between the runs of benches
   StepShare share_;
   StageModel model_;
   std::map<std::string, Shape> shapes_;

@@ -11,7 +11,8 @@
 namespace tephra::worker {
 
 // Reports every step (rank 0), writes a checkpoint every checkpoint.every_steps and at the end, and returns when the last one is
-// committed. After Stop: finishes the step, commits a checkpoint, and returns kCancelled. Steps whose loss or gradient is not finite: skipped_steps.h.
+// committed: the stage's, or that of a step on which a bench is run (BenchRecipe::every_steps). After Stop: finishes the step,
+// commits a checkpoint, and returns kCancelled. Steps whose loss or gradient is not finite: skipped_steps.h.
 Status train_stage(const TaskContext& context);
 
 // The rate of each unit in step `step_index` (0-based): the connector's own where the recipe gives it one.

@@ -53,6 +53,14 @@ class FolderLock {
   int fd_;
 };
 
+// Begin and end of a text that is longer than `bytes_max`, with what is left out in words.
+std::string shortened(const std::string& text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return text;
+  const size_t end = bytes_max / 4, begin = bytes_max - end;
+  return text.substr(0, begin) + " [... " + std::to_string(text.size() - bytes_max) + " bytes ...] " +
+         text.substr(text.size() - end);
+}
+
 std::string file_name(int run) {
   char name[32];
   std::snprintf(name, sizeof name, "%06d.jsonl", run);
@@ -70,7 +78,7 @@ struct ChatJournal::Impl {
     uint64_t offset = 0, length = 0;
   };
 
-  Impl(Env& e, std::string d) : env(e), dir(std::move(d)), folder_lock(dir + "/lock") {}
+  Impl(Env& e, std::string d, size_t raw) : env(e), dir(std::move(d)), raw_bytes_max(raw), folder_lock(dir + "/lock") {}
 
   std::string path(int run) const { return dir + "/" + file_name(run); }
 
@@ -177,6 +185,7 @@ struct ChatJournal::Impl {
 
   Env& env;
   const std::string dir;
+  const size_t raw_bytes_max;
   const FolderLock folder_lock;
   int run = 0;
   std::unique_ptr<WritableFile> file;  // of who is `writing`
@@ -199,9 +208,9 @@ ChatJournal::~ChatJournal() {
   (void)impl_->make_durable(lock).ok();
 }
 
-Result<std::unique_ptr<ChatJournal>> ChatJournal::open(Env& env, const std::string& dir) {
+Result<std::unique_ptr<ChatJournal>> ChatJournal::open(Env& env, const std::string& dir, size_t raw_bytes_max) {
   TEPHRA_RETURN_IF_ERROR(env.make_directories(dir));
-  auto impl = std::make_unique<Impl>(env, dir);
+  auto impl = std::make_unique<Impl>(env, dir, raw_bytes_max);
   TEPHRA_RETURN_IF_ERROR(impl->load_all());
   return std::unique_ptr<ChatJournal>(new ChatJournal(std::move(impl)));
 }
@@ -235,6 +244,7 @@ Result<ChatReply> ChatJournal::reply(const std::string& key) const {
   reply.prompt_tokens = said.value("prompt_tokens", int64_t{0});
   reply.reply_tokens = said.value("reply_tokens", int64_t{0});
   reply.usage_known = true;
+  reply.raw = record->value("raw", "");
   return reply;
 }
 
@@ -249,14 +259,16 @@ Status ChatJournal::refused(const std::string& key) {
 }
 
 Status ChatJournal::answer(const std::string& key, const ChatReply& reply, double cost) {
-  return impl_->add_durably({{"answer", key},
-                             {"cost", cost},
-                             {"reply",
-                              {{"text", reply.text},
-                               {"finish_reason", reply.finish_reason},
-                               {"model", reply.model},
-                               {"prompt_tokens", reply.prompt_tokens},
-                               {"reply_tokens", reply.reply_tokens}}}});
+  json record = {{"answer", key},
+                 {"cost", cost},
+                 {"reply",
+                  {{"text", reply.text},
+                   {"finish_reason", reply.finish_reason},
+                   {"model", reply.model},
+                   {"prompt_tokens", reply.prompt_tokens},
+                   {"reply_tokens", reply.reply_tokens}}}};
+  if (impl_->raw_bytes_max > 0) record["raw"] = shortened(reply.raw, impl_->raw_bytes_max);
+  return impl_->add_durably(record);
 }
 
 Status ChatJournal::lost(const std::string& key, double cost) {

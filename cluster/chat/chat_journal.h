@@ -6,6 +6,7 @@
 //   {"begin": KEY, "cost_max": USD}   a request is about to be sent
 //   {"refused": KEY}                  its last try is known to have cost nothing
 //   {"answer": KEY, "cost": USD, "reply": {"text", "finish_reason", "model", "prompt_tokens", "reply_tokens"}}
+//     and, where raw replies are kept, "raw": the answer's body as it came; of one that is too long, begin and end
 //   {"lost": KEY, "cost": USD}        given up; USD is the most that its tries can have cost
 // The last line of a file may be cut off (a process killed while it wrote): it is as if it had not been written.
 #pragma once
@@ -28,8 +29,8 @@ namespace tephra::cluster {
 class ChatJournal {
  public:
   // Opens or makes the folder `dir`. kBusy: another process has it open; kCorruption: a line that is damaged, and not the last of
-  // its file, with file and line.
-  static Result<std::unique_ptr<ChatJournal>> open(Env& env, const std::string& dir);
+  // its file, with file and line. `raw_bytes_max`: so much of each answer's body is kept beside what was read from it; 0: nothing.
+  static Result<std::unique_ptr<ChatJournal>> open(Env& env, const std::string& dir, size_t raw_bytes_max = 0);
   ~ChatJournal();
 
   enum class State {
@@ -39,7 +40,7 @@ class ChatJournal {
     kAnswered,
   };
   State state(const std::string& key) const;
-  Result<ChatReply> reply(const std::string& key) const;  // kNotFound unless kAnswered. `raw` is not kept.
+  Result<ChatReply> reply(const std::string& key) const;  // kNotFound unless kAnswered. `raw`: as far as it is kept.
 
   // On disk when these return, begin(), answer() and lost(); many threads share one fsync.
   Status begin(const std::string& key, double cost_max);

@@ -5,25 +5,28 @@ import { ended, number, percent } from './format.js';
 import { measuresOf } from './measures.js';
 
 const kRenewMs = 4 * 60 * 1000; // the report's address is good for longer than that
-// Results of a bench as a table: a row a stage, a column a measure.
+// Results of a bench as a table: a row a stage, or a step of one where it was run during it; a column a measure.
 export function resultTables(results) {
+  const rowName = (row) => row.step ? `${row.stage}, step ${number(row.step)}` : row.stage;
   const benches = [...new Set(results.map((result) => result.bench))];
   return benches.map((bench) => {
     const rows = results.filter((result) => result.bench === bench);
     const measures = measuresOf(rows);
     const columns = rows[0].columns.filter((column) => column.count > 0).map((column) => column.name);
+    const title = rows[0].step ? `${bench} during training` : bench;
+    const when = rows[0].step ? 'On the checkpoint of' : 'After stage';
     return element(
       'div',
       {},
-      element('h3', {}, bench),
+      element('h3', {}, title),
       table(
-        `Results of ${bench}`,
-        [{ title: 'After stage' }, ...measures.map(([, measure]) => ({ title: measure.label, number: true })), {
+        `Results of ${title}`,
+        [{ title: when }, ...measures.map(([, measure]) => ({ title: measure.label, number: true })), {
           title: 'Questions',
           number: true,
         }],
         rows.map((row) => [
-          row.stage,
+          rowName(row),
           ...measures.map(([name, measure]) => name in row.metrics ? measure.show(row.metrics[name]) : null),
           number(row.counts.total),
         ]),
@@ -34,10 +37,10 @@ export function resultTables(results) {
           {},
           element('summary', {}, 'By kind of question'),
           table(
-            `${bench} by kind of question`,
-            [{ title: 'After stage' }, ...columns.map((title) => ({ title, number: true }))],
+            `${title} by kind of question`,
+            [{ title: when }, ...columns.map((title) => ({ title, number: true }))],
             rows.map((row) => [
-              row.stage,
+              rowName(row),
               ...columns.map((name) => {
                 const column = row.columns.find((other) => other.name === name);
                 return column && column.count ? percent(column.correct / column.count) : null;
@@ -60,8 +63,8 @@ export function evaluationPart(root, watched) {
     if (stopped || found === null) return;
     fill(
       results,
-      found.results.length
-        ? resultTables(found.results)
+      found.results.length + found.during.length
+        ? [...resultTables(found.results), ...resultTables(found.during)]
         : note(ended(watched.job) ? 'Nothing was measured.' : 'Nothing has been measured yet.'),
     );
   }

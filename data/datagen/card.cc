@@ -133,7 +133,8 @@ std::string markdown(const Table& t) {
 
 std::string html(const Table& t) {
   if (t.rows.empty()) return "";
-  std::string out = "<h2>" + escaped(t.title, true) + "</h2>\n<table><thead><tr>";
+  std::string out = "<h2>" + escaped(t.title, true) + "</h2>\n<table" +
+                    (t.header.size() == 2 ? " class=\"pairs\"" : "") + " tabindex=\"0\"><thead><tr>";
   for (const std::string& cell : t.header) out += "<th scope=\"col\">" + escaped(cell, true) + "</th>";
   out += "</tr></thead><tbody>\n";
   for (const auto& cells : t.rows) {
@@ -161,8 +162,10 @@ std::string card_html(const Generated& generated, const CardInfo& info, const Ve
          "<title>" +
          escaped(info.title, true) +
          "</title>\n<style>:root{color-scheme:light dark}body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-         "table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid #8888;padding:.3rem .6rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
-         "svg{max-width:40rem;width:100%}</style></head><body><main>\n<h1>" +
+         "table{border-collapse:collapse;display:block;overflow-x:auto}td,th{border:1px solid #8888;padding:.3rem .6rem;text-align:left;vertical-align:top}"
+         // Names and values may be broken anywhere, words of a table with more columns are not: that table scrolls.
+         ".pairs td{overflow-wrap:anywhere}"
+         "tr{break-inside:avoid}h2{break-after:avoid}svg{max-width:40rem;width:100%;break-inside:avoid}</style></head><body><main>\n<h1>" +
          escaped(info.title, true) + "</h1>\n<p>" + escaped(kAbout, true) + "</p>\n" + html(origin(generated, info)) +
          html(counts(generated)) + html(rejects(generated)) + html(verb_table(pairs)) + verb_noun_svg(pairs) +
          "</main></body></html>\n";

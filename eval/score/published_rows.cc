@@ -28,8 +28,7 @@ void add_published_rows(ReportTable* nine_columns) {
     for (const double value : row.values) cells.push_back(number_cell(value, fixed(value, 2)));
     nine_columns->rows.push_back(std::move(cells));
   }
-  nine_columns->note +=
-      " Rows of the paper (Liu et al. 2023) are over the 4,241 test questions of ScienceQA itself: with another dataset they are not comparable.";
+  nine_columns->note += " Rows of the paper (Liu et al. 2023) are over all 4,241 test questions.";
 }
 
 }  // namespace tephra::eval

@@ -28,6 +28,7 @@ Result<QuestionSet> scienceqa_questions(const BenchSpec& spec, const data::Prepa
   QuestionSet set;
   TEPHRA_ASSIGN_OR_RETURN(set.problems, data::load_scienceqa(files.problems, files.splits, spec.split, files.images));
   TEPHRA_ASSIGN_OR_RETURN(set.data_hash, hash_of_file(files.problems));
+  if (data::is_published_scienceqa_test(files.splits, spec.split)) set.published = kScienceQaTest;
   for (size_t i = 0; i < set.problems.size(); ++i) {
     const data::ScienceQaProblem& problem = set.problems[i];
     Question q = scienceqa_question(problem, static_cast<int64_t>(i));
@@ -177,6 +178,7 @@ Judged judge(const BenchSpec& spec, AnswerRule rule, const Question& q, const st
 void pin(const BenchSpec& spec, const QuestionSet& set, BenchResult* result) {
   std::map<std::string, std::string>& pinned = result->pinned;
   pinned["data_hash"] = set.data_hash;
+  result->published = set.published;
   if (ask_mode(spec) == AskMode::kGenerate) {
     pinned["decoding"] = "greedy";
     pinned["max_new_tokens"] = std::to_string(spec.max_new_tokens);

@@ -68,6 +68,7 @@ struct QuestionSet {
   std::vector<Question> questions;
   std::vector<data::ScienceQaProblem> problems;
   std::string data_hash;  // of the files it was read from
+  std::string published;  // as BenchResult::published
 };
 
 // Order, the subset that `limit` leaves and swaps are pure functions of the files. Each picture question takes the picture of

@@ -96,6 +96,8 @@ std::string render_markdown(const ReportInput& input, const ReportView& view) {
     for (const auto& example : bench.examples) out += example_markdown(example);
     out += "\n";
   }
+  for (const auto& during : view.during)
+    out += "## " + markdown_escape(during.table.title) + "\n\n" + table_markdown(during.table);
   out += "## " + view.stages.title + "\n\n" + table_markdown(view.stages);
   for (const auto& stage : input.stages)
     for (const auto& note : stage.notes) out += "- " + markdown_escape(stage.name + ": " + note) + "\n";
@@ -145,7 +147,8 @@ Json stage_json(const StageReport& stage) {
               {"attempts", stage.attempts},
               {"notes", stage.notes},
               {"curve", Json::array()},
-              {"benches", Json::array()}};
+              {"benches", Json::array()},
+              {"during", Json::array()}};
   for (const auto& point : stage.curve)
     out["curve"].push_back({{"step", point.step},
                             {"loss", number_or_null(point.loss)},
@@ -153,6 +156,11 @@ Json stage_json(const StageReport& stage) {
                             {"grad_norm", number_or_null(point.grad_norm)},
                             {"tokens_per_s", number_or_null(point.tokens_per_s)}});
   for (const auto& bench : stage.benches) out["benches"].push_back(Json::parse(to_json(bench)));
+  for (const auto& during : stage.during) {
+    BenchResult numbers = during.result;
+    numbers.cases.clear();
+    out["during"].push_back({{"step", during.step}, {"result", Json::parse(to_json(numbers))}});
+  }
   return out;
 }
 
@@ -175,6 +183,7 @@ std::string render_json(const ReportInput& input, const ReportView& view) {
     out["tables"].push_back(table_json(bench.pinned));
     out["findings"][bench.name] = bench.findings;
   }
+  for (const auto& during : view.during) out["tables"].push_back(table_json(during.table));
   out["baselines"] = Json::object();
   for (const auto& baseline : input.baselines) out["baselines"][baseline.name] = baseline.metrics;
   out["stages"] = Json::array();
@@ -205,6 +214,16 @@ std::string render_csv(const ReportInput& input) {
     for (const auto& point : stage.curve)
       out += csv_text(stage.name) + "," + std::to_string(point.step) + "," + csv_number(point.loss) + "," +
              csv_number(point.lr) + "," + csv_number(point.grad_norm) + "," + csv_number(point.tokens_per_s) + "\n";
+  return out;
+}
+
+std::string render_bench_curves_csv(const ReportInput& input) {
+  std::string out = "stage,step,bench,kind,metric,value\n";
+  for (const auto& stage : input.stages)
+    for (const auto& [step, result] : stage.during)
+      for (const auto& [name, value] : result.metrics)
+        out += csv_text(stage.name) + "," + std::to_string(step) + "," + csv_text(result.bench) + "," + result.kind +
+               "," + csv_text(name) + "," + csv_number(value) + "\n";
   return out;
 }
 
@@ -250,6 +269,7 @@ std::map<std::string, std::string> render_report(const ReportInput& given) {
           {"report.md", render_markdown(input, view)},
           {"report.json", render_json(input, view)},
           {"curves.csv", render_csv(input)},
+          {"bench_curves.csv", render_bench_curves_csv(input)},
           {"results.csv", render_results_csv(input)}};
 }
 

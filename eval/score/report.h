@@ -23,6 +23,12 @@ struct CurvePoint {
   double tokens_per_s = 0;
 };
 
+// What a bench measured on the checkpoint of a step during the stage. Cases are for intervals alone: `result` may have none.
+struct DuringStage {
+  int64_t step = 0;  // optimizer steps done
+  BenchResult result;
+};
+
 struct StageReport {
   std::string name;
   std::string kind;        // train | contrastive | language_model; empty for a base that was only evaluated
@@ -35,6 +41,7 @@ struct StageReport {
   int64_t total_parameters = 0;    // elements; 0: unknown
   int64_t world_size = 0;          // ranks of the last attempt
   int64_t attempts = 0;
+  std::vector<DuringStage> during{};  // by bench, then step; may be empty
 };
 
 // A column to compare the stages with: an answerer that never sees a picture.
@@ -74,11 +81,11 @@ struct Change {
 };
 Change change_between(const BenchResult& before, const BenchResult& after);
 
-// Writes report.html, report.md, report.json, curves.csv and results.csv into `out_dir` (made when absent), each atomically. Blocks
+// Writes report.html, report.md, report.json, curves.csv, bench_curves.csv and results.csv into `out_dir` (made when absent), each atomically. Blocks
 // on disk. A picture that cannot be read becomes a note in its place. Errors are the Env's, with the path.
 Status write_report(const ReportInput& input, const std::string& out_dir);
 
-// The texts of the five files by name, without writing them (pictures are still read).
+// The texts of the six files by name, without writing them (pictures are still read).
 std::map<std::string, std::string> render_report(const ReportInput& input);
 
 }  // namespace tephra::eval

@@ -112,6 +112,35 @@ std::string loss_svg(const StageReport& stage) {
   return out + "</svg>";
 }
 
+std::string during_svg(const ReportDuring& during) {
+  std::vector<std::pair<int64_t, ReportCell>> points;
+  for (const auto& point : during.points)
+    if (std::isfinite(point.second.value)) points.push_back(point);
+  if (points.empty()) return "";
+  double low = points.front().second.value, high = low;
+  const auto reach = [&](double value) {
+    if (std::isfinite(value)) low = std::min(low, value), high = std::max(high, value);
+  };
+  for (const auto& [step, cell] : points) reach(cell.value), reach(cell.low), reach(cell.high);
+  if (high - low < 1e-6) low -= 0.5, high += 0.5;
+  const double pad = 0.06 * (high - low);
+  const auto first = static_cast<double>(points.front().first), last = static_cast<double>(points.back().first);
+  const double side = std::max(1.0, 0.03 * (last - first));
+  const Scale x{first - side, last + side, kLeft, kWidth - kRight};
+  const Scale y{low - pad, high + pad, kHeight - kBottom, kTop};
+  std::string marks;
+  std::vector<std::pair<double, double>> curve;
+  for (const auto& [step, cell] : points) {
+    const double px = x(static_cast<double>(step)), py = y(cell.value);
+    curve.emplace_back(px, py);
+    if (std::isfinite(cell.low)) marks += line(px, y(cell.low), px, y(cell.high), "whisker");
+    marks += "<circle class=\"dot\" cx=\"" + fixed(px, 1) + "\" cy=\"" + fixed(py, 1) + "\" r=\"3.5\"/>";
+  }
+  const std::string title = during.table.title + ", " + during.measure + " by step, from " +
+                            points.front().second.text + " to " + points.back().second.text;
+  return svg_open(kWidth, kHeight, title) + gridlines(x, y) + path(curve, "curve") + marks + "</svg>";
+}
+
 std::string spark_svg(const StageReport& stage, const std::string& name, const std::string& label) {
   std::vector<double> values;
   for (const auto& point : stage.curve) {

@@ -30,6 +30,11 @@ Result<StageReport> stage_from(const Json& json) {
     TEPHRA_ASSIGN_OR_RETURN(BenchResult result, from_json(bench.dump()));
     stage.benches.push_back(std::move(result));
   }
+  if (json.contains("during"))  // reports written before benches were run during stages have none
+    for (const auto& during : json.at("during")) {
+      TEPHRA_ASSIGN_OR_RETURN(BenchResult result, from_json(during.at("result").dump()));
+      stage.during.push_back({during.at("step").get<int64_t>(), std::move(result)});
+    }
   return stage;
 }
 

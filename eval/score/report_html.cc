@@ -40,6 +40,7 @@ td small { display: block; color: var(--dim); font-size: 11.5px; line-height: 1.
 .wrap td:first-child { color: var(--dim); white-space: nowrap; min-width: 0; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 18px 36px; }
 figure { margin: 0; min-width: 0; max-width: 560px; }
+figure th, figure th.n { white-space: normal; vertical-align: bottom; }
 figure > b { display: block; font-size: 14px; margin-bottom: 2px; }
 .sparks { display: grid; grid-template-columns: repeat(3, 1fr); gap: 10px; margin-top: 4px; }
 svg { display: block; width: 100%; height: auto; font: 11.5px system-ui, sans-serif;
@@ -85,7 +86,7 @@ pre { background: var(--wash); border: 1px solid var(--line); border-radius: 8px
 @media print { :root { --ink: #000; --dim: #444; --line: #ccc; --paper: #fff; --wash: #fff; --accent: #234f91;
   --raw: #bbb; --good: #135c36; --bad: #932a1e;
   --good-wash: #fff; --bad-wash: #fff; } body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
-  pre { max-height: none; } h2, h3 { break-after: avoid; }
+  pre { max-height: none; } h2, h3, h2 + .note, h3 + .note { break-after: avoid; }
   table { font-size: 8.5pt; } th, td { padding-right: 8px; } .scroll { overflow: visible; }
   figure, tr { break-inside: avoid; } }
 )css";
@@ -136,6 +137,19 @@ std::string curves_html(const ReportInput& input) {
   return "<h2>Training</h2>\n<p class=\"note\">Loss in nats per supervised token, by optimizer step. All points are in "
          "curves.csv.</p>\n<div class=\"grid\">" +
          figures + "</div>\n";
+}
+
+std::string during_html(const std::vector<ReportDuring>& all) {
+  if (all.empty()) return "";
+  std::string out =
+      "<h2>Benches during training</h2>\n<p class=\"note\">On checkpoints of the steps, and after the stage. All numbers "
+      "are in bench_curves.csv.</p>\n<div class=\"grid\">";
+  for (const ReportDuring& during : all) {
+    out += "<figure><b>" + html_escape(during.table.title) + "</b>";
+    if (!during.measure.empty()) out += element("figcaption", "", during.measure);
+    out += during_svg(during) + table_html(during.table) + "</figure>\n";
+  }
+  return out + "</div>\n";
 }
 
 std::string example_html(const ReportExample& example) {
@@ -237,7 +251,7 @@ std::string render_html(const ReportInput& input, const ReportView& view) {
     out += "</div>\n";
   }
   for (const auto& bench : view.benches) out += bench_html(bench);
-  out += curves_html(input);
+  out += curves_html(input) + during_html(view.during);
   out += element("h2", "", view.stages.title) + table_html(view.stages) + notes_html(input);
   out += element("h2", "", "Made with");
   for (const auto& bench : view.benches)

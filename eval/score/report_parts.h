@@ -55,6 +55,9 @@ ReportTable change_table(const ReportInput& input, const BenchRow& bench);
 ReportTable pinned_table(const ReportInput& input, const BenchRow& bench, std::vector<std::string>* warnings);
 std::vector<std::string> findings_of(const ReportInput& input, const BenchRow& bench);
 
+// report_during.cc: of every bench that was run during a stage, by stage.
+std::vector<ReportDuring> during_of(const ReportInput& input);
+
 // report_examples.cc: reads pictures.
 std::vector<ReportExample> examples_of(const ReportInput& input, const BenchRow& bench);
 // The most telling failures of the last stage, each with the reason why it is one.

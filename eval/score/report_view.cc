@@ -150,6 +150,7 @@ ReportView make_report_view(const ReportInput& input) {
   view.headline = headline_table(input, benches);
   view.ranges = range_pictures(input, benches);
   view.stages = stage_table(input);
+  view.during = during_of(input);
   for (const auto& bench : benches) {
     ReportBench out{bench.name,
                     bench.kind,
@@ -164,7 +165,7 @@ ReportView make_report_view(const ReportInput& input) {
       if (bench.by_stage[i] != nullptr && !bench.by_stage[i]->incomplete.empty())
         view.warnings.push_back("Bench " + bench.name + " after " + input.stages[i].name +
                                 " is incomplete: " + bench.by_stage[i]->incomplete);
-    if (bench.kind == "scienceqa") add_published_rows(&out.columns);
+    if (bench.last()->published == kScienceQaTest) add_published_rows(&out.columns);
     view.benches.push_back(std::move(out));
   }
   return view;

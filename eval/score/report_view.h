@@ -73,12 +73,20 @@ struct ReportBench {
   std::vector<ReportExample> failures;
 };
 
+// A bench by the steps of a stage at which it was run, and after it.
+struct ReportDuring {
+  ReportTable table;
+  std::string measure;                                 // of the curve: the bench's first
+  std::vector<std::pair<int64_t, ReportCell>> points;  // by step
+};
+
 struct ReportView {
   std::string summary;  // one sentence
   ReportTable headline;
   std::vector<ReportRanges> ranges;
   ReportTable stages;
   std::vector<ReportBench> benches;
+  std::vector<ReportDuring> during;
   std::vector<std::string> warnings;  // a job that ended early; results that should not be compared
 };
 
@@ -98,6 +106,7 @@ Result<std::string> picture_data_uri(const std::string& path, int64_t size_bytes
 // The curves and ranges as SVG elements, coloured by the page's style sheet.
 std::string ranges_svg(const ReportRanges& ranges);
 std::string loss_svg(const StageReport& stage);
+std::string during_svg(const ReportDuring& during);  // empty: no point has a number
 // name: "lr", "grad_norm" or "tokens_per_s"; empty when the curve has no such numbers.
 std::string spark_svg(const StageReport& stage, const std::string& name, const std::string& label);
 

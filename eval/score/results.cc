@@ -159,6 +159,7 @@ std::string to_json(const BenchResult& result) {
                {"pinned", result.pinned},
                {"metrics", result.metrics},
                {"counts", result.counts}};
+  if (!result.published.empty()) json["published"] = result.published;
   if (!result.incomplete.empty()) json["incomplete"] = result.incomplete;
   json["columns"] = to_json(result.columns);
   for (const auto& [title, columns] : result.groups) json["groups"][title] = to_json(columns);
@@ -177,6 +178,7 @@ Result<BenchResult> from_json(const std::string& text) {
     json.at("pinned").get_to(result.pinned);
     json.at("metrics").get_to(result.metrics);
     json.at("counts").get_to(result.counts);
+    if (json.contains("published")) json["published"].get_to(result.published);
     if (json.contains("incomplete")) json["incomplete"].get_to(result.incomplete);
     result.columns = columns_from(json.at("columns"));
     if (json.contains("groups"))

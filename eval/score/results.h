@@ -13,6 +13,8 @@
 
 namespace tephra::eval {
 
+inline constexpr const char* kScienceQaTest = "ScienceQA test";
+
 // One question and what was answered.
 struct CaseRow {
   std::string id;
@@ -42,7 +44,9 @@ struct BenchResult {
       counts;                   // total, correct, unparsed, images, skipped, correct_swapped, count_swapped, ...
   std::vector<Column> columns;  // scienceqa: nine; otherwise one a category, may be empty
   std::map<std::string, std::vector<Column>>
-      groups;              // finer columns by what they divide by: topic, grade; may be empty
+      groups;  // finer columns by what they divide by: topic, grade; may be empty
+  std::string
+      published;  // "ScienceQA test": the questions are that split's, or some of them; empty: none that is known
   std::string incomplete;  // why some answers are not scored yet; empty: all are
   std::vector<CaseRow> cases;
 };

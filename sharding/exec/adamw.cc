@@ -1,6 +1,7 @@
 #include "sharding/exec/adamw.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "sharding/exec/aten.h"
 #include "sharding/exec/lanes.h"
@@ -8,7 +9,16 @@
 namespace tephra::sharding {
 namespace {
 
+// Where the next state is another buffer, as in the step that takes a snapshot, plain stores would first fetch what lies there, which made
+// this update twice as long (docs/performance.md).
+bool goes_elsewhere(const AdamWState& current, const AdamWState& next) {
+  const auto aligned = [](const float* values) { return reinterpret_cast<uintptr_t>(values) % sizeof(Lanes) == 0; };
+  return next.parameters != current.parameters && aligned(next.parameters) && aligned(next.first_moment) &&
+         aligned(next.second_moment);
+}
+
 // Vectors [begin, end) of the shard.
+template <void (*kStore)(const Lanes&, float*)>
 void update_range(int64_t begin, int64_t end, float decay_factor, const AdamWConstants& c, const float* gradient,
                   const AdamWState& current, const AdamWState& next) {
   for (int64_t i = begin * kLanes; i < end * kLanes; i += kLanes) {
@@ -17,9 +27,9 @@ void update_range(int64_t begin, int64_t end, float decay_factor, const AdamWCon
     const Lanes first = m + c.first_weight * (g - m);
     const Lanes second = load(current.second_moment + i) * c.second_beta + c.second_weight * g * g;
     const Lanes denominator = square_root(second) / c.second_correction + c.epsilon;
-    store(load(current.parameters + i) * decay_factor - c.step_size * (first / denominator), next.parameters + i);
-    store(first, next.first_moment + i);
-    store(second, next.second_moment + i);
+    kStore(load(current.parameters + i) * decay_factor - c.step_size * (first / denominator), next.parameters + i);
+    kStore(first, next.first_moment + i);
+    kStore(second, next.second_moment + i);
   }
 }
 
@@ -44,10 +54,13 @@ std::vector<DecayRun> decay_runs(const UnitSpec& unit, int rank, int world_size)
 
 void adamw_update(const std::vector<DecayRun>& runs, const AdamWConstants& constants, const float* gradient,
                   const AdamWState& current, const AdamWState& next) {
+  const bool elsewhere = goes_elsewhere(current, next);
   for (const DecayRun& run : runs) {
     const float factor = run.decay ? constants.decay_factor : 1.0f;
     at::parallel_for(run.begin / kLanes, run.end / kLanes, kGrain / kLanes, [&](int64_t begin, int64_t end) {
-      update_range(begin, end, factor, constants, gradient, current, next);
+      if (!elsewhere) return update_range<store>(begin, end, factor, constants, gradient, current, next);
+      update_range<store_past_caches>(begin, end, factor, constants, gradient, current, next);
+      past_caches_done();
     });
   }
 }

@@ -35,6 +35,21 @@ inline WideLanes wide_half(const float* from) {
 
 inline void store(const Lanes& lanes, float* to) { std::memcpy(to, &lanes, sizeof(lanes)); }
 
+// For memory that is written once and not read soon: past the caches, which would first fetch what is overwritten. `to` is aligned to the
+// lanes' size. Other threads see it after past_caches_done().
+inline void store_past_caches(const Lanes& lanes, float* to) {
+#if defined(__AVX__)
+  _mm256_stream_ps(to, reinterpret_cast<__m256>(lanes));
+#else
+  store(lanes, to);
+#endif
+}
+inline void past_caches_done() {
+#if defined(__AVX__)
+  _mm_sfence();
+#endif
+}
+
 inline Lanes square_root(const Lanes& x) {
 #if defined(__AVX__)
   return reinterpret_cast<Lanes>(_mm256_sqrt_ps(reinterpret_cast<__m256>(x)));

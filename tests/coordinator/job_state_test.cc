@@ -267,6 +267,82 @@ TEST(JobState, AGateThatIsNotPassedBetweenAttemptsEndsTheJob) {
   EXPECT_EQ(d.state.phase, Phase::kFailed);
 }
 
+// One stage of ten steps; b0 is run every third step and b1 every sixth, and both after it.
+Driver pausing() {
+  JobState state = new_job(1, 2);
+  state.plan[0].every = {{"b0", 3}, {"b1", 6}};
+  Driver d{state, {}};
+  return d.apply(Scheduled{2}).apply(Prepared{Status(), "{}"}).apply(GangUp{1});
+}
+
+TEST(JobState, ABenchOfEverySoManyStepsPausesTraining) {
+  Driver d = pausing();
+  d.apply(committed(1, 0, 3, false)).apply(TaskFinished{1, "train", "s0", ""});
+  EXPECT_EQ(d.state.phase, Phase::kEvaluating);
+  ASSERT_NE(d.action<SendEvaluate>(), nullptr);
+  EXPECT_EQ(d.action<SendEvaluate>()->bench, "b0");
+  EXPECT_EQ(d.action<SendEvaluate>()->checkpoint, "demo-1/s0@3");
+  EXPECT_EQ(d.action<SendEvaluate>()->step, 3);
+  d.apply(TaskFinished{1, "evaluate", "s0", "b0"});
+  ASSERT_NE(d.action<ScoreBench>(), nullptr);
+  EXPECT_EQ(d.action<ScoreBench>()->step, 3);
+  d.apply(BenchScored{"s0", "b0", Status(), "", 3});
+  EXPECT_EQ(d.state.phase, Phase::kTraining);
+  ASSERT_NE(d.action<SendTrain>(), nullptr) << "b1 is not due";
+  EXPECT_EQ(d.action<SendTrain>()->checkpoint, "demo-1/s0@3");
+  EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
+  EXPECT_TRUE(d.action<SendTrain>()->resume);
+  EXPECT_EQ(d.state.attempt, 1u);
+  EXPECT_EQ(d.state.restarts_total, 0);
+  EXPECT_FALSE(d.state.stages[0].bench_done.at("b0")) << "it is run after the stage too";
+  EXPECT_EQ(d.state.scored_steps(0, "b0"), std::vector<int64_t>{3});
+  d.apply(committed(1, 0, 6, false)).apply(TaskFinished{1, "train", "s0", ""});
+  d.apply(TaskFinished{1, "evaluate", "s0", "b0"}).apply(BenchScored{"s0", "b0", Status(), "", 6});
+  ASSERT_NE(d.action<SendEvaluate>(), nullptr);
+  EXPECT_EQ(d.action<SendEvaluate>()->bench, "b1");
+  d.apply(TaskFinished{1, "evaluate", "s0", "b1"}).apply(BenchScored{"s0", "b1", Status(), "", 6});
+  ASSERT_NE(d.action<SendTrain>(), nullptr);
+  d.apply(committed(1, 0, 9, true)).apply(TaskFinished{1, "train", "s0", ""});
+  ASSERT_NE(d.action<SendEvaluate>(), nullptr)
+      << "the stage's last step is also a ninth: it is run once, after the stage";
+  EXPECT_EQ(d.action<SendEvaluate>()->step, 0);
+  d.apply(TaskFinished{1, "evaluate", "s0", "b0"}).apply(BenchScored{"s0", "b0", Status(), ""});
+  d.apply(TaskFinished{1, "evaluate", "s0", "b1"}).apply(BenchScored{"s0", "b1", Status(), ""});
+  EXPECT_EQ(d.state.phase, Phase::kReporting);
+  EXPECT_EQ(d.state.scored_steps(0, "b0"), (std::vector<int64_t>{3, 6}));
+}
+
+TEST(JobState, ABenchOfAStepIsRunAfterARestartBeforeTrainingGoesOn) {
+  Driver d = pausing();
+  d.apply(committed(1, 0, 3, false)).apply(TaskFinished{1, "train", "s0", ""});
+  d.apply(GangLost{1, "x", RetryClass::kNewAttempt}).apply(GangEnded{1}).apply(BackoffElapsed{1}).apply(GangUp{2});
+  ASSERT_NE(d.action<SendEvaluate>(), nullptr);
+  EXPECT_EQ(d.action<SendEvaluate>()->step, 3);
+  EXPECT_EQ(d.action<SendEvaluate>()->checkpoint, "demo-1/s0@3");
+  d.apply(TaskFinished{2, "evaluate", "s0", "b0"}).apply(BenchScored{"s0", "b0", Status(), "", 3});
+  EXPECT_FALSE(transition(d.state, BenchScored{"s0", "b0", Status(), "", 3}).changed) << "it is scored";
+  // Lost again: what is scored is not asked again.
+  d.apply(GangLost{2, "x", RetryClass::kNewAttempt}).apply(GangEnded{2}).apply(BackoffElapsed{2}).apply(GangUp{3});
+  ASSERT_NE(d.action<SendTrain>(), nullptr);
+  EXPECT_EQ(d.action<SendTrain>()->start_step, 3);
+  EXPECT_TRUE(d.action<SendTrain>()->resume);
+}
+
+TEST(JobState, FailsATrainingTaskThatEndsBetweenTheStepsOfBenches) {
+  Driver d = pausing();
+  d.apply(committed(1, 0, 4, false)).apply(TaskFinished{1, "train", "s0", ""});
+  ASSERT_NE(d.action<StopGang>(), nullptr);
+  EXPECT_TRUE(d.state.failing);
+}
+
+TEST(JobState, FailsWhenABenchOfAStepCannotBeScored) {
+  Driver d = pausing();
+  d.apply(committed(1, 0, 3, false)).apply(TaskFinished{1, "train", "s0", ""});
+  d.apply(TaskFinished{1, "evaluate", "s0", "b0"})
+      .apply(BenchScored{"s0", "b0", Status(Code::kCorruption, "bad"), "", 3});
+  EXPECT_EQ(d.state.reason, "bench b0 at step 3 of stage s0: bad");
+}
+
 TEST(JobState, CancelEndsInEveryPhase) {
   Driver queued{new_job(), {}};
   queued.apply(CancelRequested{"me"});
@@ -529,6 +605,9 @@ TEST(JobState, AFailedDependencyFailsAQueuedJobOnly) {
 class World {
  public:
   explicit World(uint64_t seed) : seed_(seed), d_{new_job(1 + below(3), below(3), below(4)), {}} {
+    for (StagePlan& plan : d_.state.plan)  // of four steps
+      for (const std::string& bench : plan.benches)
+        if (below(2) == 0) plan.every[bench] = 1 + below(3);
     pending_.push_back(scheduled());
   }
 
@@ -591,6 +670,8 @@ class World {
     resizes_ += ended_to_resize && now.attempt > before.attempt ? 1 : 0;
     if (before.started_unix_ms != 0 && now.started_unix_ms != before.started_unix_ms) *problem = "started twice";
     if (now.attempt < before.attempt) *problem = "the attempt went back";
+    if (now.work == Work::kTrain && before.work != Work::kTrain && !now.next_bench().empty())
+      *problem = "training goes on before a bench of its checkpoint was run";
     if (before.cancel_requested && now.phase == Phase::kDone && before.phase != Phase::kDone)
       *problem = "a cancelled job was done";
     for (const Action& action : d_.actions)
@@ -614,15 +695,17 @@ class World {
       pending_.push_back(Prepared{below(20) == 0 ? Status(Code::kInvalidArgument, "bad") : Status(), "{}"});
     if (const auto* train = std::get_if<SendTrain>(&action)) {
       const std::string& name = d_.state.plan[train->stage].name;
-      for (int64_t s = train->start_step + 1; s <= std::max<int64_t>(4, train->start_step); ++s)
+      for (int64_t s = train->start_step + 1; s <= 4; ++s) {
         script_.push_back(CheckpointCommitted{live_, name, s, name + "@" + std::to_string(s), s == 4});
+        if (d_.state.plan[train->stage].pauses_at(s)) break;
+      }
       script_.push_back(TaskFinished{live_, "train", name, ""});
     }
     if (const auto* evaluate = std::get_if<SendEvaluate>(&action))
       script_.push_back(TaskFinished{live_, "evaluate", d_.state.plan[evaluate->stage].name, evaluate->bench});
     if (const auto* score = std::get_if<ScoreBench>(&action))
       pending_.push_back(BenchScored{d_.state.plan[score->stage].name, score->bench,
-                                     below(30) == 0 ? Status(Code::kCorruption, "bad") : Status(), ""});
+                                     below(30) == 0 ? Status(Code::kCorruption, "bad") : Status(), "", score->step});
     if (std::holds_alternative<StopGang>(action) || std::holds_alternative<KillGang>(action)) {
       // Its last checkpoint, before or after its end is heard.
       const auto* stop = std::get_if<StopGang>(&action);
@@ -737,6 +820,7 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      TaskFinished{1, "evaluate", "s0", "b0"},
                                      BenchScored{"s0", "b0", Status(), ""},
                                      BenchScored{"s0", "b0", Status(Code::kIo, "x"), ""},
+                                     BenchScored{"s0", "b0", Status(), "", 1},
                                      GangLost{1, "x", RetryClass::kNewAttempt},
                                      GangLost{1, "x", RetryClass::kPermanent},
                                      CancelRequested{"x"},
@@ -755,6 +839,7 @@ TEST(JobState, EveryEventIsAcceptedInEveryState) {
                                      CoordinatorRestarted{.adopted = true}};
   // All states that five events reach; each event must leave a state in which phase and gang fit together.
   std::vector<JobState> frontier = {new_job(1, 1, 1)};  // on 2 of 4 ranks
+  frontier[0].plan[0].every["b0"] = 1;
   int seen = 0;
   for (int depth = 0; depth < 5; ++depth) {
     std::vector<JobState> next;

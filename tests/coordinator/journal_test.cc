@@ -20,7 +20,7 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.user = "u\xff";  // not UTF-8
   s.recipe_json = "{}";
   s.recipe_name = "demo";
-  s.plan = {{"a", "base", {"b1", "b2"}}, {"c", "a", {}}};
+  s.plan = {{"a", "base", {"b1", "b2"}, {{"b1", 5}}}, {"c", "a", {}}};
   s.world = 4;
   s.threads_per_rank = 2;
   s.max_restarts = 7;
@@ -29,7 +29,8 @@ JournaledJob full_job(const std::string& id, uint64_t order) {
   s.work = Work::kEvaluate;
   s.work_bench = "b2";
   s.stage = 0;
-  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}, {7, 8}}, {}};
+  s.stages = {{id + "/a@9", 9, true, {id + "/a@5", id + "/a@9"}, {{"b1", true}, {"b2", false}}, {7, 8}, {{"b1", 5}}},
+              {}};
   s.prepared_json = "{\"x\":1}";
   s.attempt = 3;
   s.restarts_used = 1;
@@ -68,12 +69,14 @@ void expect_equal(const JobState& a, const JobState& b) {
     EXPECT_EQ(a.plan[i].name, b.plan[i].name);
     EXPECT_EQ(a.plan[i].init, b.plan[i].init);
     EXPECT_EQ(a.plan[i].benches, b.plan[i].benches);
+    EXPECT_EQ(a.plan[i].every, b.plan[i].every);
     EXPECT_EQ(a.stages[i].checkpoint, b.stages[i].checkpoint);
     EXPECT_EQ(a.stages[i].step, b.stages[i].step);
     EXPECT_EQ(a.stages[i].complete, b.stages[i].complete);
     EXPECT_EQ(a.stages[i].checkpoints, b.stages[i].checkpoints);
     EXPECT_EQ(a.stages[i].gave_way, b.stages[i].gave_way);
     EXPECT_EQ(a.stages[i].bench_done, b.stages[i].bench_done);
+    EXPECT_EQ(a.stages[i].bench_step, b.stages[i].bench_step);
   }
   EXPECT_EQ(a.world, b.world);
   EXPECT_EQ(a.threads_per_rank, b.threads_per_rank);

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <fstream>
 
 #include "eval/score/judge.h"
 #include "tests/cluster/chat/chat_server.h"
@@ -61,12 +62,26 @@ TEST(JudgeAnswers, AsksBothOrdersAndKeepsWhatWasReplied) {
   EXPECT_EQ(judged->replies.at("3#first"), "9 7\nwhy");
   EXPECT_EQ(last.judged, 10);
   EXPECT_EQ(last.total, 10);
+  EXPECT_EQ(last.earlier, 0);
   EXPECT_NEAR(last.spent, 10 * (10 * 10 + 5 * 30) / 1e6, 1e-9);
   // Asked again, nothing is sent.
-  const auto again = judge_answers(judge_at(server.url()), questions(5), answers(5), folder.path("journal"), "", {});
+  const auto again = judge_answers(judge_at(server.url()), questions(5), answers(5), folder.path("journal"), "",
+                                   [&](const JudgeProgress& p) { last = p; });
   ASSERT_TRUE(again.ok());
+  EXPECT_EQ(last.earlier, 10);
   EXPECT_EQ(again->replies, judged->replies);
   EXPECT_EQ(server.requests().size(), 10u);
+  // The bodies are kept as they came.
+  std::ifstream journal(folder.path("journal/000001.jsonl"));
+  int bodies = 0;
+  for (std::string line; std::getline(journal, line);) {
+    const auto record = nlohmann::json::parse(line.substr(17));
+    if (!record.contains("answer")) continue;
+    EXPECT_EQ(record["raw"], cluster::chat_json("9 7\nwhy").body);
+    EXPECT_EQ(record["reply"]["text"], "9 7\nwhy");
+    ++bodies;
+  }
+  EXPECT_EQ(bodies, 10);
 }
 
 TEST(JudgeAnswers, LeavesTheBenchIncompleteAndGoesOnLater) {

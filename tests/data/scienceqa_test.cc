@@ -123,6 +123,10 @@ TEST(ScienceQaReference, ReadsThePublishedFiles) {
   ASSERT_TRUE(loaded.ok()) << loaded.status().to_string();
   EXPECT_EQ(loaded->size(), 361u);
   for (const ScienceQaProblem& problem : *loaded) EXPECT_EQ(problem.split, "test");
+  EXPECT_TRUE(is_published_scienceqa_test(folder + "/pid_splits.json", "test"));
+  EXPECT_FALSE(is_published_scienceqa_test(folder + "/pid_splits.json", "val"));
+  EXPECT_FALSE(is_published_scienceqa_test(folder + "/none.json", "test"));
+  EXPECT_FALSE(is_published_scienceqa_test(folder + "/problems.json", "test")) << "no splits";
 }
 
 }  // namespace

@@ -7,10 +7,13 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
+#include <set>
+#include <sstream>
 #include <thread>
 
-#include "tests/e2e/harness.h"
+#include "tests/e2e/tiny_job.h"
 
 namespace tephra::e2e {
 namespace {
@@ -147,6 +150,58 @@ TEST(EvalJob, AJudgeThatRefusesDoesNotStopIt) {
       scratch, {"report", "--compare", "judged-1", folder + "report", "--store", store, "--out", scratch.path("both")});
   EXPECT_EQ(compared.code, 0) << compared.err;
   EXPECT_THAT(read_text(scratch.path("both/report.html")), HasSubstr("Comparison of judged-1 and judged-1"));
+}
+
+// Benches every few steps, with a kill while one of them is under way: what is trained is what is trained without them.
+TEST(EvalJob, BenchesOfEverySoManyStepsDoNotChangeWhatIsTrained) {
+  ASSERT_EQ(undisturbed().run.code, 0) << undisturbed().run.err;
+  const Scratch scratch;
+  const std::string store = scratch.path("store"), folder = store + "/jobs/tiny-1/";
+  const std::vector<std::string> command =
+      run_tiny(store, {"--set", "benches.heldout.every_steps=4", "--set", "benches.questions.every_steps=8"});
+  const std::string answers = folder + "eval/instruct/questions@8.answers.jsonl";
+  Process first(command, scratch.path(""));
+  ASSERT_TRUE(first.wait_until([&] { return !read_text(answers).empty(); }, std::chrono::seconds(200)));
+  const std::vector<pid_t> ranks = gang_of(store, true);
+  ASSERT_FALSE(ranks.empty());
+  ::kill(ranks.front(), SIGKILL);
+  const Finished run = first.wait();
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto hashes = content_hashes(scratch, store);
+  for (const std::string stage : {"tiny-1/align@12", "tiny-1/instruct@12"})
+    EXPECT_EQ(hashes.at(stage), undisturbed().hashes.at(stage)) << stage;
+
+  // align is asked `questions` alone; instruct both. Each question once, the kill notwithstanding.
+  for (const std::string name : {"align/questions@8", "instruct/questions@8", "instruct/heldout@4",
+                                 "instruct/heldout@8", "align/questions", "instruct/questions", "instruct/heldout"}) {
+    const json result = json::parse(read_text(folder + "eval/" + name + ".result.json"), nullptr, false);
+    EXPECT_EQ(result["cases"].size(), name.find("heldout") == std::string::npos ? 12u : 4u) << name;
+  }
+  for (const std::string name : {"align/heldout@4", "instruct/questions@4", "instruct/heldout@12"})
+    EXPECT_EQ(read_text(folder + "eval/" + name + ".result.json"), "") << name;
+  std::set<std::string> ids;
+  std::istringstream lines(read_text(answers));
+  for (std::string line; std::getline(lines, line);) {
+    const json row = json::parse(line, nullptr, false);
+    if (!row.is_object()) continue;
+    EXPECT_TRUE(ids.insert(row["id"]).second) << line;
+  }
+  const json asked = json::parse(read_text(folder + "eval/instruct/questions@8.result.json"), nullptr, false)["counts"];
+  EXPECT_EQ(ids.size(), asked.value("total", 0u) + asked.value("count_swapped", 0u));
+  // One restart, for the kill; none for the pauses.
+  const json job = json::parse(tephra(scratch, {"show", "tiny-1", "--store", store, "--json"}).out, nullptr, false);
+  EXPECT_EQ(job.value("restarts", -1), 1);
+  EXPECT_EQ(job.value("attempt", -1), 2);
+  // Every step once, in order: nothing is trained twice for a bench.
+  int64_t before = 0;
+  for (const json& row : metrics_of(store)) {
+    if (row["stage"] != "align") continue;
+    EXPECT_EQ(row["step"], ++before);
+  }
+  EXPECT_EQ(before, 12);
+  EXPECT_THAT(read_text(folder + "report/report.html"), HasSubstr("heldout during instruct"));
+  EXPECT_THAT(read_text(folder + "report/bench_curves.csv"), HasSubstr("instruct,8,questions,scienceqa,accuracy,"));
+  EXPECT_THAT(read_text(folder + "tensorboard/events.out.tfevents.job"), HasSubstr("instruct/heldout/accuracy"));
 }
 
 TEST(EvalJob, AGateThatIsNotPassedStopsBeforeTheNextStage) {

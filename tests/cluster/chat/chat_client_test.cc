@@ -187,6 +187,37 @@ TEST(ChatClient, KeepsToItsRate) {
   EXPECT_GE(steady_clock::now() - begin, milliseconds(380));
 }
 
+// What was counted before a request arrives is never more than a minute's tokens and what has come in since; and a
+// reply that is longer than was foreseen is made up for by the requests after it.
+TEST(ChatClient, KeepsToItsTokensAMinute) {
+  constexpr double kPerMinute = 600000;  // 10,000 a second
+  constexpr int kReplyTokens = 60490;    // with the prompt's ten
+  std::mutex mutex;
+  double counted = 0;
+  int over = 0;
+  const auto begin = steady_clock::now();
+  ChatServer server([&](const nlohmann::json&, int) {
+    const std::lock_guard lock(mutex);
+    const double passed = std::chrono::duration<double>(steady_clock::now() - begin).count();
+    over += counted > kPerMinute + kPerMinute / 60 * passed;
+    counted += kReplyTokens + 10;
+    return chat_json("four", 10, kReplyTokens);
+  });
+  ChatClientOptions options = options_for(server);
+  options.tokens_per_minute = kPerMinute;
+  auto client = client_for(options);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(client->ask(question(std::to_string(i))).ok());
+  const auto tenth = steady_clock::now();
+  EXPECT_EQ(over, 0);
+  ASSERT_TRUE(client->ask(question("the eleventh")).ok());  // 605,000 tokens were counted
+  EXPECT_GE(steady_clock::now() - begin, milliseconds(500));
+  EXPECT_GE(steady_clock::now() - tenth, milliseconds(200));
+  EXPECT_EQ(over, 0);
+  // A limit below one request's tokens still lets one through.
+  options.tokens_per_minute = 1;
+  EXPECT_TRUE(client_for(options)->ask(question()).ok());
+}
+
 TEST(ChatClient, ARefusalHoldsBackAllThreads) {
   std::atomic<int> count{0};
   ChatServer server(

@@ -66,6 +66,25 @@ TEST(ChatJournal, RemembersAcrossRuns) {
   EXPECT_EQ(env.list(dir.path())->size(), 2u) << "one file and the lock";
 }
 
+TEST(ChatJournal, KeepsBodiesAsTheyCameUpToABound) {
+  TempDir dir;
+  ChatReply reply = reply_of("four");
+  {
+    auto journal = ChatJournal::open(Env::posix(), dir.path(), 100);
+    ASSERT_TRUE(journal.ok());
+    reply.raw = "data: {\"choices\": []}\n\ndata: [DONE]\n\n";
+    ASSERT_TRUE((*journal)->answer("a", reply, 0).ok());
+    reply.raw = std::string(75, 'x') + std::string(1000, 'y') + std::string(25, 'z');
+    ASSERT_TRUE((*journal)->answer("b", reply, 0).ok());
+  }
+  auto journal = open_journal(Env::posix(), dir.path());
+  EXPECT_EQ(journal->reply("a")->raw, "data: {\"choices\": []}\n\ndata: [DONE]\n\n");
+  EXPECT_EQ(journal->reply("b")->raw, std::string(75, 'x') + " [... 1000 bytes ...] " + std::string(25, 'z'));
+  EXPECT_EQ(journal->reply("b")->text, "four");
+  ASSERT_TRUE(journal->answer("c", reply, 0).ok());  // opened without a bound: none is kept
+  EXPECT_EQ(journal->reply("c")->raw, "");
+}
+
 TEST(ChatJournal, APowerLossLosesNothingThatWasPromised) {
   for (const bool torn : {false, true}) {
     TempDir dir;

@@ -11,12 +11,20 @@
 
 namespace tephra::eval {
 
-// Of .deps/eval-venv (scripts/eval_venv.sh), or the one that TEPHRA_EVAL_PYTHON names; empty when it is absent or lacks `package`.
+// The first that has `package`: what TEPHRA_EVAL_PYTHON names, .deps/eval-venv (scripts/eval_venv.sh) and .deps/web-venv
+// (scripts/web_venv.sh); empty: none.
 inline std::string eval_python(const std::string& package) {
   const char* named = std::getenv("TEPHRA_EVAL_PYTHON");
-  const std::string python = named != nullptr ? named : TEPHRA_SOURCE_DIR "/.deps/eval-venv/bin/python";
-  if (!std::filesystem::exists(python)) return "";
-  return std::system((python + " -c 'import " + package + "' > /dev/null 2>&1").c_str()) == 0 ? python : "";
+  const std::string deps = TEPHRA_SOURCE_DIR "/.deps/";
+  for (const std::string& python :
+       {std::string(named == nullptr ? "" : named), deps + "eval-venv/bin/python", deps + "web-venv/bin/python"}) {
+    if (python.empty() || !std::filesystem::exists(python)) continue;
+    // Found, not imported: some packages import what is not there.
+    const std::string test =
+        "import importlib.util, sys; sys.exit(importlib.util.find_spec(\"" + package + "\") is None)";
+    if (std::system((python + " -c '" + test + "' > /dev/null 2>&1").c_str()) == 0) return python;
+  }
+  return "";
 }
 
 // Runs `script` with the paths of two files: `in`, and one to write. What it wrote; its complaints as a text where it failed.

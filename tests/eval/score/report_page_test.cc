@@ -1,5 +1,5 @@
 // The page by other people's programs: HTML by html5lib in strict mode and by tidy, accessibility by axe-core in headless Chromium.
-// Without them (scripts/eval_venv.sh; Debian's tidy and chromium) the tests say that they did not run.
+// Without them (scripts/eval_venv.sh, scripts/web_venv.sh; Debian's tidy and chromium) the tests say that they did not run.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -111,7 +111,7 @@ TEST(ReportPage, HasNoAccessibilityViolationForAxe) {
                               : has_program("chromium-browser") ? "chromium-browser"
                                                                 : "";
   if (python.empty() || browser.empty())
-    GTEST_SKIP() << "NOT RUN: needs chromium (Debian) and axe-core; scripts/eval_venv.sh makes a Python with it";
+    GTEST_SKIP() << "NOT RUN: needs chromium (Debian) and axe-core; scripts/web_venv.sh makes a Python with it";
   const TemporaryFolder folder;
   const auto said = run_python(python, R"py(
 import json, os, sys

@@ -77,6 +77,41 @@ class ReportTest : public ::testing::Test {
   std::string folder;
 };
 
+TEST_F(ReportTest, ShowsWhatBenchesMeasuredDuringAStage) {
+  ReportInput in = input();
+  for (const auto& [step, right] : {std::pair{5, 12}, {10, 20}, {15, 30}}) {
+    BenchResult result = bench(right);
+    result.cases.clear();
+    in.stages[1].during.push_back({step, std::move(result)});
+  }
+  const auto files = render_report(in);
+  EXPECT_THAT(files.at("bench_curves.csv"), HasSubstr("stage,step,bench,kind,metric,value\n"));
+  EXPECT_THAT(files.at("bench_curves.csv"), HasSubstr("tune,5,science,scienceqa,accuracy,0.3\n"));
+  EXPECT_THAT(files.at("report.md"), HasSubstr("## science during tune"));
+  EXPECT_THAT(files.at("report.md"), HasSubstr("| 10 | 50.0 ("));
+  EXPECT_THAT(files.at("report.md"), HasSubstr("| 20 | 82.5 (")) << "the curve ends with the stage's own result";
+  const std::string& html = files.at("report.html");
+  EXPECT_THAT(html, HasSubstr("science during tune, accuracy, percent by step, from 30.0 to 82.5"));
+  size_t dots = 0;
+  for (size_t at = html.find("r=\"3.5\""); at != std::string::npos; at = html.find("r=\"3.5\"", at + 1)) ++dots;
+  EXPECT_EQ(dots, 4u);
+  // It travels with the report: two compared show it too.
+  const auto again = read_report(files.at("report.json"), "report.json");
+  ASSERT_TRUE(again.ok()) << again.status().to_string();
+  ASSERT_EQ(again->stages[1].during.size(), 3u);
+  EXPECT_EQ(again->stages[1].during[1].step, 10);
+  EXPECT_THAT(render_report(input()).at("report.html"), Not(HasSubstr("Benches during training")));
+}
+
+TEST_F(ReportTest, ThePapersRowsStandBesideScienceQaAlone) {
+  ReportInput in = input();
+  EXPECT_THAT(render_report(in).at("report.html"), Not(HasSubstr("(paper)"))) << "questions in ScienceQA's form";
+  in.stages[1].benches[0].published = kScienceQaTest;
+  const auto files = render_report(in);
+  EXPECT_THAT(files.at("report.html"), HasSubstr("LLaVA 13B (paper)"));
+  EXPECT_EQ(read_report(files.at("report.json"), "report.json")->stages[1].benches[0].published, kScienceQaTest);
+}
+
 TEST_F(ReportTest, SaysHowAJobEndedEarly) {
   ReportInput in = input();
   EXPECT_THAT(render_report(in).at("report.md"), Not(HasSubstr("did not finish")));

@@ -4,7 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "base/random.h"
 
@@ -82,6 +84,35 @@ TEST(AdamW, ShardsOfAnyNumberGiveTheSameBits) {
     next_p.insert(next_p.end(), next_v.begin(), next_v.end());
     if (world == 1) expected = next_p;
     EXPECT_EQ(next_p, expected) << "world size " << world;
+  }
+}
+
+TEST(AdamW, OtherBuffersGiveTheBitsOfTheSameOnes) {
+  const UnitSpec unit = unit_with({{61, 83}, {1500}});
+  const std::vector<DecayRun> runs = decay_runs(unit, 0, 1);
+  const auto count = static_cast<size_t>(unit.flat_numel);
+  const std::vector<float> g = noise(unit.flat_numel, 4, 1);
+  const AdamWConstants c{0.3f, 0.999f, 0.1f, 0.999f, 0.001f, 0.05f, 1e-8f, 0.02f};
+  // One allocation, so that both alignments that stores distinguish are tried: a shard's, and any.
+  for (const size_t offset : {size_t{0}, size_t{1}}) {
+    std::vector<float> memory(6 * (count + 16) + 16);
+    float* at = memory.data() + (64 - reinterpret_cast<uintptr_t>(memory.data()) % 64) / sizeof(float) + offset;
+    AdamWState states[2];
+    for (AdamWState& state : states)
+      for (float** values : {&state.parameters, &state.first_moment, &state.second_moment}) {
+        *values = at;
+        at += (count + 15) / 16 * 16;
+      }
+    for (size_t i = 0; i < count; ++i) {
+      states[0].parameters[i] = 1.0f / static_cast<float>(i + 1);
+      states[0].first_moment[i] = 1e-3f * static_cast<float>(i % 7);
+      states[0].second_moment[i] = 1e-4f * static_cast<float>(i % 5);
+    }
+    adamw_update(runs, c, g.data(), states[0], states[1]);
+    adamw_update(runs, c, g.data(), states[0], states[0]);
+    EXPECT_TRUE(std::equal(states[0].parameters, states[0].parameters + count, states[1].parameters));
+    EXPECT_TRUE(std::equal(states[0].first_moment, states[0].first_moment + count, states[1].first_moment));
+    EXPECT_TRUE(std::equal(states[0].second_moment, states[0].second_moment + count, states[1].second_moment));
   }
 }
 
