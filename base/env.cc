@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -104,16 +103,6 @@ class PosixReadableFile : public ReadableFile {
       out = out.subspan(static_cast<size_t>(n));
     }
     return ok_status();
-  }
-
-  void will_read(uint64_t offset, uint64_t bytes) const override {
-    if (bytes == 0) return;
-    // Where the last byte is in the page cache there is nothing to fetch, and looking for every page would cost some
-    // percent of copying them.
-    std::byte last;
-    const iovec to{&last, 1};
-    if (::preadv2(fd_.get(), &to, 1, static_cast<off_t>(offset + bytes - 1), RWF_NOWAIT) == 1) return;
-    (void)::posix_fadvise(fd_.get(), static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED);
   }
 
  private:

@@ -28,8 +28,6 @@ class ReadableFile {
   virtual uint64_t size_bytes() const = 0;
   // Fills all of `out` from `offset`, or fails: kCorruption when the file ends first. Safe from several threads at once.
   virtual Status read_at(uint64_t offset, std::span<std::byte> out) const = 0;
-  // A hint: read_at() will soon want these bytes, so that a disk can fetch them meanwhile. Safe from several threads at once.
-  virtual void will_read(uint64_t /*offset*/, uint64_t /*bytes*/) const {}
 };
 
 class Env {

@@ -53,6 +53,8 @@ std::string sparkline(const std::deque<double>& values, bool unicode) {
   return out;
 }
 
+bool is_final_phase(const std::string& phase) { return phase == "done" || phase == "failed" || phase == "cancelled"; }
+
 void LiveView::job(const json& document) {
   if (!document.is_object()) return;
   id_ = document.value("id", id_);
@@ -115,6 +117,7 @@ bool LiveView::event(const json& event) {
 
 std::vector<std::string> LiveView::lines(int width) const {
   std::vector<std::string> out;
+  const bool over = is_final_phase(phase_);
   const auto add = [&](const std::string& text) { out.push_back(cut(text, width)); };
   add(id_ + "  " + phase_ + (waits_for_.empty() ? "" : ": " + waits_for_) +
       (attempt_ > 0 ? "  attempt " + std::to_string(attempt_) : "") +
@@ -122,7 +125,7 @@ std::vector<std::string> LiveView::lines(int width) const {
   size_t widest = 0;
   for (const Stage& stage : stages_) widest = std::max(widest, stage.name.size());
   for (const Stage& stage : stages_) {
-    const bool present = stage.name == stage_;
+    const bool present = stage.name == stage_ && !over;
     const double share = stage.complete ? 1 : stage.total > 0 ? std::min(1.0, stage.step / stage.total) : 0;
     std::string text = (present ? "> " : "  ") + padded(stage.name, widest) + " " + bar(share, 24) + " ";
     text += stage.complete    ? "trained"
@@ -143,6 +146,7 @@ std::vector<std::string> LiveView::lines(int width) const {
     std::snprintf(rate, sizeof rate, "%.2e", learning_rate_);
     add("  loss " + fixed(losses_.back(), 4) + "  " + sparkline(losses_, unicode_) + "  lr " + rate);
   }
+  if (over) return out;  // its ranks are gone
   std::vector<Rank> ranks = ranks_;
   if (ranks.size() > kRanks) {
     std::stable_sort(ranks.begin(), ranks.end(),

@@ -9,6 +9,8 @@
 
 namespace tephra::cli {
 
+bool is_final_phase(const std::string& phase);  // done, failed or cancelled
+
 class LiveView {
  public:
   explicit LiveView(bool unicode) : unicode_(unicode) {}

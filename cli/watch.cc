@@ -18,8 +18,6 @@ namespace tephra::cli {
 namespace {
 using nlohmann::json;
 
-bool is_final_phase(const std::string& phase) { return phase == "done" || phase == "failed" || phase == "cancelled"; }
-
 // Server-sent events: fields of an event come line by line, an empty line ends it; only `data` is of interest here.
 class EventStream {
  public:

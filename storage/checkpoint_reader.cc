@@ -69,31 +69,17 @@ Status CheckpointReader::read_range(const ManifestTensor& tensor, int64_t begin,
   auto it = std::upper_bound(tensor.pieces.begin(), tensor.pieces.end(), begin,
                              [](int64_t b, const Piece& piece) { return b < piece.begin; });
   if (it != tensor.pieces.begin()) --it;  // pieces cover the tensor, so the one before holds `begin`
-  // The part of the piece that is in the range: where in its chunk it begins, and bytes.
-  const auto part = [&](const Piece& piece, int64_t from) {
-    const int64_t first = std::max(from, piece.begin), last = std::min(end, piece.begin + piece.count);
-    return std::pair(piece.offset_in_chunk + static_cast<uint64_t>((first - piece.begin) * element),
-                     static_cast<uint64_t>((last - first) * element));
-  };
-  // Threads that read far from each other in one file defeat the kernel's own reading ahead.
-  auto ahead = it;
-  const int64_t ahead_elements = static_cast<int64_t>(kReadAheadBytes) / element;
   for (; begin < end; ++it) {
-    for (; ahead != tensor.pieces.end() && ahead->begin < std::min(end, begin + ahead_elements); ++ahead)
-      if (const auto [at, bytes] = part(*ahead, begin); bytes > kBlockBytes) will_read(ahead->chunk, at, bytes);
-    const auto [at, bytes] = part(*it, begin);
-    Status status = read_chunk(it->chunk, at, {out, bytes});
+    const int64_t n = std::min(end, it->begin + it->count) - begin;
+    const std::span<std::byte> to(out, static_cast<size_t>(n * element));
+    Status status =
+        read_chunk(it->chunk, it->offset_in_chunk + static_cast<uint64_t>((begin - it->begin) * element), to);
     if (!status.ok())
       return status.with_context("tensor " + tensor.name + " of checkpoint " + located_.manifest.name());
-    out += bytes;
-    begin += static_cast<int64_t>(bytes) / element;
+    out += n * element;
+    begin += n;
   }
   return ok_status();
-}
-
-void CheckpointReader::will_read(const ChunkRef& chunk, uint64_t begin, uint64_t bytes) const {
-  const Result<Found> found = place(chunk);  // errors are those of reading it
-  if (found.ok()) found->pack->will_read(found->offset + begin, bytes);
 }
 
 Status CheckpointReader::read_chunk(const ChunkRef& chunk, uint64_t begin, std::span<std::byte> out) const {

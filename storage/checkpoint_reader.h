@@ -26,7 +26,6 @@ class CheckpointReader : public TensorSource {
  public:
   static constexpr size_t kCachedBlocks = 64;
   static constexpr size_t kOpenPacks = 64;
-  static constexpr uint64_t kReadAheadBytes = 8u << 20;  // of one range, that the disk is told of beforehand
 
   CheckpointReader(Env& env, std::string packs_dir, LocatedManifest located);
 
@@ -54,7 +53,6 @@ class CheckpointReader : public TensorSource {
 
   Result<const ManifestTensor*> tensor_for(const std::string& name, StateKind kind, int64_t begin, int64_t count) const;
   Status read_range(const ManifestTensor& tensor, int64_t begin, int64_t count, std::byte* out) const;
-  void will_read(const ChunkRef& chunk, uint64_t begin, uint64_t bytes) const;
   struct Found {
     std::shared_ptr<const PackReader> pack;
     uint64_t offset = 0;

@@ -85,8 +85,6 @@ class PackReader {
   Status read_chunk(const ChunkRef& chunk, uint64_t offset, std::span<std::byte> out) const;
   // The same for a part: the bytes from `begin` on, which starts a block; `out` ends where a block or the chunk does.
   Status read_blocks(const ChunkRef& chunk, uint64_t offset, uint64_t begin, std::span<std::byte> out) const;
-  // A hint that read_blocks() will soon want these bytes of the file.
-  void will_read(uint64_t offset, uint64_t bytes) const { file_->will_read(offset, bytes); }
   // The hashes of the chunk's blocks, from the footer; they hash to the chunk's address.
   Result<std::span<const Hash128>> blocks(const ChunkRef& chunk, uint64_t offset) const;
 

@@ -4,7 +4,7 @@ import { jobActions } from './actions.js';
 import { checkpointsPart } from './checkpoints.js';
 import { element, facts, fill } from './dom.js';
 import { evaluationPart } from './evaluation.js';
-import { clock, duration, ended, progressText, running } from './format.js';
+import { clock, duration, ended, plural, progressText, running } from './format.js';
 import { historyPart } from './history.js';
 import { badge, jobLink, progressBar } from './jobs_view.js';
 import { logsPart } from './logs.js';
@@ -23,20 +23,27 @@ const parts = {
   history: ['History', historyPart],
 };
 
+function ranks(job) {
+  const elastic = job.ranks_min < job.ranks_max ? ` of ${job.ranks_min} to ${job.ranks_max}` : '';
+  const why = job.ranks_reason ? `: ${job.ranks_reason}` : '';
+  return `${job.ranks}${elastic} × ${plural(job.threads_per_rank, 'thread')}${why}`;
+}
+
 function head(job) {
   const took = job.started_unix_ms ? ((job.finished_unix_ms || Date.now()) - job.started_unix_ms) / 1000 : null;
   return facts([
     ['Recipe', job.recipe_name],
     ['User', job.user],
     ['Submitted', clock(job.submitted_unix_ms)],
-    ['Ranks', `${job.ranks} × ${job.threads_per_rank} thread${job.threads_per_rank === 1 ? '' : 's'}`],
+    ['Ranks', ranks(job)],
     [
       'Attempt',
       job.attempt
         ? `${job.attempt}${job.restarts ? `, ${job.restarts} of ${job.max_restarts} restarts used` : ''}`
         : null,
     ],
-    [job.finished_unix_ms ? 'Took' : 'Running for', took === null ? null : duration(took)],
+    // Of a job that is done the line above says it.
+    [job.finished_unix_ms ? 'Took' : 'Running for', took === null || job.phase === 'done' ? null : duration(took)],
     ['Left in this stage', job.eta_seconds === null ? null : duration(job.eta_seconds)],
   ]);
 }

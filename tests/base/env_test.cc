@@ -1,19 +1,14 @@
 // The Env contract, run over the posix Env and over the faulty one with no fault armed; then what only posix does.
 #include "base/env.h"
 
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <thread>
 #include <vector>
 
-#include "base/clock.h"
 #include "base/faulty_env.h"
 #include "tests/base/temp_dir.h"
 
@@ -135,31 +130,6 @@ TEST(PosixEnv, RefusesAPipeWithoutWaitingForIt) {
 TEST(PosixEnv, RefusesFoldersAsFiles) {
   TempDir dir;
   EXPECT_EQ(Env::posix().open(dir.path()).status().code(), Code::kInvalidArgument);
-}
-
-// Pages of the file that are in memory.
-int64_t cached_pages(int fd, size_t bytes) {
-  void* mapped = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, fd, 0);
-  std::vector<unsigned char> pages(bytes / 4096);
-  EXPECT_EQ(::mincore(mapped, bytes, pages.data()), 0);
-  ::munmap(mapped, bytes);
-  return std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1) != 0; });
-}
-
-TEST(PosixEnv, BytesThatWillBeReadAreFetched) {
-  TempDir dir;
-  const std::string path = dir / "f", bytes(3 << 20, 'x');
-  auto file = Env::posix().create(path);
-  ASSERT_TRUE((*file)->append(std::as_bytes(std::span(bytes))).ok());
-  ASSERT_TRUE((*file)->sync().ok());
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  ASSERT_EQ(::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);  // a file system in memory keeps them
-  auto opened = Env::posix().open(path);
-  (*opened)->will_read(1 << 20, 1 << 20);
-  (*opened)->will_read(10 << 20, 1 << 20);  // past the end: only a hint
-  for (const Deadline deadline = Deadline::after(std::chrono::seconds(20)); cached_pages(fd, 3 << 20) < 256;)
-    ASSERT_FALSE(deadline.passed());
-  ::close(fd);
 }
 
 TEST(PosixEnv, ManyThreadsReadOneFile) {

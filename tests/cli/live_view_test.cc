@@ -47,6 +47,20 @@ TEST(LiveView, ShowsStagesLossAndRanks) {
   for (const std::string& line : view.lines(20)) EXPECT_LE(line.size(), 20u);
 }
 
+TEST(LiveView, AnEndedJobHasNoRanksAndNothingToLeave) {
+  LiveView view(false);
+  json document = job();
+  view.job(document);
+  view.event(step(6, 1));
+  document["phase"] = "failed";
+  view.job(document);
+  const std::vector<std::string> lines = view.lines(120);
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0], "demo-1  failed  attempt 2, 1 restarts");
+  EXPECT_EQ(lines[2].substr(0, 10), "  instruct");
+  EXPECT_EQ(lines[3].substr(0, 6), "  loss");
+}
+
 TEST(LiveView, EventsWorthALineAreSaid) {
   LiveView view(true);
   EXPECT_TRUE(view.event({{"kind", "checkpoint"}, {"message", "checkpoint demo-1/align@4 committed"}}));
