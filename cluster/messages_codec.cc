@@ -4,17 +4,11 @@
 #include <mutex>
 #include <vector>
 
+#include "base/overloaded.h"
 #include "cluster/messages.pb.h"
 
 namespace tephra::cluster {
 namespace {
-
-template <typename... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-template <typename... F>
-Overloaded(F...) -> Overloaded<F...>;
 
 // The wire's numbers are written out rather than computed, so that reordering the enums in base cannot change the
 // protocol.

@@ -1,15 +1,10 @@
 // The names of what the state machine knows, and what is said of its events.
 #include "coordinator/job_state.h"
 
+#include "base/overloaded.h"
+
 namespace tephra::coordinator {
 namespace {
-
-template <class... Ts>
-struct Overloaded : Ts... {
-  using Ts::operator()...;
-};
-template <class... Ts>
-Overloaded(Ts...) -> Overloaded<Ts...>;
 
 std::string ranks(int n) { return std::to_string(n) + (n == 1 ? " rank" : " ranks"); }
 

@@ -8,15 +8,10 @@
 #include <fstream>
 #include <utility>
 
+#include "base/overloaded.h"
+
 namespace tephra::worker {
 namespace {
-template <class... Ts>
-struct Overloaded : Ts... {
-  using Ts::operator()...;
-};
-template <class... Ts>
-Overloaded(Ts...) -> Overloaded<Ts...>;
-
 constexpr int64_t kStepsKept = 512;
 constexpr std::chrono::milliseconds kDial{500}, kBetweenTries{100};
 constexpr std::chrono::seconds kFlush{60};

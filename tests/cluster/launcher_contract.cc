@@ -301,7 +301,9 @@ TEST_P(LauncherContract, WhatIsWithheldIsNotInTheRanksEnvironment) {
   const std::string log = read("log/gang.log");
   EXPECT_EQ(count(log, "<stdout>:withheld none"), 2u) << log;
   EXPECT_EQ(log.find("drawn-by-nobody"), std::string::npos) << log;
-  EXPECT_NE(log.find("TEPHRA_GANG="), std::string::npos) << "the starter's environment was read: " << log;
+  // Slurm's own starter keeps little of its environment: it writes its title over the rest.
+  const bool read_it = log.find("TEPHRA_GANG=") != std::string::npos || log.find("SLURM_CONF=") != std::string::npos;
+  EXPECT_TRUE(read_it) << "the starter's environment was read: " << log;
   EXPECT_TRUE(gang->kill_hard().ok());
 }
 
