@@ -66,6 +66,8 @@ rocksdb::Options make_options(OpenMode mode, std::shared_ptr<LogForwarder> logge
   options.create_if_missing = options.create_missing_column_families = mode == OpenMode::kReadWrite;
   options.paranoid_checks = true;
   options.write_buffer_size = 8u << 20;
+  // Opening reads the log again: of the families' buffers it would grow to a quarter of a GB.
+  options.max_total_wal_size = 32u << 20;
   options.compression = rocksdb::kNoCompression;  // hashes do not compress, the rest is small
   options.info_log = std::move(logger);
   options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;

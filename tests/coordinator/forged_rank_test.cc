@@ -152,7 +152,9 @@ TEST_F(ForgedRank, AShardIsAPackOfTheStoreAndTheOneThatWasWritten) {
 
 // A rank that says it wrote shards of any number of checkpoints takes no memory without end.
 TEST_F(ForgedRank, ShardsWithoutEndAreItsGangsEnd) {
-  plan(R"({"flood": {"attempt": 1, "rank": 0, "stage": "lm", "step": 1}})");
+  // Held after it: else the job may be done before the fault is decided upon.
+  plan(
+      R"({"flood": {"attempt": 1, "rank": 0, "stage": "lm", "step": 1}, "hold": {"attempt": 1, "stage": "lm", "step": 2}})");
   auto recipe = nlohmann::json::parse(make_recipe(dir_.path(), 2, 4));
   const cluster::Reply reply = post("/api/v1/jobs", nlohmann::json{{"recipe_json", recipe}}.dump());
   ASSERT_EQ(reply.status, 201) << reply.body;
