@@ -146,24 +146,30 @@ void BlockingPool::loop() {
   }
 }
 
-Status parallel_for(size_t count, int threads, const std::function<Status(size_t)>& work) {
+void parallel_each(size_t count, int threads, const std::function<void(size_t)>& work) {
   std::atomic<size_t> next{0};
-  std::mutex mutex;
-  size_t failed = count;  // the lowest index that did
-  Status failure;
   const auto run = [&] {
-    for (size_t i; (i = next++) < count;) {
-      Status status = work(i);
-      if (status.ok()) continue;
-      next = count;
-      std::lock_guard lock(mutex);
-      if (i < failed) failed = i, failure = std::move(status);
-    }
+    for (size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) work(i);
   };
   std::vector<std::thread> others;
   for (size_t t = 1; t < std::min(count, static_cast<size_t>(std::max(1, threads))); ++t) others.emplace_back(run);
   run();
   for (std::thread& thread : others) thread.join();
+}
+
+Status parallel_for(size_t count, int threads, const std::function<Status(size_t)>& work) {
+  std::atomic<bool> stopped{false};
+  std::mutex mutex;
+  size_t failed = count;  // the lowest index that did
+  Status failure;
+  parallel_each(count, threads, [&](size_t i) {
+    if (stopped) return;
+    Status status = work(i);
+    if (status.ok()) return;
+    stopped = true;
+    std::lock_guard lock(mutex);
+    if (i < failed) failed = i, failure = std::move(status);
+  });
   return failure;
 }
 

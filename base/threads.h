@@ -71,8 +71,10 @@ class BlockingPool {
   std::vector<std::thread> threads_;
 };
 
-// Runs work(0) to work(count - 1) on up to `threads` threads, the caller's among them, and returns when all have ended. After
-// a failure no more begin; the status is that of the lowest index that failed.
+// Runs work(0) to work(count - 1), each once, on up to `threads` threads, the caller's among them, and returns when all have
+// ended. `work` must not throw and touches only what belongs to its index.
+void parallel_each(size_t count, int threads, const std::function<void(size_t)>& work);
+// The same for work that may fail: after a failure no more begin; the status is that of the lowest index that failed.
 Status parallel_for(size_t count, int threads, const std::function<Status(size_t)>& work);
 
 // Work that runs on a pool one after another, in order. Copies share the lane. Any thread.

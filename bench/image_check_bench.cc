@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "base/env.h"
+#include "base/threads.h"
 #include "data/image_check.h"
-#include "data/parallel.h"
 
 namespace {
 
@@ -71,14 +71,14 @@ int main() {
   }
   std::atomic<int> failures{0};
   const auto check = [&](data::ImageCheckCache* cache) {
-    data::parallel_for(kPictures, kThreads, [&](size_t i) {
+    tephra::parallel_each(kPictures, kThreads, [&](size_t i) {
       const auto file = tephra::read_file(tephra::Env::posix(), files[i]);
       failures += !file.ok() || !data::check_image(*file, files[i], cache).ok();
     });
   };
   const auto turbo = [&] {
     std::atomic<size_t> next{0};
-    data::parallel_for(kThreads, kThreads, [&](size_t) {
+    tephra::parallel_each(kThreads, kThreads, [&](size_t) {
       tjhandle decoder = tjInitDecompress();
       std::vector<unsigned char> rgb(3 * kWidth * kHeight);
       for (size_t i; (i = next++) < kPictures;)

@@ -137,8 +137,8 @@ class CoordinatorImpl final : public Coordinator {
   std::vector<std::shared_ptr<JobRunner>> runners_;  // in order of submission
   std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
   std::map<cluster::ConnectionId, Connection> connections_;
-  mutable std::vector<std::shared_ptr<JobRunner>>
-      unfinished_;  // those of runners_ that had not ended at the last schedule()
+  // Those of runners_ that had not ended at the last schedule().
+  mutable std::vector<std::shared_ptr<JobRunner>> unfinished_;
   std::unique_ptr<JobQueue> queue_;
   mutable bool schedule_due_ = false;
   mutable SteadyTime scheduled_at_{};

@@ -316,7 +316,8 @@ void JobRunner::adopt(std::shared_ptr<cluster::Gang> gang) {
     const Result<storage::Manifest> newest = services_.store->get(task_input_);
     if (newest.ok() && newest->job == job_id_ && newest->stage == stage_name() &&
         newest->attempt == static_cast<int64_t>(job_.state.attempt) &&
-        !job_.state.plan[job_.state.stage].pauses_at(newest->step))  // there the task before it ended
+        !recipes::bench_runs_at(job_.state.plan[job_.state.stage].every,
+                                newest->step))  // there the task before it ended
       task_input_ = newest->parent;
   } else {
     known_answers_ = eval::answered_keys(answers_path());

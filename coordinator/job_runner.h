@@ -39,8 +39,7 @@ struct Services {
   cluster::RpcServer* rpc = nullptr;
   std::function<void(JobEvent)> publish;                  // fills in sequence and time
   std::function<void(const std::string& job)> on_change;  // after each durable step: the scheduler looks again
-  std::function<int(const JobRunner&)>
-      ranks_left;  // that the job has slots for, beside the others; see most_that_fits()
+  std::function<int(const JobRunner&)> ranks_left;  // that there are slots for beside the others; see most_that_fits()
 };
 
 class JobRunner : public std::enable_shared_from_this<JobRunner> {

@@ -467,10 +467,6 @@ bool JobState::permits(int ranks) const {
   return ranks >= world_min && ranks <= world_max && ranks > 0 && world_max % ranks == 0;
 }
 
-bool StagePlan::pauses_at(int64_t step) const {
-  return step > 0 && std::any_of(every.begin(), every.end(), [&](const auto& e) { return step % e.second == 0; });
-}
-
 bool StageState::scored(const std::string& bench, int64_t step) const {
   if (step == 0) return bench_done.at(bench);
   const auto newest = bench_step.find(bench);

@@ -68,9 +68,6 @@ struct StagePlan {
   std::vector<std::string> benches;
   // Steps between a bench's runs during the stage; one that is not here is run only after it.
   std::map<std::string, int64_t> every{};
-
-  bool pauses_at(
-      int64_t step) const;  // some bench is run on the checkpoint of that step, unless it is the stage's last
 };
 
 struct StageState {

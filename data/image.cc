@@ -160,8 +160,8 @@ class PngReader {
     if (setjmp(png_jmpbuf(png_))) return false;
     png_set_read_fn(png_, &input_, png_read);
     png_set_user_limits(png_, 1u << 30, 1u << 30);
-    png_set_chunk_cache_max(png_,
-                            2);  // texts are nothing to us, and each may inflate to 8 MB: libpng would keep a thousand
+    // Texts are nothing to us, and each may inflate to 8 MB: libpng would keep a thousand.
+    png_set_chunk_cache_max(png_, 2);
     png_read_info(png_, info_);
     png_set_palette_to_rgb(png_);
     png_set_expand_gray_1_2_4_to_8(png_);

@@ -6,9 +6,9 @@
 #include <map>
 
 #include "base/env.h"
+#include "base/threads.h"
 #include "data/conversation_source.h"
 #include "data/image.h"
-#include "data/parallel.h"
 
 namespace tephra::data {
 namespace {
@@ -184,7 +184,7 @@ class Validation {
 
   void check_block(uint64_t begin, uint64_t count) {
     std::vector<Checked> block(count);
-    parallel_for(count, options_.threads, [&](size_t i) {
+    parallel_each(count, options_.threads, [&](size_t i) {
       block[i].sample = samples_.at(begin + i);
       if (!block[i].sample.ok()) return;
       check_text(options_, tokenizer_, *block[i].sample, block[i].text);
@@ -211,7 +211,7 @@ class Validation {
       for (const std::string& image : checked.sample->images)
         if (const auto [at, is_new] = images_.try_emplace(image); is_new) fresh.push_back(&*at);
     }
-    parallel_for(fresh.size(), options_.threads, [&](size_t i) {
+    parallel_each(fresh.size(), options_.threads, [&](size_t i) {
       const std::string& image = fresh[i]->first;
       fresh[i]->second = guarded(image, [&] { return check_image_file(options_, image); });
     });

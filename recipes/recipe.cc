@@ -145,6 +145,11 @@ std::map<std::string, int64_t> Recipe::benches_during(const StageRecipe& stage) 
   return during;
 }
 
+bool bench_runs_at(const std::map<std::string, int64_t>& during, int64_t step) {
+  return step > 0 &&
+         std::any_of(during.begin(), during.end(), [&](const auto& every) { return step % every.second == 0; });
+}
+
 LoadResult load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
   const auto fail = [&](std::string message, std::string hint) {
     return LoadResult{{}, {{path, 0, 0, "", std::move(message), std::move(hint)}}};

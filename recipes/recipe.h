@@ -244,6 +244,8 @@ struct Recipe {
   // Of the stage's benches those that are also run during it: the steps between runs, by name.
   std::map<std::string, int64_t> benches_during(const StageRecipe& stage) const;
 };
+// Whether one of benches_during() is run on the checkpoint of the step: training pauses there.
+bool bench_runs_at(const std::map<std::string, int64_t>& during, int64_t step);
 
 // `recipe` may be used only when `diagnostics` is empty.
 struct LoadResult {

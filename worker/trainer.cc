@@ -77,8 +77,7 @@ class StageTrainer {
       bool last = step_ == total_steps_;
       int64_t every = stage_.checkpoint.every_steps;
       // A bench is run on this step's checkpoint: the task ends with it, and another goes on from there.
-      const bool pause =
-          std::any_of(during_.begin(), during_.end(), [&](const auto& b) { return step_ % b.second == 0; });
+      const bool pause = recipes::bench_runs_at(during_, step_);
       if (last || stop || pause || (every > 0 && step_ % every == 0))
         TEPHRA_RETURN_IF_ERROR(checkpoint(last, last || stop || pause, agreed.busy));
       TEPHRA_RETURN_IF_ERROR(context_.link->commit_failure());

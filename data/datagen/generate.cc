@@ -8,9 +8,9 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "base/threads.h"
 #include "data/datagen/reply_check.h"
 #include "data/dataset_folder.h"
-#include "data/parallel.h"
 
 namespace tephra::data {
 namespace {
@@ -58,7 +58,7 @@ class Run {
         rejected_(wanted.size()) {}
 
   Status run() {
-    parallel_for(wanted_.size(), options_.concurrency, [this](size_t i) {
+    parallel_each(wanted_.size(), options_.concurrency, [this](size_t i) {
       if (!ended_) make(i);
     });
     return status_;

@@ -1,4 +1,4 @@
-// parallel_for runs everything once, stops after a failure, and says which came first.
+// parallel_each and parallel_for run everything once; the latter stops after a failure, and says which came first.
 #include "base/threads.h"
 
 #include <gtest/gtest.h>
@@ -7,6 +7,14 @@
 
 namespace tephra {
 namespace {
+
+TEST(ParallelEach, RunsEachIndexOnce) {
+  for (const int threads : {0, 1, 3, 64}) {
+    std::vector<std::atomic<int>> runs(20);
+    parallel_each(runs.size(), threads, [&](size_t i) { ++runs[i]; });
+    for (const auto& count : runs) EXPECT_EQ(count, 1);
+  }
+}
 
 TEST(ParallelFor, RunsEachIndexOnce) {
   for (const int threads : {0, 1, 3, 64}) {

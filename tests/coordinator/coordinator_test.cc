@@ -26,6 +26,7 @@
 #include "storage/index/store.h"
 #include "tests/base/temp_dir.h"
 #include "tests/coordinator/ear.h"
+#include "tests/coordinator/running.h"
 #include "victim.h"
 
 extern char** environ;
@@ -35,21 +36,11 @@ namespace {
 
 using std::chrono::seconds;
 
-std::unique_ptr<Coordinator> start(const std::string& store, int slots = 2) {
-  Options options = make_options(store);
-  options.slots = slots;
-  auto coordinator = Coordinator::start(options);
-  EXPECT_TRUE(coordinator.ok()) << coordinator.status().to_string();
-  return coordinator.ok() ? std::move(coordinator).value() : nullptr;
-}
-
 JobState run_to_end(Coordinator& coordinator, const std::string& recipe) {
   const Result<std::string> id = coordinator.submit(recipe, "tester");
   EXPECT_TRUE(id.ok()) << id.status().to_string();
   if (!id.ok()) return {};
-  const Result<JobState> state = coordinator.wait(*id, Deadline::after(seconds(60)));
-  EXPECT_TRUE(state.ok()) << state.status().to_string();
-  return state.ok() ? *state : JobState{};
+  return ended(coordinator, *id);
 }
 
 // The job's report.json.
@@ -58,12 +49,6 @@ nlohmann::json report_of(Coordinator& coordinator, const std::string& job) {
   EXPECT_TRUE(std::filesystem::exists(view.report_path)) << "no report";
   const auto text = read_file(Env::posix(), view.directory + "/report/report.json");
   return text.ok() ? nlohmann::json::parse(*text) : nlohmann::json();
-}
-
-std::string content_of(Coordinator& coordinator, const std::string& checkpoint) {
-  const Result<storage::Manifest> manifest = coordinator.store().get(checkpoint);
-  EXPECT_TRUE(manifest.ok()) << manifest.status().to_string();
-  return manifest.ok() ? manifest->content_hash.hex() : "";
 }
 
 TEST(Coordinator, RunsAJobToItsReport) {

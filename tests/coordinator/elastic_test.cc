@@ -9,6 +9,7 @@
 #include "storage/index/store.h"
 #include "tests/base/temp_dir.h"
 #include "tests/coordinator/ear.h"
+#include "tests/coordinator/running.h"
 #include "victim.h"
 
 namespace tephra::coordinator {
@@ -21,26 +22,6 @@ std::string elastic_recipe(const std::string& dir, int ranks, int ranks_min, dou
   recipe.gang.ranks_min = ranks_min;
   recipe.gang.resize_after_s = resize_after_s;
   return recipes::to_json(recipe);
-}
-
-std::unique_ptr<Coordinator> start(const std::string& store, int slots) {
-  Options options = make_options(store);
-  options.slots = slots;
-  auto coordinator = Coordinator::start(options);
-  EXPECT_TRUE(coordinator.ok()) << coordinator.status().to_string();
-  return coordinator.ok() ? std::move(coordinator).value() : nullptr;
-}
-
-JobState ended(Coordinator& coordinator, const std::string& job) {
-  const Result<JobState> state = coordinator.wait(job, Deadline::after(seconds(60)));
-  EXPECT_TRUE(state.ok()) << state.status().to_string();
-  return state.ok() ? *state : JobState{};
-}
-
-std::string content_of(Coordinator& coordinator, const std::string& checkpoint) {
-  const Result<storage::Manifest> manifest = coordinator.store().get(checkpoint);
-  EXPECT_TRUE(manifest.ok()) << manifest.status().to_string();
-  return manifest.ok() ? manifest->content_hash.hex() : "";
 }
 
 TEST(Elastic, StartsOnFreeSlotsGrowsWhenMoreComeFreeAndEndsWithTheSameBits) {

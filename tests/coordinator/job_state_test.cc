@@ -9,6 +9,7 @@
 #include <deque>
 
 #include "base/random.h"
+#include "recipes/recipe.h"
 
 namespace tephra::coordinator {
 namespace {
@@ -697,7 +698,7 @@ class World {
       const std::string& name = d_.state.plan[train->stage].name;
       for (int64_t s = train->start_step + 1; s <= 4; ++s) {
         script_.push_back(CheckpointCommitted{live_, name, s, name + "@" + std::to_string(s), s == 4});
-        if (d_.state.plan[train->stage].pauses_at(s)) break;
+        if (recipes::bench_runs_at(d_.state.plan[train->stage].every, s)) break;
       }
       script_.push_back(TaskFinished{live_, "train", name, ""});
     }
