@@ -9,8 +9,8 @@
 namespace tephra::sharding {
 namespace {
 
-// Where the next state is another buffer, as in the step that takes a snapshot, plain stores would first fetch what lies there, which made
-// this update twice as long (docs/performance.md).
+// Where the next state is another buffer, as in the step that takes a snapshot: plain stores would first fetch what lies there
+// (docs/performance.md, "Snapshots beside training").
 bool goes_elsewhere(const AdamWState& current, const AdamWState& next) {
   const auto aligned = [](const float* values) { return reinterpret_cast<uintptr_t>(values) % sizeof(Lanes) == 0; };
   return next.parameters != current.parameters && aligned(next.parameters) && aligned(next.first_moment) &&
