@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "cli/input_path.h"
 #include "data/convert.h"
 
 namespace tephra::cli {
@@ -43,13 +44,15 @@ int data_convert(const ConvertOptions& o) {
 void add_data_convert(Verbs& verbs, CLI::App* data) {
   auto o = std::make_shared<ConvertOptions>();
   auto* verb = data->add_subcommand("convert", "Rewrite conversations from one published layout in another");
-  verb->add_option("FILE", o->input.path, "what to read; of ScienceQA problems.json")->required();
+  verb->add_option("FILE", o->input.path, "what to read; of ScienceQA problems.json")
+      ->required()
+      ->check(existing_path());
   verb->add_option("--from", o->input.layout, "its layout")->required()->check(CLI::IsMember(data::readable_layouts()));
   verb->add_option("--to", o->to, "the layout to write; messages: JSON lines, as Hugging Face datasets load them")
       ->check(CLI::IsMember(data::writable_layouts()))
       ->capture_default_str();
   verb->add_option("--out", o->out, "file to write")->required();
-  verb->add_option("--splits", o->input.splits, "scienceqa: pid_splits.json");
+  verb->add_option("--splits", o->input.splits, "scienceqa: pid_splits.json")->check(existing_path());
   verb->add_option("--split", o->input.split, "scienceqa: which one")->capture_default_str();
   verb->add_option("--images", o->input.images,
                    "scienceqa: folder with SPLIT/PID/image.png; without it no sample has a picture");

@@ -9,6 +9,7 @@
 #include "cli/app.h"
 #include "cli/convert_command.h"
 #include "cli/generate_data_command.h"
+#include "cli/input_path.h"
 #include "data/tokenizer.h"
 #include "data/validate.h"
 
@@ -52,6 +53,9 @@ int data_check(CheckOptions& o) {
   if (const Status saved = cache ? cache->save() : ok_status(); !saved.ok())
     std::fprintf(stderr, "tephra: what was found is not remembered: %s\n", saved.message().c_str());
   if (!o.fix.empty()) return write_clean(o, *report);
+  if (!report->ok() && !o.json)
+    std::fprintf(stderr, "tephra: %zu samples have errors; mend them, or --fix FILE writes a copy without them\n",
+                 report->offenders.size());
   return report->ok() ? kOk : kFailed;
 }
 
@@ -60,9 +64,11 @@ void add_data_check(Verbs& verbs, CLI::App* data) {
   o->validate.template_name = "v1";
   o->validate.threads = 0;
   auto* verb = data->add_subcommand("check", "Check conversations and pictures before training on them");
-  verb->add_option("FILE", o->validate.conversations_path, "conversations, JSON or JSON lines")->required();
-  verb->add_option("--images", o->validate.image_root, "root of the samples' pictures");
-  verb->add_option("--tokenizer", o->tokenizer, "folder with tokenizer.model")->required();
+  verb->add_option("FILE", o->validate.conversations_path, "conversations, JSON or JSON lines, or a folder of shards")
+      ->required()
+      ->check(existing_path());
+  verb->add_option("--images", o->validate.image_root, "root of the samples' pictures")->check(existing_path());
+  verb->add_option("--tokenizer", o->tokenizer, "folder with tokenizer.model")->required()->check(existing_path());
   verb->add_option("--template", o->validate.template_name, "conversation template")->capture_default_str();
   verb->add_option("--max-length", o->validate.max_length, "tokens a sample is cut to")->capture_default_str();
   verb->add_option("--image-tokens", o->validate.image_tokens,
@@ -132,6 +138,7 @@ void add_tokenizer(Verbs& verbs) {
 void add_data(Verbs& verbs) {
   auto* data = verbs.app.add_subcommand("data", "Training data");
   data->require_subcommand(1);
+  data->footer("Example:\n  tephra data check train.json --images pictures/ --tokenizer llama-7b/");
   add_data_check(verbs, data);
   add_data_generate(verbs, data);
   add_data_convert(verbs, data);

@@ -60,7 +60,11 @@ Result<std::unique_ptr<cluster::ChatClient>> make_chat_client(const EndpointOpti
   cluster::ChatClientOptions client = options.client;
   if (client.url.empty() || client.model.empty())
     return Status(Code::kInvalidArgument, "the endpoint needs --url and --model");
-  if (const char* key = std::getenv(options.key_variable.c_str()); key != nullptr) client.key = key;
+  if (const char* key = std::getenv(options.key_variable.c_str()); key != nullptr)
+    client.key = key;
+  else if (options.key_variable != EndpointOptions{}.key_variable)  // it was asked for
+    return Status(Code::kInvalidArgument, "--key-variable: the environment variable " + options.key_variable +
+                                              " is not set; set it to the endpoint's key");
   client.stream = !options.whole;
   client.timeout = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.timeout_s));
   client.first_wait = std::chrono::milliseconds(static_cast<int64_t>(1000 * options.retry_wait_s));

@@ -45,19 +45,28 @@ int finish_eval(const eval::BenchResult& result, int64_t unknown, const EvalOutp
   } else {
     std::vector<std::vector<std::string>> rows;
     for (const auto& [name, value] : result.metrics) rows.push_back({name, fixed(value, 4)});
-    std::printf("%s", table({"metric", "value"}, rows).c_str());
+    if (!rows.empty()) std::printf("%s", table({"metric", "value"}, rows).c_str());
     rows.clear();
     for (const eval::Column& c : result.columns)
       rows.push_back({c.name, fixed(100 * c.accuracy(), 2), std::to_string(c.count)});
     if (!rows.empty()) std::printf("\n%s", table({"part", "%", "questions"}, rows).c_str());
-    std::printf("\n%lld of %lld answers could not be read\n", static_cast<long long>(result.counts.at("unparsed")),
-                static_cast<long long>(result.counts.at("total")));
+    const auto counted = [&](const char* name) {
+      const auto found = result.counts.find(name);
+      return found == result.counts.end() ? 0LL : static_cast<long long>(found->second);
+    };
+    std::printf("\n%lld of %lld answers could not be %s\n", counted("unparsed"), counted("total"),
+                eval::has_right_answers(result.kind) ? "read" : "scored");
+    if (const long long unread = counted("judgments_unreadable"); unread > 0)
+      std::printf("%lld of the judge's replies could not be read\n", unread);
+    if (const long long neither = counted("neither"); neither > 0)
+      std::printf("%lld answers say neither yes nor no; POPE's rule takes them for yes\n", neither);
     if (unknown > 0)
       std::printf("%lld answers are to questions that the bench does not have\n", static_cast<long long>(unknown));
     if (!output.out.empty()) std::printf("report: %s/report.html\n", output.out.c_str());
   }
   if (result.incomplete.empty()) return kOk;
-  std::fprintf(stderr, "tephra: %s is incomplete: %s\n", result.bench.c_str(), result.incomplete.c_str());
+  std::fprintf(stderr, "tephra: %s is incomplete: %s; the same command asks for what is missing\n",
+               result.bench.c_str(), result.incomplete.c_str());
   return kFailed;
 }
 

@@ -9,6 +9,7 @@
 #include "cli/eval_bench.h"
 #include "cli/eval_judged.h"
 #include "cli/eval_model.h"
+#include "cli/input_path.h"
 #include "cli/judge_options.h"
 #include "cli/text.h"
 #include "eval/score/bench_metrics.h"
@@ -50,7 +51,8 @@ nlohmann::json to_json(const eval::PredictionScore& scored, const ScienceQaOptio
 
 // The same as a bench's result, over the predicted questions whose answers are known, for the report.
 eval::BenchResult result_of(const std::vector<data::ScienceQaProblem>& problems,
-                            const std::map<std::string, std::string>& outputs, const ScienceQaOptions& o) {
+                            const std::map<std::string, std::string>& outputs, const ScienceQaOptions& o,
+                            const std::string& data_hash) {
   eval::QuestionSet set;
   if (data::is_published_scienceqa_test(o.splits, o.split)) set.published = eval::kScienceQaTest;
   for (const data::ScienceQaProblem& problem : problems)
@@ -64,7 +66,7 @@ eval::BenchResult result_of(const std::vector<data::ScienceQaProblem>& problems,
   auto result = eval::score_bench(spec, set, outputs);
   if (!result.ok()) return {};            // the rule was known before
   result->counts.erase("images_absent");  // of files that are not at hand here; what the model was shown is not known
-  result->pinned = {{"answer_rule", o.rule}, {"split", o.split}, {"answers", o.predictions}};
+  result->pinned = {{"answer_rule", o.rule}, {"split", o.split}, {"answers", o.predictions}, {"data_hash", data_hash}};
   return std::move(*result);
 }
 
@@ -91,7 +93,9 @@ int eval_scienceqa(const ScienceQaOptions& o) {
   if (!o.out.empty()) {
     Status written = Env::posix().make_directories(o.out);
     if (written.ok()) written = write_file_atomic(Env::posix(), o.out + "/scienceqa.json", document + "\n");
-    if (written.ok()) written = write_result(result_of(*problems, *predictions, o), o.out);
+    const auto data_hash = eval::hash_of_file(o.problems);
+    if (!data_hash.ok()) return fail(data_hash.status());
+    if (written.ok()) written = write_result(result_of(*problems, *predictions, o, *data_hash), o.out);
     if (!written.ok()) return fail(written);
   }
   if (o.json) {
@@ -220,7 +224,7 @@ void add_bench(CLI::App& group, Verbs& verbs, const std::string& kind, const std
   auto o = std::make_shared<BenchOptions>();
   o->kind = kind;
   auto* verb = group.add_subcommand(kind, about);
-  verb->add_option("--predictions", o->predictions, predictions);
+  verb->add_option("--predictions", o->predictions, predictions)->check(existing_path());
   add_model_options(*verb, o->model);
   verb->add_option("--out", o->output.out, "folder for the result and a report");
   verb->add_flag("--json", o->output.json, "one JSON document");
@@ -230,13 +234,17 @@ void add_bench(CLI::App& group, Verbs& verbs, const std::string& kind, const std
     auto* questions = verb->add_option(
         "--questions", o->files.questions,
         kind == "mme" ? "folder of TASK.txt; by default the predictions' own" : "the bench's questions, as published");
+    questions->check(existing_path());
     if (kind != "mme") questions->required();
     if (kind == "vqav2")
-      verb->add_option("--annotations", o->files.annotations, "people's answers, as published")->required();
-    verb->add_option("--images", o->files.images, "folder of the pictures: asked about, and shown in the report");
+      verb->add_option("--annotations", o->files.annotations, "people's answers, as published")
+          ->check(existing_path())
+          ->required();
+    verb->add_option("--images", o->files.images, "folder of the pictures: asked about, and shown in the report")
+        ->check(existing_path());
   } else {
-    verb->add_option("--data", o->data, "of a model: the conversations, JSON");
-    verb->add_option("--images", o->files.images, "of a model: root of their pictures");
+    verb->add_option("--data", o->data, "of a model: the conversations, JSON")->check(existing_path());
+    verb->add_option("--images", o->files.images, "of a model: root of their pictures")->check(existing_path());
     verb->add_option("--max-length", o->model.max_length, "tokens a conversation is cut to")->capture_default_str();
   }
 }
@@ -247,14 +255,18 @@ void add_llava_bench(CLI::App& group, Verbs& verbs) {
   auto* verb =
       group.add_subcommand("llava_bench", "LLaVA-Bench: relative scores, from published reviews or by asking a judge");
   verb->add_option(
-      "--predictions", reviews->predictions,
-      "JSON lines: reviews {\"question_id\", \"tuple\" or \"score\", \"category\", \"content\"}, or answers {\"question_id\", \"text\"}");
+          "--predictions", reviews->predictions,
+          "JSON lines: reviews {\"question_id\", \"tuple\" or \"score\", \"category\", \"content\"}, or answers {\"question_id\", \"text\"}")
+      ->check(existing_path());
   add_model_options(*verb, reviews->model);
   verb->add_option("--ignore", reviews->ignore, "ids of questions whose reviews are left out");
-  verb->add_option("--questions", judged->files.questions, "of answers: the bench's questions");
-  verb->add_option("--reference", judged->files.reference, "of answers: the reference's (GPT-4's) answers");
-  verb->add_option("--context", judged->files.context, "of answers: what the pictures show, in words");
-  verb->add_option("--images", judged->files.images, "folder of the pictures, to be shown in the report");
+  verb->add_option("--questions", judged->files.questions, "of answers: the bench's questions")->check(existing_path());
+  verb->add_option("--reference", judged->files.reference, "of answers: the reference's (GPT-4's) answers")
+      ->check(existing_path());
+  verb->add_option("--context", judged->files.context, "of answers: what the pictures show, in words")
+      ->check(existing_path());
+  verb->add_option("--images", judged->files.images, "folder of the pictures, to be shown in the report")
+      ->check(existing_path());
   add_judge_options(*verb, judged->judge);
   verb->add_option("--out", reviews->output.out, "folder for the judge's replies, the result and a report");
   verb->add_flag("--json", reviews->output.json, "one JSON document");
@@ -272,6 +284,7 @@ void add_llava_bench(CLI::App& group, Verbs& verbs) {
         ModelEval model = reviews->model;
         if (!model.named()) return fail(kNothingNamed);
         model.spec.name = model.spec.kind = "llava_bench";
+        if (const Status ready = check_judge(judged->judge, reviews->output.out); !ready.ok()) return fail(ready);
         model.judge = judged->judge;
         const eval::BenchFiles& f = judged->files;
         model.dataset = {
@@ -310,7 +323,8 @@ void add_benches(CLI::App& group, Verbs& verbs) {
 }  // namespace
 
 void add_eval(Verbs& verbs) {
-  auto* group = verbs.app.add_subcommand("eval", "Score published predictions of a bench");
+  auto* group =
+      verbs.app.add_subcommand("eval", "Ask a model or a checkpoint a bench, or score answers that others published");
   group->require_subcommand(0, 1);
   struct Resume {
     std::string job, store = "tephra-store";
@@ -328,16 +342,17 @@ void add_eval(Verbs& verbs) {
     verbs.chosen = [resume] { return resume_job_benches(resume->job, resume->store, resume->json); };
   });
   auto o = std::make_shared<ScienceQaOptions>();
-  auto* verb = group->add_subcommand("scienceqa", "ScienceQA's nine columns from a predictions file");
-  verb->add_option("--predictions", o->predictions, "JSON with {\"outputs\": {question id: text}}");
-  verb->add_option("--images", o->images, "folder of <split>/<pid>/image.png");
+  auto* verb = group->add_subcommand("scienceqa", "ScienceQA's nine columns");
+  verb->add_option("--predictions", o->predictions, "JSON with {\"outputs\": {question id: text}}")
+      ->check(existing_path());
+  verb->add_option("--images", o->images, "folder of <split>/<pid>/image.png")->check(existing_path());
   verb->add_option("--prompt", o->prompt, "how a model is asked")
       ->check(CLI::IsMember({"CQM-A", "QCM-LEA"}))
       ->capture_default_str();
   add_model_options(*verb, o->model);
-  verb->add_option("--problems", o->problems, "ScienceQA's problems.json")->required();
-  verb->add_option("--splits", o->splits, "ScienceQA's pid_splits.json")->required();
-  verb->add_option("--split", o->split)->capture_default_str();
+  verb->add_option("--problems", o->problems, "ScienceQA's problems.json")->check(existing_path())->required();
+  verb->add_option("--splits", o->splits, "ScienceQA's pid_splits.json")->check(existing_path())->required();
+  verb->add_option("--split", o->split, "which of the splits file's")->capture_default_str();
   verb->add_option("--answer-rule", o->rule, "scienceqa, llava, letter or loglik")->capture_default_str();
   verb->add_option("--out", o->out, "folder for scienceqa.json and a report; of a model its answers, too");
   verb->add_flag("--json", o->json, "one JSON document");

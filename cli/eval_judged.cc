@@ -2,11 +2,13 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
 #include "base/env.h"
+#include "cli/input_path.h"
 #include "cli/judge_options.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -18,17 +20,6 @@
 
 namespace tephra::cli {
 namespace {
-
-Status check_judge(const recipes::JudgeRecipe& judge, const std::string& out) {
-  if (judge.endpoint.empty() || judge.prompts.empty())
-    return {Code::kInvalidArgument,
-            "a judge is needed: --judge https://HOST/v1 --judge-model NAME --judge-prompts FILE, or --judge local"};
-  if (judge.endpoint != "local" && judge.model.empty()) return {Code::kInvalidArgument, "--judge-model is missing"};
-  if (judge.endpoint != "local" && out.empty())
-    return {Code::kInvalidArgument,
-            "--out is missing: the folder that keeps the judge's replies, so that none is paid twice"};
-  return ok_status();
-}
 
 struct EnsembleOptions {
   std::string first, second, problems, splits, split = "test", rule = "llava", how = "complement";
@@ -71,8 +62,10 @@ int eval_ensemble(const EnsembleOptions& o) {
   spec.answer_rule = o.rule;
   auto result = eval::score_bench(spec, set, *outputs);
   if (!result.ok()) return fail(result.status());
-  result->pinned = {
-      {"answer_rule", o.rule}, {"split", o.split}, {"ensemble", o.how}, {"first", o.first}, {"second", o.second}};
+  const auto data_hash = eval::hash_of_file(o.problems);
+  if (!data_hash.ok()) return fail(data_hash.status());
+  result->pinned = {{"answer_rule", o.rule}, {"split", o.split},   {"ensemble", o.how},
+                    {"first", o.first},      {"second", o.second}, {"data_hash", *data_hash}};
   if (!judged_by.empty()) result->pinned["judge"] = judged_by;
   result->counts.erase("images_absent");
   result->incomplete = incomplete;
@@ -88,6 +81,23 @@ int eval_ensemble(const EnsembleOptions& o) {
 }
 
 }  // namespace
+
+Status check_judge(const recipes::JudgeRecipe& judge, const std::string& out) {
+  if (judge.endpoint.empty() || judge.prompts.empty())
+    return {Code::kInvalidArgument,
+            "a judge is needed: --judge https://HOST/v1 --judge-model NAME --judge-prompts FILE, or --judge local "
+            "--judge-prompts FILE"};
+  if (judge.endpoint == "local") return ok_status();
+  if (judge.model.empty()) return {Code::kInvalidArgument, "--judge-model is missing: the judge's name there"};
+  if (out.empty())
+    return {Code::kInvalidArgument,
+            "--out is missing: the folder that keeps the judge's replies, so that none is paid twice"};
+  if (!judge.key_env.empty() && std::getenv(judge.key_env.c_str()) == nullptr)
+    return {Code::kInvalidArgument, "--judge-key-env: the environment variable " + judge.key_env +
+                                        " is not set; set it to the endpoint's key, or leave the option out for an "
+                                        "endpoint that wants none"};
+  return ok_status();
+}
 
 std::function<void(const coordinator::JudgeProgress&)> show_judging() {
   return [line = std::make_shared<Progress>("judgments")](const coordinator::JudgeProgress& p) {
@@ -127,15 +137,16 @@ void add_ensemble(CLI::App& group, Verbs& verbs) {
       group.add_subcommand("scienceqa-ensemble", "Two prediction files made one, as the LLaVA paper does with GPT-4");
   verb->add_option("--first", o->first,
                    "the one that counts, or is asked again (GPT-4's), {\"outputs\": {question id: text}}")
+      ->check(existing_path())
       ->required();
-  verb->add_option("--second", o->second, "the one that helps (LLaVA's)")->required();
+  verb->add_option("--second", o->second, "the one that helps (LLaVA's)")->check(existing_path())->required();
   verb->add_option("--how", o->how,
                    "complement: the second where the first names no choice; judge: ask again where they differ")
       ->check(CLI::IsMember({"complement", "judge"}))
       ->capture_default_str();
-  verb->add_option("--problems", o->problems, "ScienceQA's problems.json")->required();
-  verb->add_option("--splits", o->splits, "ScienceQA's pid_splits.json")->required();
-  verb->add_option("--split", o->split)->capture_default_str();
+  verb->add_option("--problems", o->problems, "ScienceQA's problems.json")->check(existing_path())->required();
+  verb->add_option("--splits", o->splits, "ScienceQA's pid_splits.json")->check(existing_path())->required();
+  verb->add_option("--split", o->split, "which of the splits file's")->capture_default_str();
   verb->add_option("--answer-rule", o->rule, "scienceqa, llava or letter")->capture_default_str();
   add_judge_options(*verb, o->judge);
   verb->add_option("--out", o->output.out, "folder for predictions.json, the judge's replies, the result and a report");

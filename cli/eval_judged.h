@@ -16,6 +16,9 @@ struct JudgedBench {
   recipes::JudgeRecipe judge;
   EvalOutput output;
 };
+// What is wrong with how a judge is named, before anything is asked; `out`: the folder that keeps its replies.
+Status check_judge(const recipes::JudgeRecipe& judge, const std::string& out);
+
 // LLaVA-Bench from answers: asks the judge, keeps its replies in OUT/judge, scores. Called again it asks only for what is missing.
 int eval_llava_bench(const JudgedBench& o);
 

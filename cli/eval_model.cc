@@ -14,6 +14,7 @@
 #include "base/program.h"
 #include "cli/app.h"
 #include "cli/eval_judged.h"
+#include "cli/input_path.h"
 #include "cli/judge_options.h"
 #include "cli/programs.h"
 #include "coordinator/judging.h"
@@ -45,12 +46,12 @@ Result<pid_t> start(const std::string& program, const Words& arguments) {
   return pid;
 }
 
-// Whether it ended well.
-bool wait_for(pid_t pid) {
+// Its exit code; -1: killed.
+int wait_for(pid_t pid) {
   int status = 0;
   while (waitpid(pid, &status, 0) < 0)
-    if (errno != EINTR) return false;
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (errno != EINTR) return -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 // What a checkpoint says of itself is what it is evaluated with; another value given is refused.
@@ -79,7 +80,7 @@ Status export_checkpoint(ModelEval* o) {
   TEPHRA_ASSIGN_OR_RETURN(const std::string folder, program_folder());
   TEPHRA_ASSIGN_OR_RETURN(const pid_t pid, start(folder + "/tephra", {"ckpt", "export", manifest.name(), "--store",
                                                                       o->store, "--out", o->model}));
-  if (wait_for(pid)) return ok_status();
+  if (wait_for(pid) == kOk) return ok_status();
   return {Code::kInternal, "checkpoint " + manifest.name() + " could not be exported to " + o->model};
 }
 
@@ -139,10 +140,13 @@ Status ask(const ModelEval& o, const Words& words) {
     pids.push_back(*pid);
   }
   for (const pid_t pid : pids)
-    if (!wait_for(pid) && failed.ok())
-      failed = {
-          Code::kInternal,
-          "a process that answers ended before it was done; its answers so far are kept, and the same command goes on"};
+    if (const int code = wait_for(pid); code != kOk && failed.ok())
+      failed =
+          code == kBadInput
+              ? Status(Code::kInvalidArgument, "nothing was asked, for the reason above")
+              : Status(Code::kInternal,
+                       "a process that answers ended before it was done; its answers so far are kept, and the same "
+                       "command goes on");
   return failed;
 }
 
@@ -150,10 +154,12 @@ Status ask(const ModelEval& o, const Words& words) {
 
 void add_model_options(CLI::App& verb, ModelEval& o) {
   const char* group = "Answering with a model";
-  verb.add_option("--model", o.model, "Hugging Face layout folder of a whole model")->group(group);
-  verb.add_option("--vision", o.vision, "or its parts: CLIP folder")->group(group);
-  verb.add_option("--connector", o.connector, "connector file")->group(group);
-  verb.add_option("--llm", o.llm, "LLaMA folder")->group(group);
+  verb.add_option("--model", o.model, "Hugging Face layout folder of a whole model")
+      ->check(existing_path())
+      ->group(group);
+  verb.add_option("--vision", o.vision, "or its parts: CLIP folder")->check(existing_path())->group(group);
+  verb.add_option("--connector", o.connector, "connector file")->check(existing_path())->group(group);
+  verb.add_option("--llm", o.llm, "LLaMA folder")->check(existing_path())->group(group);
   verb.add_option("--checkpoint", o.checkpoint, "or a checkpoint, JOB/STAGE@STEP, JOB/STAGE@latest or a tag")
       ->group(group);
   verb.add_option("--store", o.store, "the checkpoint's store")->group(group)->capture_default_str();
@@ -187,11 +193,11 @@ int eval_model(ModelEval o) {
   Words words = model_words(o);
   const Words bench = bench_words(o);
   words.insert(words.end(), bench.begin(), bench.end());
+  const auto set = eval::load_questions(o.spec, o.dataset);  // before a process loads a model
+  if (!set.ok()) return fail(set.status());
   if (const Status claimed = claim_folder(o.output.out, words); !claimed.ok()) return fail(claimed);
   if (const Status asked = ask(o, words); !asked.ok()) return fail(asked);
 
-  auto set = eval::load_questions(o.spec, o.dataset);
-  if (!set.ok()) return fail(set.status());
   std::map<std::string, std::string> answers;
   const auto names = Env::posix().list(o.output.out);
   if (!names.ok()) return fail(names.status());

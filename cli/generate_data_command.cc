@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -14,6 +15,7 @@
 #include "base/hash.h"
 #include "base/program.h"
 #include "cli/endpoint_options.h"
+#include "cli/input_path.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -70,6 +72,7 @@ struct Asked {
   std::unique_ptr<cluster::JournaledChat> chat;
   data::Teacher teacher;
   uint64_t earlier = 0;  // replies of earlier runs
+  bool no_key = false;
 };
 
 cluster::ChatRequest chat_request(const data::TeacherRequest& from) {
@@ -94,6 +97,7 @@ Result<Asked> make_teacher(const GenerateDataOptions& o) {
   TEPHRA_ASSIGN_OR_RETURN(out.journal,
                           cluster::ChatJournal::open(Env::posix(), o.journal.empty() ? o.out + ".journal" : o.journal));
   out.earlier = out.journal->answered();
+  out.no_key = std::getenv(o.endpoint.key_variable.c_str()) == nullptr;
   out.chat = std::make_unique<cluster::JournaledChat>(*out.client, *out.journal, o.retry_in_doubt);
   out.teacher = [chat = out.chat.get()](const data::TeacherRequest& request) -> Result<data::TeacherReply> {
     TEPHRA_ASSIGN_OR_RETURN(const cluster::ChatReply reply, chat->ask(chat_request(request)));
@@ -141,9 +145,13 @@ void print_result(const GenerateDataOptions& o, const data::Generated& generated
               (o.out + ", .rejects.jsonl, .card.md, .card.html").c_str());
 }
 
-Status stopped(const Status& status, const Asked& asked) {
+Status stopped(const GenerateDataOptions& o, const Status& status, const Asked& asked) {
   if (!asked.journal) return status;
-  return {status.code(), status.message() + "; " + std::to_string(asked.journal->answered()) +
+  std::string message = status.code() == Code::kCancelled ? "interrupted" : status.message();
+  if (asked.no_key &&
+      (message.find("answered 401") != std::string::npos || message.find("answered 403") != std::string::npos))
+    message += "; no key was sent, as the environment variable " + o.endpoint.key_variable + " is not set";
+  return {status.code(), message + "; " + std::to_string(asked.journal->answered()) +
                              " replies are in the journal: the same command goes on from there"};
 }
 
@@ -158,6 +166,9 @@ int data_generate(GenerateDataOptions& o) {
   if (!words.ok()) return fail(words.status());
   auto input = is_lines(o.captions) ? data::load_picture_lines(o.captions) : data::load_coco(o.captions, o.instances);
   if (!input.ok()) return fail(input.status());
+  // A folder that cannot be written is found out before anything is paid for.
+  if (const auto folder = std::filesystem::path(o.out).parent_path(); !folder.empty())
+    if (const Status made = Env::posix().make_directories(folder); !made.ok()) return fail(made);
   auto asked = make_teacher(o);
   if (!asked.ok()) return fail(asked.status());
 
@@ -173,7 +184,7 @@ int data_generate(GenerateDataOptions& o) {
     progress.show(done, total, std::min(done, asked->earlier), more);
   };
   auto generated = data::generate(*input, *prompts, asked->teacher, o.generate);
-  if (!generated.ok()) return fail(stopped(generated.status(), *asked));
+  if (!generated.ok()) return fail(stopped(o, generated.status(), *asked));
   if (generated->samples.empty())
     return fail(
         Status(Code::kInternal, "no sample passed the checks: " + data::rejects_json(*generated).substr(0, 500)));
@@ -196,8 +207,10 @@ void add_data_generate(Verbs& verbs, CLI::App* data) {
   auto o = std::make_shared<GenerateDataOptions>();
   auto* verb = data->add_subcommand("generate",
                                     "Write instruction data from captions and boxes, with a language model or without");
-  verb->add_option("--captions", o->captions, "COCO's captions_*.json, or .jsonl with one picture a line")->required();
-  verb->add_option("--instances", o->instances, "COCO's instances_*.json, for the boxes");
+  verb->add_option("--captions", o->captions, "COCO's captions_*.json, or .jsonl with one picture a line")
+      ->required()
+      ->check(existing_path());
+  verb->add_option("--instances", o->instances, "COCO's instances_*.json, for the boxes")->check(existing_path());
   verb->add_option("--out", o->out,
                    "file to write, in LLaVA's layout; .rejects.jsonl, .card.md and .card.html come beside it")
       ->required();
@@ -205,7 +218,7 @@ void add_data_generate(Verbs& verbs, CLI::App* data) {
                    "endpoint: an OpenAI-compatible one; local: fixed sentences, for tests and demonstrations")
       ->check(CLI::IsMember({"endpoint", "local"}))
       ->capture_default_str();
-  verb->add_option("--prompts", o->prompts, "folder of prompts; recipes/datagen when left out");
+  verb->add_option("--prompts", o->prompts, "folder of prompts; recipes/datagen when left out")->check(existing_path());
   verb->add_option("--seed", o->generate.seed, "of examples, questions and what is drawn")->capture_default_str();
   verb->add_option(
       "--share", o->shares,

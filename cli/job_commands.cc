@@ -1,7 +1,9 @@
 // submit, ps, show, watch, logs, trace, cancel, report: from a coordinator, or, where reading is enough and none runs, from the store.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <memory>
@@ -296,6 +298,17 @@ Result<std::string> report_json_of(const Options& o, const std::string& named) {
   return html.substr(0, html.rfind('/')) + "/report.json";
 }
 
+// Reports of one job, or of one bench's `tephra eval`, are told apart by what they are named by on the command line.
+std::string shown_name(const eval::ReportInput& report, const std::string& named,
+                       const std::vector<eval::ReportInput>& others) {
+  const auto taken = [&](const std::string& name) {
+    return std::any_of(others.begin(), others.end(), [&](const eval::ReportInput& other) { return other.job == name; });
+  };
+  if (!report.job.starts_with("tephra eval")) return taken(report.job) ? named : report.job;
+  const std::string folder = std::filesystem::path(named).lexically_normal().filename().string();
+  return folder.empty() || taken(folder) ? named : folder;
+}
+
 int compare(const Options& o) {
   std::vector<eval::ReportInput> reports;
   for (const std::string& named : o.compare) {
@@ -305,6 +318,7 @@ int compare(const Options& o) {
     if (!text.ok()) return fail(text.status());
     auto read = eval::read_report(*text, *path);
     if (!read.ok()) return fail(read.status());
+    read->job = shown_name(*read, named, reports);
     reports.push_back(std::move(*read));
   }
   const eval::ReportInput together = eval::compare_reports(reports, !o.all_stages);

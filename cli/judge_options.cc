@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/input_path.h"
+
 namespace tephra::cli {
 
 void add_judge_options(CLI::App& verb, recipes::JudgeRecipe& judge) {
@@ -9,7 +11,8 @@ void add_judge_options(CLI::App& verb, recipes::JudgeRecipe& judge) {
       "--judge", judge.endpoint,
       "base address of an OpenAI-compatible endpoint (https://HOST/v1); local: overlap of words, a smoke check");
   verb.add_option("--judge-model", judge.model, "the judge's name there");
-  verb.add_option("--judge-prompts", judge.prompts, "what it is asked, such as recipes/judge/llava_bench.json");
+  verb.add_option("--judge-prompts", judge.prompts, "what it is asked, such as recipes/judge/llava_bench.json")
+      ->check(existing_path());
   verb.add_option("--judge-key-env", judge.key_env, "environment variable with the endpoint's key");
   verb.add_option("--judge-orders", judge.orders, "both or reference_first")
       ->check(CLI::IsMember({"both", "reference_first"}))

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "data/columnar.h"
 
 namespace tephra::data {
 namespace {
@@ -40,6 +41,7 @@ class SampleScanner {
       skip_space();
     }
     if (at_ == text_.size() || text_[at_] != '{') {
+      if (count_ == 0) TEPHRA_RETURN_IF_ERROR(refuse_columnar(text_, name_));
       return failure(count_ == 0 && !is_array_ ? "neither a JSON array of samples nor JSON lines"
                                                : "a sample must be an object, {...}");
     }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/env.h"
+#include "data/columnar.h"
 #include "data/dataset_folder.h"
 #include "data/scienceqa.h"
 
@@ -62,6 +63,7 @@ Status rename_messages(Json* line) {
 
 Result<std::vector<Sample>> read_messages(const std::string& path) {
   TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(Env::posix(), path));
+  TEPHRA_RETURN_IF_ERROR(refuse_columnar(text, path));
   std::string renamed;
   int number = 0;
   for (size_t at = 0; at < text.size();) {
@@ -108,6 +110,8 @@ Result<std::vector<Sample>> read_coco_captions(const std::string& path) {
 }
 
 Result<std::vector<Sample>> read_scienceqa(const ConvertInput& input) {
+  if (input.splits.empty())
+    return Status(Code::kInvalidArgument, "ScienceQA's pid_splits.json is not named; --splits FILE names it");
   TEPHRA_ASSIGN_OR_RETURN(const auto problems, load_scienceqa(input.path, input.splits, input.split, input.images));
   std::vector<Sample> samples;
   for (const ScienceQaProblem& problem : problems) {

@@ -60,9 +60,7 @@ Dataset::~Dataset() = default;
 
 Result<std::unique_ptr<Dataset>> Dataset::open(const DatasetOptions& options, const Tokenizer* tokenizer) {
   TEPHRA_CHECK(tokenizer != nullptr, "a dataset needs a tokenizer");
-  if (find_template(options.template_name) == nullptr) {
-    return Status(Code::kInvalidArgument, "there is no template '" + options.template_name + "'");
-  }
+  TEPHRA_RETURN_IF_ERROR(require_template(options.template_name).status());
   if (options.max_length < 1) return Status(Code::kInvalidArgument, "the maximal length must be at least 1");
   auto state = std::make_unique<State>();
   state->options = options;

@@ -12,6 +12,8 @@
 namespace tephra::data {
 namespace {
 
+constexpr size_t kSplitsNamed = 20;  // in an error; ScienceQA has seven
+
 using Json = nlohmann::ordered_json;  // problems keep the file's order
 
 // Of the test split's ids in pid_splits.json, sorted, each with a line's end.
@@ -93,7 +95,10 @@ Result<std::vector<ScienceQaProblem>> load_scienceqa(const std::string& problems
   const auto pids = splits.find(split);
   if (pids == splits.end()) {
     std::string known;
-    for (const auto& [name, unused] : splits.items()) known += (known.empty() ? "" : ", ") + name;
+    if (splits.size() <= kSplitsNamed)
+      for (const auto& [name, unused] : splits.items()) known += (known.empty() ? "" : ", ") + name;
+    else  // of a problems.json, say
+      known = std::to_string(splits.size()) + " other keys; is it ScienceQA's pid_splits.json?";
     return Status(Code::kNotFound,
                   splits_path + ": has no split \"" + split + "\"; it has " + (known.empty() ? "none" : known));
   }

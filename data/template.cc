@@ -78,13 +78,6 @@ constexpr Template kTemplates[] = {
     {"v0_mmtag", kHashes, kTagSystem, "Human", "Assistant", "###", "", true, "", ""},
 };
 
-Result<const Template*> require_template(std::string_view name) {
-  if (const Template* found = find_template(name)) return found;
-  std::string known;
-  for (const std::string& n : template_names()) known += (known.empty() ? "" : ", ") + n;
-  return Status(Code::kInvalidArgument, "there is no template '" + std::string(name) + "'; there are " + known);
-}
-
 // --- prompts
 
 struct Message {
@@ -373,6 +366,13 @@ class SampleEncoder {
 };
 
 }  // namespace
+
+Result<const Template*> require_template(std::string_view name) {
+  if (const Template* found = find_template(name)) return found;
+  std::string known;
+  for (const std::string& n : template_names()) known += (known.empty() ? "" : ", ") + n;
+  return Status(Code::kInvalidArgument, "there is no template '" + std::string(name) + "'; there are " + known);
+}
 
 const Template* find_template(std::string_view name) {
   if (name == "vicuna_v1") name = "v1";

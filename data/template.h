@@ -37,7 +37,8 @@ struct Template {
 
 // nullptr for an unknown name.
 const Template* find_template(std::string_view name);
-std::vector<std::string> template_names();  // without aliases, in a fixed order
+Result<const Template*> require_template(std::string_view name);  // kInvalidArgument with the names there are
+std::vector<std::string> template_names();                        // without aliases, in a fixed order
 
 struct Encoded {
   std::vector<int32_t> ids;     // with BOS; kImageToken where an image stands

@@ -291,9 +291,7 @@ class Validation {
 }  // namespace
 
 Result<ValidationReport> validate_dataset(const ValidateOptions& options, const Tokenizer& tokenizer) {
-  if (find_template(options.template_name) == nullptr) {
-    return Status(Code::kInvalidArgument, "there is no template '" + options.template_name + "'");
-  }
+  TEPHRA_RETURN_IF_ERROR(require_template(options.template_name).status());
   if (options.max_length < 1 || options.image_tokens < 1) {
     return Status(Code::kInvalidArgument, "max_length and image_tokens must be at least 1");
   }

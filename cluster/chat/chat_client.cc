@@ -240,7 +240,8 @@ Result<std::unique_ptr<ChatClient>> ChatClient::create(ChatClientOptions options
   if (options.key.find_first_of(" \r\n\t") != std::string::npos)
     return Status(Code::kInvalidArgument, "the key holds white space");
   if (options.spending_limit > 0 && options.prices.cost(1, 1) <= 0)
-    return Status(Code::kInvalidArgument, "a spending limit needs the endpoint's prices");
+    return Status(Code::kInvalidArgument,
+                  "a spending limit needs the endpoint's prices: what a million tokens sent, and of replies, cost");
   if (options.tries_max < 1) return Status(Code::kInvalidArgument, "a request needs one try at least");
   TEPHRA_RETURN_IF_ERROR(chat_body({}, options.model, options.stream, options.extra).status());
   return std::unique_ptr<ChatClient>(new ChatClient(std::make_unique<Impl>(std::move(options))));

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/env.h"
@@ -138,8 +138,8 @@ std::string verb_noun_svg(const VerbNounCounts& counts) {
   for (const auto& verb : counts.verbs) total += static_cast<double>(verb.count);
   if (total == 0) return "";
   std::string out =
-      "<svg viewBox=\"0 0 400 400\" role=\"img\" aria-label=\"Verbs of the instructions and their nouns\" font-family=\"sans-serif\" "
-      "font-size=\"8\" fill=\"#222\">\n";
+      "<svg viewBox=\"0 0 400 400\" role=\"img\" aria-label=\"Verbs of the instructions and their nouns\" "
+      "style=\"font:8px sans-serif;fill:#222\">\n";
   double from = 0;
   for (size_t v = 0; v < counts.verbs.size(); ++v) {
     const auto& verb = counts.verbs[v];

@@ -98,11 +98,12 @@ void loss_metrics(BenchResult* result) {
 
 void judged_scores(const QuestionSet& set, const std::map<std::string, std::string>& judgments, BenchResult* result) {
   std::vector<Review> all;
-  int64_t unreadable = 0;
+  int64_t unreadable = 0, judged = 0;
   for (size_t i = 0; i < result->cases.size(); ++i) {
     CaseRow& row = result->cases[i];
     const auto reviews = reviews_of(set.questions[i], judgments, &unreadable);
     row.parsed = reviews.empty() ? "" : row.answer;
+    judged += !reviews.empty();
     const auto n = static_cast<double>(reviews.size());
     for (const Review& review : reviews) {
       row.scores["reference_score"] += review.scores.first / n;
@@ -110,6 +111,7 @@ void judged_scores(const QuestionSet& set, const std::map<std::string, std::stri
     }
     all.insert(all.end(), reviews.begin(), reviews.end());
   }
+  result->counts["judged"] = judged;
   result->counts["judgments"] = static_cast<int64_t>(all.size());
   result->counts["judgments_unreadable"] = unreadable;
   if (all.empty()) return;

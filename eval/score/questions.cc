@@ -18,11 +18,6 @@ namespace {
 
 std::string letter(int index) { return std::string(1, static_cast<char>('A' + index)); }
 
-Result<std::string> hash_of_file(const std::string& path) {
-  TEPHRA_ASSIGN_OR_RETURN(std::string bytes, read_file(Env::posix(), path));
-  return hash_text(bytes).hex();
-}
-
 Result<QuestionSet> scienceqa_questions(const BenchSpec& spec, const data::PreparedDataset& dataset) {
   TEPHRA_ASSIGN_OR_RETURN(auto files, dataset.scienceqa());
   QuestionSet set;
@@ -200,12 +195,24 @@ void pin(const BenchSpec& spec, const QuestionSet& set, BenchResult* result) {
   if (spec.limit > 0) pinned["limit"] = std::to_string(spec.limit);
 }
 
+// "grade2" before "grade10".
+bool shorter_first(const Column& a, const Column& b) {
+  return std::pair(a.name.size(), a.name) < std::pair(b.name.size(), b.name);
+}
+
 void add_groups(const ScienceQaScore& score, BenchResult* result) {
   for (const auto& [title, columns] : {std::pair("topic", &score.topics), std::pair("grade", &score.grades)})
     for (const auto& [name, column] : *columns)
       if (!name.empty()) result->groups[title].push_back(column);
+  if (const auto grades = result->groups.find("grade"); grades != result->groups.end())
+    std::sort(grades->second.begin(), grades->second.end(), shorter_first);
 }
 }  // namespace
+
+Result<std::string> hash_of_file(const std::string& path) {
+  TEPHRA_ASSIGN_OR_RETURN(std::string bytes, read_file(Env::posix(), path));
+  return hash_text(bytes).hex();
+}
 
 Question scienceqa_question(const data::ScienceQaProblem& problem, int64_t place) {
   Question q;

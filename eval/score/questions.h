@@ -90,6 +90,9 @@ std::string question_text(const Question& question);
 // A ScienceQA problem as a question without its words to the model; `problem` is its place in QuestionSet::problems.
 Question scienceqa_question(const data::ScienceQaProblem& problem, int64_t place);
 
+// What QuestionSet::data_hash is of a bench whose questions are one file.
+Result<std::string> hash_of_file(const std::string& path);
+
 // Key of an answer: the question's id, with "#swapped" behind it when it was asked with the swapped picture.
 std::string answer_key(const std::string& question_id, bool swapped);
 

@@ -71,8 +71,8 @@ std::string example_markdown(const ReportExample& example) {
   if (!choices.empty()) out += "  - choices: " + choices + "\n";
   out += "  - reference: " + markdown_escape(example.reference) + "\n";
   for (const auto& answer : example.answers)
-    out += "  - " + markdown_escape(answer.stage) + " (" + (answer.correct ? "right" : "wrong") +
-           "): " + markdown_escape(answer.answer) + "\n";
+    out +=
+        "  - " + markdown_escape(answer.stage) + " (" + answer.verdict + "): " + markdown_escape(answer.answer) + "\n";
   return out;
 }
 
@@ -84,7 +84,8 @@ std::string render_markdown(const ReportInput& input, const ReportView& view) {
   if (!view.headline.rows.empty())
     out += "## " + view.headline.title + "\n\n" + view.headline.note + "\n\n" + table_markdown(view.headline);
   for (const auto& bench : view.benches) {
-    out += "## " + markdown_escape(bench.name) + "\n\n" + bench.columns.note + "\n\n" + table_markdown(bench.columns);
+    out += "## " + markdown_escape(bench.name) + "\n\n";
+    if (bench.columns.header.size() > 1) out += bench.columns.note + "\n\n" + table_markdown(bench.columns);
     if (!bench.changes.rows.empty())
       out += "### " + bench.changes.title + "\n\n" + bench.changes.note + "\n\n" + table_markdown(bench.changes);
     for (const auto& finding : bench.findings) out += "- " + markdown_escape(finding) + "\n";

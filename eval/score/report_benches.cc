@@ -28,14 +28,21 @@ void add_baseline_rows(const BenchResult& result, ReportTable* table) {
   }
 }
 
+const char* column_note(const std::string& kind) {
+  if (kind == "scienceqa")
+    return "Percent right: natural, social and language science; with text context, with a picture, with neither; "
+           "grades 1–6 and 7–12; all.";
+  if (kind == "llava_bench") return "Percent of the reference's score by category.";
+  if (kind == "mme") return "Percent of a task's 200 points: right by question and by picture.";
+  return "Percent right by category.";
+}
+
 }  // namespace
 
 ReportTable column_table(const ReportInput& input, const BenchRow& bench) {
   const BenchResult& last = *bench.last();
   ReportTable table{"bench-" + bench.name, bench.name, "", {"Stage"}, {}, 1};
-  table.note = bench.kind == "scienceqa" ? "Percent right: natural, social and language science; with text context, "
-                                           "with a picture, with neither; grades 1–6 and 7–12; all."
-                                         : "Percent right by category.";
+  table.note = column_note(bench.kind);
   for (const auto& column : last.columns) table.header.push_back(column.name);
   for (size_t i = 0; i < input.stages.size(); ++i) {
     const BenchResult* result = bench.by_stage[i];
@@ -51,7 +58,7 @@ ReportTable column_table(const ReportInput& input, const BenchRow& bench) {
     table.rows.push_back(std::move(row));
   }
   add_baseline_rows(last, &table);
-  std::vector<ReportCell> counts = {text_cell("questions")};
+  std::vector<ReportCell> counts = {text_cell(bench.kind == "llava_bench" ? "judgments" : "questions")};
   for (const auto& column : last.columns)
     counts.push_back(number_cell(static_cast<double>(column.count), grouped(column.count)));
   table.rows.push_back(std::move(counts));
@@ -103,7 +110,7 @@ ReportTable pinned_table(const ReportInput& input, const BenchRow& bench, std::v
       row.push_back(text_cell(found == result->pinned.end() ? "–" : found->second));
       values.insert(row.back().text);
     }
-    if (values.size() > 1)
+    if (values.size() > 1 && !names_subject(key))
       warnings->push_back("Bench " + bench.name + " was run with different values of " + key +
                           "; its stages should not be compared.");
     table.rows.push_back(std::move(row));

@@ -36,13 +36,32 @@ std::vector<size_t> choose_examples(const BenchRow& bench, int limit) {
   for (size_t i : order) {
     const auto& row = last.cases[i];
     const auto found = before.find(row.id);
-    buckets[!row.correct ? 1 : found != before.end() && !found->second ? 0 : 2].push_back(i);
+    buckets[!has_right_answers(last.kind)             ? 0
+            : !row.correct                            ? 1
+            : found != before.end() && !found->second ? 0
+                                                      : 2]
+        .push_back(i);
   }
   std::vector<size_t> chosen;
   for (size_t round = 0; chosen.size() < static_cast<size_t>(std::max(0, limit)) && round < order.size(); ++round)
     for (const auto& bucket : buckets)
       if (round < bucket.size() && chosen.size() < static_cast<size_t>(limit)) chosen.push_back(bucket[round]);
   return chosen;
+}
+
+std::string verdict_of(const std::string& kind, const CaseRow& row) {
+  if (has_right_answers(kind)) return row.correct ? "right" : "wrong";
+  const auto score = [&](const char* name) {
+    const auto found = row.scores.find(name);
+    return found == row.scores.end() ? std::nullopt : std::optional(found->second);
+  };
+  if (kind == "llava_bench") {
+    const auto own = score("answer_score"), reference = score("reference_score");
+    return own && reference ? fixed(*own, 1) + " of 10, the reference " + fixed(*reference, 1) : "not judged";
+  }
+  if (const auto cider = score("cider")) return "CIDEr-D " + fixed(*cider, 3);
+  if (const auto loss = score("loss")) return "loss " + fixed(*loss, 3);
+  return "not scored";
 }
 
 ReportExample make_example(const ReportInput& input, const BenchRow& bench, const CaseRow& row) {
@@ -58,7 +77,8 @@ ReportExample make_example(const ReportInput& input, const BenchRow& bench, cons
     if (bench.by_stage[i] == nullptr) continue;
     for (const auto& other : bench.by_stage[i]->cases)
       if (other.id == row.id)
-        example.answers.push_back({input.stages[i].name, cut(other.answer), other.parsed, other.correct});
+        example.answers.push_back({input.stages[i].name, cut(other.answer), verdict_of(bench.kind, other),
+                                   has_right_answers(bench.kind) ? std::optional(other.correct) : std::nullopt});
   }
   return example;
 }

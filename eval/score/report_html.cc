@@ -71,6 +71,7 @@ svg .dot { fill: var(--accent); } svg .ring { fill: var(--paper); stroke: var(--
 .answers li { display: grid; grid-template-columns: 1.4em minmax(4em, auto) 1fr; gap: 6px; padding: 3px 6px;
   border-radius: 4px; margin-top: 2px; }
 .answers .ok { background: var(--good-wash); } .answers .no { background: var(--bad-wash); }
+.answers .said { grid-template-columns: minmax(4em, auto) 1fr; background: var(--wash); }
 .answers .ok span:first-child { color: var(--good); } .answers .no span:first-child { color: var(--bad); }
 .answers b { color: var(--dim); font-weight: 400; } .answers b + span { overflow-wrap: anywhere; white-space: pre-line; }
 summary { cursor: pointer; padding: 4px 0; }
@@ -152,6 +153,15 @@ std::string during_html(const std::vector<ReportDuring>& all) {
   return out + "</div>\n";
 }
 
+std::string answer_html(const ReportAnswer& answer) {
+  const std::string said = answer.answer.empty() ? "(no answer)" : html_escape(answer.answer);
+  const std::string stage = html_escape(answer.stage), verdict = html_escape(answer.verdict);
+  if (!answer.correct)
+    return "<li class=\"said\"><b>" + stage + "<br>" + verdict + "</b><span>" + said + "</span></li>";
+  return std::string("<li class=\"") + (*answer.correct ? "ok" : "no") + "\"><span title=\"" + verdict + "\">" +
+         (*answer.correct ? "✓" : "✗") + "</span><b>" + stage + "</b><span>" + said + "</span></li>";
+}
+
 std::string example_html(const ReportExample& example) {
   std::string out = "<div class=\"example\">";
   if (!example.picture.empty())
@@ -172,11 +182,7 @@ std::string example_html(const ReportExample& example) {
     out += element("p", "reference", "Reference: " + example.reference);
   }
   out += "<ul class=\"answers\">";
-  for (const auto& answer : example.answers)
-    out += std::string("<li class=\"") + (answer.correct ? "ok" : "no") + "\"><span title=\"" +
-           (answer.correct ? "right" : "wrong") + "\">" + (answer.correct ? "✓" : "✗") + "</span><b>" +
-           html_escape(answer.stage) + "</b><span>" +
-           (answer.answer.empty() ? "(no answer)" : html_escape(answer.answer)) + "</span></li>";
+  for (const auto& answer : example.answers) out += answer_html(answer);
   out += "</ul><p class=\"note\">" + html_escape(example.id) +
          (example.category.empty() ? "" : ", " + html_escape(example.category)) + "</p>";
   return out + "</div></div>\n";
@@ -191,8 +197,7 @@ std::string examples_html(const char* title, const char* note, const std::vector
 
 std::string bench_html(const ReportBench& bench) {
   std::string out = element("h2", "", bench.name);
-  if (!bench.columns.note.empty()) out += element("p", "note", bench.columns.note);
-  if (bench.columns.header.size() > 1) out += table_html(bench.columns);
+  if (bench.columns.header.size() > 1) out += element("p", "note", bench.columns.note) + table_html(bench.columns);
   if (!bench.changes.rows.empty())
     out +=
         element("h3", "", bench.changes.title) + element("p", "note", bench.changes.note) + table_html(bench.changes);
@@ -258,7 +263,9 @@ std::string render_html(const ReportInput& input, const ReportView& view) {
     out += element("h3", "", bench.pinned.title) + table_html(bench.pinned, "wrap");
   out += pairs_html("Lineage", input.lineage) + pairs_html("Hand-over", input.handover) +
          pairs_html("Environment", input.environment);
-  if (!input.recipe.empty()) out += element("h2", "", "Recipe") + element("pre", "", input.recipe);
+  // It scrolls, so the keyboard reaches it.
+  if (!input.recipe.empty())
+    out += element("h2", "", "Recipe") + "<pre tabindex=\"0\">" + html_escape(input.recipe) + "</pre>\n";
   return out + "</main></body></html>\n";
 }
 

@@ -56,12 +56,12 @@ std::vector<Measure> measures_of(const std::string& kind) {
             {"bleu_4", "BLEU-4", Unit::kShare, nullptr, "total", 1},
             {"bleu_1", "BLEU-1", Unit::kShare, nullptr, "total", 1}};
   if (kind == "loss")
-    return {{"loss", "loss, nats per token", Unit::kNumber, nullptr, "tokens", 3},
-            {"perplexity", "perplexity", Unit::kNumber, nullptr, "tokens", 2}};
+    return {{"loss", "loss, nats per token", Unit::kNumber, nullptr, "total", 3},
+            {"perplexity", "perplexity", Unit::kNumber, nullptr, "total", 2}};
   if (kind == "llava_bench")
-    return {{"relative_score", "percent of the reference's score", Unit::kShare, nullptr, "judgments", 1},
-            {"answer_score", "the answers' score, of ten", Unit::kShare, nullptr, "judgments", 1},
-            {"reference_score", "the reference's score, of ten", Unit::kShare, nullptr, "judgments", 1}};
+    return {{"relative_score", "percent of the reference's score", Unit::kShare, nullptr, "judged", 1},
+            {"answer_score", "the answers' score, of ten", Unit::kShare, nullptr, "judged", 1},
+            {"reference_score", "the reference's score, of ten", Unit::kShare, nullptr, "judged", 1}};
   const bool soft = kind == "vqav2" || kind == "textvqa";
   out.push_back({"accuracy", kind == "instruct" ? "exact match" : "accuracy", Unit::kShare, soft ? nullptr : "correct",
                  "total", 1});
@@ -90,15 +90,7 @@ ReportCell measure_cell(const BenchResult& result, const Measure& m) {
   const auto value = metric(result, m.metric);
   if (!value) return absent_cell();
   if (m.correct != nullptr) return proportion_cell(result, m.metric, m.correct, m.total);
-  std::vector<double> scores;
-  double sum = 0;
-  for (const auto& row : result.cases)
-    if (auto found = row.scores.find(m.metric); found != row.scores.end())
-      scores.push_back(found->second), sum += found->second;
-  // An interval is shown where the number is the mean of the cases' scores, and not for one that weighs them (loss, by tokens).
-  std::optional<Interval> interval;
-  const auto n = static_cast<double>(scores.size());
-  if (scores.size() > 1 && std::abs(sum / n - *value) < 1e-9) interval = bootstrap_interval(scores, kReportSeed);
+  const std::optional<Interval> interval = bootstrap_of(result, m.metric);
   if (m.unit == Measure::Unit::kShare) return percent_cell(*value, interval, m.digits);
   ReportCell cell = number_cell(*value, fixed(*value, m.digits));
   if (interval) {
@@ -127,12 +119,17 @@ std::vector<BenchRow> bench_rows(const std::vector<StageReport>& stages) {
   return rows;
 }
 
+bool names_subject(const std::string& key) {
+  return key == "answers" || key == "model" || key == "first" || key == "second";
+}
+
 std::vector<std::string> differing_settings(const BenchResult& first, const BenchResult& second) {
   std::set<std::string> keys;
   for (const BenchResult* result : {&first, &second})
     for (const auto& [key, value] : result->pinned) keys.insert(key);
   std::vector<std::string> out;
   for (const auto& key : keys) {
+    if (names_subject(key)) continue;
     const auto a = first.pinned.find(key), b = second.pinned.find(key);
     if (a == first.pinned.end() || b == second.pinned.end() || a->second != b->second) out.push_back(key);
   }

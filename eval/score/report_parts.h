@@ -21,6 +21,10 @@ ReportCell percent_cell(double share, const std::optional<Interval>& interval, i
 std::optional<double> metric(const BenchResult& result, const std::string& name);
 std::optional<int64_t> count(const BenchResult& result, const std::string& name);
 
+// The 95 % bootstrap interval of a measure that is a mean over the questions or a quotient of two sums over them; nothing where it
+// is neither (BLEU, MME's sums) or of fewer than two questions.
+std::optional<Interval> bootstrap_of(const BenchResult& result, const std::string& name);
+
 // A row of the headline table.
 struct Measure {
   enum class Unit { kShare, kNumber };  // shares are shown in percent
@@ -45,7 +49,10 @@ struct BenchRow {
 };
 std::vector<BenchRow> bench_rows(const std::vector<StageReport>& stages);
 
-// Names of the settings in which two results differ, so that their numbers should not be compared: pinned values.
+// Whether a pinned value says whose answers were scored (a file of answers, a model, an ensemble's two files): results that
+// differ in that alone are what a comparison is for.
+bool names_subject(const std::string& key);
+// Names of the settings in which two results differ, so that their numbers should not be compared: pinned values but subjects.
 std::vector<std::string> differing_settings(const BenchResult& first, const BenchResult& second);
 
 // report_benches.cc

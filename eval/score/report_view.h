@@ -44,9 +44,9 @@ struct ReportRanges {
 
 struct ReportAnswer {
   std::string stage;
-  std::string answer;  // raw, cut
-  std::string parsed;
-  bool correct = false;
+  std::string answer;           // raw, cut
+  std::string verdict;          // "right", "wrong", or what it scored: "7.5 of 10, the reference 8.0", "not judged"
+  std::optional<bool> correct;  // absent: the bench has no right answers
 };
 struct ReportExample {
   std::string bench;

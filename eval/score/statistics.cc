@@ -22,13 +22,23 @@ Interval wilson_interval(int64_t correct, int64_t count) {
 }
 
 Interval bootstrap_interval(const std::vector<double>& values, uint64_t seed, int64_t rounds) {
-  if (values.empty()) return {};
-  std::vector<double> means(static_cast<size_t>(rounds));
-  for (size_t round = 0; round < means.size(); ++round) {
-    double sum = 0;
-    for (size_t i = 0; i < values.size(); ++i) sum += values[random_below(values.size(), {seed, round, i})];
-    means[round] = sum / static_cast<double>(values.size());
+  return bootstrap_quotient_interval(values, std::vector<double>(values.size(), 1.0), seed, rounds);
+}
+
+Interval bootstrap_quotient_interval(const std::vector<double>& above, const std::vector<double>& below, uint64_t seed,
+                                     int64_t rounds) {
+  TEPHRA_CHECK(above.size() == below.size(), "each question adds to both sums");
+  if (above.empty()) return {};
+  std::vector<double> means;
+  for (size_t round = 0; round < static_cast<size_t>(rounds); ++round) {
+    double a = 0, b = 0;
+    for (size_t i = 0; i < above.size(); ++i) {
+      const size_t drawn = random_below(above.size(), {seed, round, i});
+      a += above[drawn], b += below[drawn];
+    }
+    if (b != 0) means.push_back(a / b);  // a draw of nothing but zeros below the line has no quotient
   }
+  if (means.empty()) return {};
   std::sort(means.begin(), means.end());
   const auto at = [&](double share) {
     return means[static_cast<size_t>(std::floor(share * static_cast<double>(means.size() - 1)))];

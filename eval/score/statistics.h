@@ -17,6 +17,9 @@ Interval wilson_interval(int64_t correct, int64_t count);
 
 // Percentile bootstrap at 95 % of the mean of `values`, `rounds` resamples keyed by `seed`. Empty: [0, 0].
 Interval bootstrap_interval(const std::vector<double>& values, uint64_t seed, int64_t rounds = 2000);
+// The same of sum(above) / sum(below), question i adding above[i] and below[i]. Sizes must be equal.
+Interval bootstrap_quotient_interval(const std::vector<double>& above, const std::vector<double>& below, uint64_t seed,
+                                     int64_t rounds = 2000);
 
 // The share of questions answered right by always naming the reference most frequent among `references` (ties: the
 // first in alphabetical order). Empty: 0.

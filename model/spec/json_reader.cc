@@ -5,7 +5,8 @@
 namespace tephra::model {
 
 Result<JsonReader> JsonReader::open(const std::string& path) {
-  if (!Env::posix().exists(path)) return Status(Code::kNotFound, path + " does not exist");
+  if (!Env::posix().exists(path))
+    return Status(Code::kNotFound, path + " does not exist; a model's folder in Hugging Face's layout has it");
   TEPHRA_ASSIGN_OR_RETURN(std::string text, read_file(Env::posix(), path));
   nlohmann::json value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (value.is_discarded() || !value.is_object())

@@ -62,6 +62,10 @@ TEST_F(ConvertTest, WhatALayoutCannotHoldIsRefusedById) {
   EXPECT_FALSE(read_layout({"parquet", "x"}).ok());
 }
 
+TEST_F(ConvertTest, ScienceQaWantsItsSplits) {
+  EXPECT_NE(read_layout({"scienceqa", "problems.json"}).status().message().find("--splits"), std::string::npos);
+}
+
 TEST_F(ConvertTest, CocoCaptionsThereAndBack) {
   const std::string text = R"({"images": [{"id": 9, "file_name": "9.jpg"}, {"id": 4, "file_name": "4.jpg"}],
     "annotations": [{"id": 11, "image_id": 4, "caption": "A cat."}, {"id": 12, "image_id": 9, "caption": "A dog."}, {"id": 13, "image_id": 4, "caption": "Cat!"}]})";

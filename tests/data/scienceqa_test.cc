@@ -43,6 +43,11 @@ TEST_F(ScienceQa, NamesWhatIsMissing) {
   const auto no_split = load_scienceqa(problems, splits, "minitest", "");
   EXPECT_EQ(no_split.status().code(), Code::kNotFound);
   EXPECT_NE(no_split.status().message().find("it has test, val"), std::string::npos) << no_split.status().message();
+  std::string keys;  // of a problems.json that is named as the splits
+  for (int i = 0; i < 300; ++i) keys += (i > 0 ? ", \"" : "\"") + std::to_string(i) + "\": []";
+  const std::string other =
+      load_scienceqa(problems, write("other.json", "{" + keys + "}"), "test", "").status().message();
+  EXPECT_NE(other.find("300 other keys; is it ScienceQA's pid_splits.json?"), std::string::npos) << other;
   const auto no_pid = load_scienceqa(problems, splits, "test", "");
   EXPECT_EQ(no_pid.status().code(), Code::kNotFound);
   const auto no_file = load_scienceqa(root_ + "/none.json", splits, "test", "");

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "tests/e2e/harness.h"
@@ -11,6 +12,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string reference(const std::string& path) {
   const char* root = std::getenv("TEPHRA_REFERENCE_DIR");
@@ -60,7 +62,7 @@ TEST(Eval, SumsReviewsAsRecorded) {
   }
 }
 
-TEST(Eval, AJudgeThatIsAwayLeavesTheBenchIncomplete) {
+TEST(Eval, TheLocalJudgeNeedsNoEndpoint) {
   REQUIRE_REFERENCE();
   const Scratch scratch;
   std::vector<std::string> words = {"eval",
@@ -162,11 +164,57 @@ TEST(Eval, AModelGivesTheSameOnOneProcessAndOnTwo) {
 TEST(Eval, SaysWhatIsMissing) {
   const Scratch scratch;
   EXPECT_EQ(tephra(scratch, {"eval"}).code, 2);
-  const Finished none = tephra(scratch, {"eval", "scienceqa", "--problems", "p", "--splits", "s"});
+  const std::string file = scratch.write("file.json", "{}");
+  const Finished none = tephra(scratch, {"eval", "scienceqa", "--problems", file, "--splits", file});
   EXPECT_EQ(none.code, 2);
   EXPECT_THAT(none.err, HasSubstr("name answers with --predictions, or a model"));
   EXPECT_EQ(tephra(scratch, {"eval", "--resume", "demo-1", "--store", scratch.path("none")}).code, 2);
   EXPECT_EQ(tephra(scratch, {"report", "--compare", scratch.path("a")}).code, 2);
+  // A file or a folder that is not there is named with its option, before a process starts.
+  for (const std::string option : {"--predictions", "--problems", "--splits", "--images", "--model", "--vision"}) {
+    std::vector<std::string> words = {"eval",     "scienceqa", "--problems", file,
+                                      "--splits", file,        "--out",      scratch.path("o")};
+    if (const auto at = std::find(words.begin(), words.end(), option); at != words.end())
+      *(at + 1) = scratch.path("none");
+    else
+      words.insert(words.end(), {option, scratch.path("none")});
+    const Finished missing = tephra(scratch, words);
+    EXPECT_EQ(missing.code, 2) << option;
+    EXPECT_THAT(missing.err, HasSubstr(option + ": there is no " + scratch.path("none") + "; name a file or folder"));
+  }
+  // A folder that is no model's is told once, and that nothing was asked.
+  const Finished model = tephra(
+      scratch,
+      {"eval", "pope", "--model", scratch.path(""), "--questions",
+       scratch.write("q.jsonl", R"({"question_id": 1, "image": "a.jpg", "text": "Is there a cup?", "label": "yes"})"),
+       "--out", scratch.path("o")});
+  EXPECT_EQ(model.code, 2) << model.err;
+  EXPECT_THAT(model.err, HasSubstr("config.json does not exist; a model's folder in Hugging Face's layout has it"));
+  EXPECT_THAT(model.err, HasSubstr("nothing was asked, for the reason above"));
+}
+
+// Files of answers are what a comparison is about: the difference is given with McNemar's test.
+TEST(Eval, TwoFilesOfAnswersAreCompared) {
+  REQUIRE_REFERENCE();
+  const Scratch scratch;
+  json first = json::parse(read_text(reference("scienceqa/predictions_llava_13b_v0.json")));
+  for (auto& [id, text] : first["outputs"].items()) text = "The answer is A.";
+  const std::string always_a = scratch.write("always_a.json", first.dump());
+  for (const auto& [out, predictions] :
+       {std::pair("one", always_a), std::pair("two", reference("scienceqa/predictions_llava_13b_v0.json"))})
+    ASSERT_EQ(tephra(scratch, {"eval", "scienceqa", "--predictions", predictions, "--problems",
+                               reference("scienceqa/problems.json"), "--splits", reference("scienceqa/pid_splits.json"),
+                               "--out", scratch.path(out)})
+                  .code,
+              0);
+  const Finished compared =
+      tephra(scratch, {"report", "--compare", scratch.path("one"), scratch.path("two"), "--out", scratch.path("both")});
+  ASSERT_EQ(compared.code, 0) << compared.err;
+  const std::string text = read_text(scratch.path("both/report.md"));
+  EXPECT_THAT(text, HasSubstr("p &lt; 0.001"));
+  EXPECT_THAT(text, Not(HasSubstr("not comparable")));
+  EXPECT_THAT(text, HasSubstr("| one/answers |")) << "told apart by their folders";
+  EXPECT_THAT(text, HasSubstr("| two/answers |"));
 }
 
 }  // namespace

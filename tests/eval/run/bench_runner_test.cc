@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "eval/score/bench_metrics.h"
@@ -21,6 +22,8 @@ class CountingGenerator : public model::Generator {
                                                   const model::GenerateOptions&) override {
     for (const model::Prompt& prompt : prompts) longest = std::max(longest, static_cast<int64_t>(prompt.ids.size()));
     asked += prompts.size();
+    std::vector<size_t>& lengths = batches.emplace_back();
+    for (const model::Prompt& prompt : prompts) lengths.push_back(prompt.ids.size());
     return std::vector<model::Generation>(prompts.size(), {{kLetter}, true});
   }
   // The more ids, the less likely: each supervised id costs its value over the vocabulary's end.
@@ -43,6 +46,7 @@ class CountingGenerator : public model::Generator {
   static constexpr int32_t kLetter = 300;
   size_t asked = 0;
   int64_t longest = 0;
+  std::vector<std::vector<size_t>> batches;  // lengths of the prompts that were asked together
 
  private:
   model::ModelConfig config_;
@@ -93,6 +97,36 @@ TEST(RunBench, AnswersEachQuestionOnceAndTooLongOnesWithNothing) {
   EXPECT_FALSE(answers.at("0").empty());
   EXPECT_EQ(answers.at("6"), "");
   EXPECT_EQ(asked + empty, 7u);
+}
+
+TEST(RunBench, BatchesHoldPromptsOfLikeLength) {
+  const auto tokenizer = data::Tokenizer::load(std::string(TEPHRA_SOURCE_DIR) + "/recipes/base/language");
+  ASSERT_TRUE(tokenizer.ok());
+  QuestionSet set = questions();
+  std::swap(set.questions[0], set.questions[6]);
+  std::swap(set.questions[2], set.questions[5]);
+  for (int world : {1, 2}) {
+    std::vector<std::vector<size_t>> all;
+    for (int rank = 0; rank < world; ++rank) {
+      CountingGenerator generator(2048);
+      RunOptions options;
+      options.rank = rank;
+      options.world_size = world;
+      options.batch = 2;
+      ASSERT_TRUE(run_bench(generator, **tokenizer, {}, set, options, [](const auto&, const auto&) {
+                    return ok_status();
+                  }).ok());
+      all.insert(all.end(), generator.batches.begin(), generator.batches.end());
+    }
+    ASSERT_EQ(all.size(), 4u) << world << " ranks";
+    // No prompt outside of a batch is longer than its shortest and shorter than its longest.
+    for (const auto& batch : all) {
+      const auto [shortest, longest] = std::minmax_element(batch.begin(), batch.end());
+      for (const auto& other : all)
+        for (const size_t length : other)
+          EXPECT_FALSE(&other != &batch && *shortest < length && length < *longest) << world << " ranks";
+    }
+  }
 }
 
 std::map<std::string, std::string> run(const QuestionSet& set, RunOptions options) {

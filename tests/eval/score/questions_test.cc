@@ -92,6 +92,27 @@ TEST_F(Questions, ScoresAreThoseOfTheAnswers) {
   EXPECT_EQ(result->columns.size(), 9u);
 }
 
+TEST(ScienceQaGroups, GradesStandInTheirOrder) {
+  QuestionSet set;
+  for (const char* grade : {"grade10", "grade2", "grade1"}) {
+    data::ScienceQaProblem problem;
+    problem.pid = grade;
+    problem.choices = {"yes", "no"};
+    problem.grade = grade;
+    set.problems.push_back(problem);
+  }
+  for (size_t i = 0; i < set.problems.size(); ++i)
+    set.questions.push_back(scienceqa_question(set.problems[i], static_cast<int64_t>(i)));
+  BenchSpec spec;
+  spec.answer_rule = "letter";
+  const auto result = score_bench(spec, set, {{"grade2", "A"}, {"grade10", "B"}});
+  ASSERT_TRUE(result.ok()) << result.status().to_string();
+  std::vector<std::string> names;
+  for (const Column& column : result->groups.at("grade")) names.push_back(column.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"grade1", "grade2", "grade10"}));
+  EXPECT_EQ(result->groups.at("grade")[1].correct, 1);
+}
+
 TEST_F(Questions, ALimitLeavesQuestionsOfTheWholeListOnceAndInOrder) {
   BenchSpec spec;
   const auto all = load_questions(spec, dataset_);

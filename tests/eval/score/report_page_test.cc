@@ -43,6 +43,7 @@ std::string whole_report(const TemporaryFolder& folder) {
       row.category = i % 2 == 0 ? "color" : "shape";
       if (kind == "vqav2") row.scores["accuracy"] = row.correct ? 0.9 : 0.1;
       if (kind == "scienceqa") row.correct_swapped = i % 4 == 0;
+      if (kind == "llava_bench" && i % 3 != 0) row.scores = {{"answer_score", 6}, {"reference_score", 8}};
       result.cases.push_back(row);
     }
     if (kind == "scienceqa") {
@@ -57,12 +58,17 @@ std::string whole_report(const TemporaryFolder& folder) {
   in.job = "job-1";
   in.created = "2026-01-02T03:04:05Z";
   in.recipe = "name: demo\nmodel: {a: <b>}\n";
+  for (int i = 0; i < 60; ++i) in.recipe += "# so long that it scrolls\n";
   in.lineage = {{"align@10", "base"}};
   in.handover = {{"template", "v1"}};
   in.environment = {{"build", "release"}};
   StageReport base{"base", "", "", {}, {bench("scienceqa", 10), bench("vqav2", 5)}, {}};
-  StageReport tune{
-      "tune", "train", "job-1/tune@20", {}, {bench("scienceqa", 33), bench("vqav2", 30)}, {"restarted once"}};
+  StageReport tune{"tune",
+                   "train",
+                   "job-1/tune@20",
+                   {},
+                   {bench("scienceqa", 33), bench("vqav2", 30), bench("llava_bench", 0)},
+                   {"restarted once"}};
   tune.benches[1].pinned["prompt"] = "another";
   tune.benches[1].incomplete = "the judge does not answer";
   for (int step = 0; step < 20; ++step) tune.curve.push_back({step, 5.0 / (step + 1), 1e-3, 1.5, 1000});

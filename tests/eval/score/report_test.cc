@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -227,11 +228,79 @@ TEST_F(ReportTest, ShowsRightAndWrongAnswersOfEveryStage) {
   for (const auto& example : view.benches[0].examples) {
     ASSERT_EQ(example.answers.size(), 2u);
     EXPECT_EQ(example.answers[0].stage, "base");
-    right += example.answers[1].correct;
+    right += example.answers[1].correct.value();
+    EXPECT_EQ(example.answers[1].verdict, *example.answers[1].correct ? "right" : "wrong");
   }
   EXPECT_EQ(view.benches[0].examples.size(), 20u);
   EXPECT_GE(right, 7);
   EXPECT_LE(right, 15);
+}
+
+TEST_F(ReportTest, WhatAJudgeScoredIsNeitherRightNorWrong) {
+  BenchResult judged;
+  judged.bench = "wild";
+  judged.kind = "llava_bench";
+  for (int i = 0; i < 3; ++i) {
+    CaseRow row;
+    row.id = "q" + std::to_string(i);
+    row.question = "What is shown?";
+    row.reference = "A fox.";
+    row.answer = "A dog.";
+    if (i < 2) row.parsed = row.answer, row.scores = {{"answer_score", 6.0 + i}, {"reference_score", 8}};
+    judged.cases.push_back(row);
+  }
+  judged.metrics = {{"relative_score", 0.813}, {"answer_score", 0.65}, {"reference_score", 0.8}};
+  judged.counts = {{"total", 3}, {"unparsed", 1}, {"judged", 2}, {"judgments", 4}, {"judgments_unreadable", 0}};
+  ReportInput in = input();
+  in.stages[1].benches = {judged};
+  in.stages[0].benches.clear();
+  const auto files = render_report(in);
+  const std::string& text = files.at("report.md");
+  EXPECT_THAT(text, HasSubstr("tune (6.0 of 10, the reference 8.0): A dog."));
+  EXPECT_THAT(text, HasSubstr("tune (not judged): A dog."));
+  EXPECT_THAT(text, Not(HasSubstr("(wrong)")));
+  EXPECT_THAT(text, HasSubstr("1 answers could not be scored and are left out"));
+  EXPECT_THAT(text, HasSubstr("| wild | percent of the reference's score | 2 | – | 81.3 (75.0–87.5) |"))
+      << "the bootstrap's ends are those of two questions, 6/8 and 7/8";
+  EXPECT_THAT(text, HasSubstr("| wild | the answers' score, of ten | 2 | – | 65.0 (60.0–70.0) |"));
+  EXPECT_THAT(text, Not(HasSubstr("| Stage |\n"))) << "no table without columns";
+  EXPECT_THAT(files.at("report.html"), Not(HasSubstr("✗")));
+}
+
+TEST_F(ReportTest, LossHasAnIntervalThatWeighsByTokens) {
+  BenchResult loss;
+  loss.bench = "heldout";
+  loss.kind = "loss";
+  for (const auto& [nats, tokens] : {std::pair(1.0, 30.0), std::pair(2.0, 10.0)}) {
+    CaseRow row;
+    row.id = std::to_string(tokens);
+    row.parsed = row.answer = "said";
+    row.scores = {{"loss", nats}, {"tokens", tokens}};
+    loss.cases.push_back(row);
+  }
+  loss.metrics = {{"loss", 1.25}, {"perplexity", std::exp(1.25)}};
+  loss.counts = {{"total", 2}, {"unparsed", 0}, {"tokens", 40}};
+  ReportInput in = input();
+  in.stages[1].benches = {loss};
+  in.stages[0].benches.clear();
+  const std::string text = render_report(in).at("report.md");
+  EXPECT_THAT(text, HasSubstr("| heldout | loss, nats per token | 2 | – | 1.250 (1.000–2.000) |"));
+  EXPECT_THAT(text, HasSubstr("| heldout | perplexity | 2 | – | 3.49 (2.72–7.39) |"));
+  EXPECT_THAT(text, HasSubstr("tune (loss 2.000): said"));
+}
+
+// Another model's answers are what is compared, another rule is not.
+TEST_F(ReportTest, WhoseAnswersTheyAreDoesNotKeepResultsFromBeingCompared) {
+  ReportInput in = input();
+  in.stages[0].benches[0].pinned["answers"] = "theirs.json";
+  in.stages[1].benches[0].pinned["answers"] = "ours.json";
+  const std::string text = render_report(in).at("report.md");
+  EXPECT_THAT(text, HasSubstr("+57.5 (")) << "10 and 33 of 40";
+  EXPECT_THAT(text, HasSubstr("p &lt; 0.001"));
+  EXPECT_THAT(text, Not(HasSubstr("not comparable")));
+  EXPECT_THAT(text, HasSubstr("theirs.json")) << "what was scored is told";
+  in.stages[0].benches[0].pinned["answer_rule"] = "letter";
+  EXPECT_THAT(render_report(in).at("report.md"), HasSubstr("not comparable: another answer"));
 }
 
 TEST_F(ReportTest, EscapesWhatComesFromOutside) {

@@ -30,6 +30,20 @@ TEST(BootstrapInterval, CoversTheMeanAndIsDeterministic) {
   EXPECT_EQ(bootstrap_interval({}, 1).high, 0);
 }
 
+TEST(BootstrapQuotientInterval, IsOfTheQuotientOfTheSums) {
+  // Two questions: the draws are both of one or one of each, so the ends are the questions' own quotients.
+  const Interval two = bootstrap_quotient_interval({30, 20}, {30, 10}, 1);
+  EXPECT_EQ(two.low, 1);
+  EXPECT_EQ(two.high, 2);
+  // Draws of nothing but zeros below the line are left out.
+  const Interval sparse = bootstrap_quotient_interval({0, 1}, {0, 2}, 1);
+  EXPECT_EQ(sparse.low, 0.5);
+  EXPECT_EQ(sparse.high, 0.5);
+  EXPECT_EQ(bootstrap_quotient_interval({1}, {0}, 1).high, 0) << "no quotient at all";
+  const std::vector<double> values = {0.1, 0.7, 0.2, 0.9};
+  EXPECT_EQ(bootstrap_quotient_interval(values, {1, 1, 1, 1}, 5).low, bootstrap_interval(values, 5).low);
+}
+
 TEST(MajorityBaseline, BreaksTiesByName) {
   const MajorityBaseline tie = majority_baseline({"B", "A", "B", "A", "C"});
   EXPECT_EQ(tie.answer, "A");
