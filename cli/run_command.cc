@@ -60,7 +60,10 @@ std::vector<std::string> key_variables(const recipes::Recipe& recipe) {
 // The recipe may be another's: which secret of this environment it sends where is said before anything runs.
 void tell_of_keys(const recipes::Recipe& recipe, EventRenderer& out) {
   for (const recipes::BenchRecipe& bench : recipe.benches)
-    if (needs_key(bench))
+    if (needs_key(bench) && std::getenv(bench.judge->key_env.c_str()) == nullptr)
+      out.line("note: bench " + bench.name + " is judged without a key, as $" + bench.judge->key_env +
+               " is not set; set it before tephra run if " + bench.judge->endpoint + " wants one");
+    else if (needs_key(bench))
       out.line("note: bench " + bench.name + " sends the value of $" + bench.judge->key_env + " to " +
                bench.judge->endpoint + ", its judge");
 }

@@ -109,15 +109,17 @@ TEST(EvalJob, AJudgeThatRefusesDoesNotStopIt) {
       "q.jsonl", R"({"question_id": 1, "image": "coffee.png", "text": "What is shown?", "category": "conv"})");
   const std::string answers = scratch.write("a.jsonl", R"({"question_id": 1, "text": "A cup of coffee."})");
   const std::string path = scratch.write(
-      "judged.yaml",
-      recipe("heldout.loss > 0, choice.avg >= 0",
-             "  wild: {kind: benchmark, questions: " + questions + ", reference: " + answers +
-                 ", images: " + reference + "/images}\n",
-             "  wild: {kind: llava_bench, dataset: wild, max_new_tokens: 8, judge: {endpoint: \"" + endpoint.url() +
-                 "\", model: judge, prompts: " + TEPHRA_SOURCE_DIR "/recipes/judge/llava_bench.json}}\n"));
+      "judged.yaml", recipe("heldout.loss > 0, choice.avg >= 0",
+                            "  wild: {kind: benchmark, questions: " + questions + ", reference: " + answers +
+                                ", images: " + reference + "/images}\n",
+                            "  wild: {kind: llava_bench, dataset: wild, max_new_tokens: 8, judge: {endpoint: \"" +
+                                endpoint.url() + "\", model: judge, prompts: " +
+                                TEPHRA_SOURCE_DIR "/recipes/judge/llava_bench.json, key_env: TEPHRA_NO_SUCH_KEY}}\n"));
   const std::string store = scratch.path("store");
-  const Finished run = tephra(scratch, {"run", path, "--store", store, "--json"});
+  const Finished run = tephra(scratch, {"run", path, "--store", store});
   ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_THAT(run.out + run.err,
+              HasSubstr("bench wild is judged without a key, as $TEPHRA_NO_SUCH_KEY is not set; set it before"));
   const std::string folder = store + "/jobs/judged-1/";
   const json incomplete = json::parse(read_text(folder + "eval/a/wild.result.json"));
   EXPECT_THAT(incomplete["incomplete"].get<std::string>(), HasSubstr("2 of 2 judgments are missing"));
