@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/env.h"
 #include "base/hash.h"
@@ -172,7 +173,7 @@ int data_generate(GenerateDataOptions& o) {
   auto asked = make_teacher(o);
   if (!asked.ok()) return fail(asked.status());
 
-  Progress progress("samples");
+  std::optional<Progress> progress(std::in_place, "samples");
   o.generate.concurrency = o.endpoint.concurrency;
   o.generate.progress = [&](uint64_t done, uint64_t total) {
     std::string more;
@@ -181,9 +182,10 @@ int data_generate(GenerateDataOptions& o) {
       more = "  $" + fixed(totals.spent, 4) +
              (totals.failed_tries > 0 ? "  " + std::to_string(totals.failed_tries) + " tries failed" : "");
     }
-    progress.show(done, total, std::min(done, asked->earlier), more);
+    progress->show(done, total, std::min(done, asked->earlier), more);
   };
   auto generated = data::generate(*input, *prompts, asked->teacher, o.generate);
+  progress.reset();  // ends its line
   if (!generated.ok()) return fail(stopped(o, generated.status(), *asked));
   if (generated->samples.empty())
     return fail(

@@ -292,8 +292,10 @@ Result<std::string> report_json_of(const Options& o, const std::string& named) {
     if (path.ends_with(".json") && Env::posix().exists(path)) return path;
   Options job = o;
   job.job = named;
-  TEPHRA_ASSIGN_OR_RETURN(const json found, read_job(job));
-  const std::string html = found.value("report", "");
+  const Result<json> found = read_job(job);
+  if (!found.ok())
+    return found.status().with_context("'" + named + "' is no folder with a report.json, and as a job's name");
+  const std::string html = found->value("report", "");
   if (html.empty()) return Status(Code::kNotFound, "job " + named + " has no report yet");
   return html.substr(0, html.rfind('/')) + "/report.json";
 }

@@ -50,10 +50,11 @@ class Lines : public ConversationSource {
     Result<Sample> sample = parse_one(rest.substr(0, rest.find('\n')), path_, index, entry.line);
     if (sample.ok()) return sample;
     // parse_one knows of one line only.
-    const std::string first = path_ + ":1: sample 0", message = sample.status().message();
+    std::string message = sample.status().message();
     const std::string place = path_ + ":" + std::to_string(entry.line) + ": sample " + std::to_string(index);
-    return Status(sample.status().code(),
-                  message.starts_with(first) ? place + message.substr(first.size()) : place + ": " + message);
+    for (const std::string& own : {path_ + ":1: sample 0", path_ + ":1"})
+      if (message.starts_with(own)) return Status(sample.status().code(), place + message.substr(own.size()));
+    return Status(sample.status().code(), place + ": " + message);
   }
 
  private:

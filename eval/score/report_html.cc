@@ -71,7 +71,7 @@ svg .dot { fill: var(--accent); } svg .ring { fill: var(--paper); stroke: var(--
 .answers li { display: grid; grid-template-columns: 1.4em minmax(4em, auto) 1fr; gap: 6px; padding: 3px 6px;
   border-radius: 4px; margin-top: 2px; }
 .answers .ok { background: var(--good-wash); } .answers .no { background: var(--bad-wash); }
-.answers .said { grid-template-columns: minmax(4em, auto) 1fr; background: var(--wash); }
+.answers .said { grid-template-columns: minmax(4em, 8em) 1fr; background: var(--wash); }
 .answers .ok span:first-child { color: var(--good); } .answers .no span:first-child { color: var(--bad); }
 .answers b { color: var(--dim); font-weight: 400; } .answers b + span { overflow-wrap: anywhere; white-space: pre-line; }
 summary { cursor: pointer; padding: 4px 0; }

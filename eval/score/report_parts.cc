@@ -60,8 +60,8 @@ std::vector<Measure> measures_of(const std::string& kind) {
             {"perplexity", "perplexity", Unit::kNumber, nullptr, "total", 2}};
   if (kind == "llava_bench")
     return {{"relative_score", "percent of the reference's score", Unit::kShare, nullptr, "judged", 1},
-            {"answer_score", "the answers' score, of ten", Unit::kShare, nullptr, "judged", 1},
-            {"reference_score", "the reference's score, of ten", Unit::kShare, nullptr, "judged", 1}};
+            {"answer_score", "the answers' score, percent of ten points", Unit::kShare, nullptr, "judged", 1},
+            {"reference_score", "the reference's score, percent of ten points", Unit::kShare, nullptr, "judged", 1}};
   const bool soft = kind == "vqav2" || kind == "textvqa";
   out.push_back({"accuracy", kind == "instruct" ? "exact match" : "accuracy", Unit::kShare, soft ? nullptr : "correct",
                  "total", 1});

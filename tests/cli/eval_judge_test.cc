@@ -119,6 +119,66 @@ TEST_F(EvalJudgeTest, RepliesWithoutTwoNumbersAreCountedAndLeftOut) {
               HasSubstr("12 of the judge's replies could not be read and are left out"));
 }
 
+// The paper's second ensemble: where two models differ a judge is asked again, and its answer counts.
+TEST_F(EvalJudgeTest, AnEnsembleAsksWhereTheFilesDifferAndEachOnce) {
+  json problems, split = json::array(), first, second;
+  for (int i = 0; i < 6; ++i) {
+    const std::string id = std::to_string(i);
+    problems[id] = {{"question", "Which is " + id + "?"},
+                    {"choices", {"one", "other"}},
+                    {"answer", 1},
+                    {"split", "test"},
+                    {"subject", "natural science"},
+                    {"grade", "grade2"},
+                    {"topic", "t"},
+                    {"hint", ""},
+                    {"image", nullptr},
+                    {"lecture", ""},
+                    {"solution", ""}};
+    split.push_back(id);
+    first[id] = i < 4 ? "The answer is A." : "The answer is B.";
+    second[id] = "The answer is B.";
+  }
+  std::atomic<int> asked = 0;
+  cluster::ChatServer server([&](const json& body, int) {
+    ++asked;
+    const std::string text = body["messages"].back()["content"];
+    EXPECT_THAT(text, HasSubstr("The answer is A."));
+    EXPECT_THAT(text, HasSubstr("The answer is B."));
+    return cluster::chat_json(text.find("Which is 3?") == std::string::npos ? "Thinking.\nThe answer is B."
+                                                                            : "Who knows.");
+  });
+  const std::vector<std::string> words = {"eval",
+                                          "scienceqa-ensemble",
+                                          "--how",
+                                          "judge",
+                                          "--first",
+                                          scratch_.write("first.json", json{{"outputs", first}}.dump()),
+                                          "--second",
+                                          scratch_.write("second.json", json{{"outputs", second}}.dump()),
+                                          "--problems",
+                                          scratch_.write("problems.json", problems.dump()),
+                                          "--splits",
+                                          scratch_.write("splits.json", json{{"test", split}}.dump()),
+                                          "--judge",
+                                          server.url(),
+                                          "--judge-model",
+                                          "m",
+                                          "--judge-prompts",
+                                          TEPHRA_SOURCE_DIR "/recipes/judge/scienceqa.json",
+                                          "--out",
+                                          scratch_.path("both"),
+                                          "--json"};
+  const Finished run = tephra(scratch_, words);
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(asked, 4) << "the two on which they agree are not asked";
+  const json result = json::parse(run.out, nullptr, false);
+  EXPECT_EQ(result["counts"]["correct"], 5) << "the judge that names nothing for 3 leaves it wrong";
+  EXPECT_THAT(result["pinned"]["judge"].get<std::string>(), HasSubstr("m, prompts version"));
+  EXPECT_EQ(tephra(scratch_, words).code, 0);
+  EXPECT_EQ(asked, 4) << "nothing is asked twice";
+}
+
 TEST_F(EvalJudgeTest, WrongUseIsToldBeforeAnythingIsSent) {
   cluster::ChatServer server([](const json&, int) { return cluster::chat_json("8 8\n"); });
   const Finished no_key = run({"--judge", server.url(), "--judge-model", "m", "--judge-key-env", "NO_SUCH_KEY"});

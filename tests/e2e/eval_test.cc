@@ -161,6 +161,32 @@ TEST(Eval, AModelGivesTheSameOnOneProcessAndOnTwo) {
   EXPECT_THAT(other.err, HasSubstr("holds answers that were asked for otherwise"));
 }
 
+// A model's held-out loss is what `tephra score` prints of each conversation, weighed by tokens; on two processes to the bit.
+TEST(Eval, LossOfAModelIsThatOfItsScores) {
+  REQUIRE_REFERENCE();
+  const Scratch scratch;
+  const std::vector<std::string> of = {"--model",  reference("llava-tiny"),
+                                       "--data",   reference("data/conversations.json"),
+                                       "--images", reference("images")};
+  const auto with = [&](std::vector<std::string> words, const std::vector<std::string>& more) {
+    words.insert(words.end(), of.begin(), of.end());
+    words.insert(words.end(), more.begin(), more.end());
+    const Finished run = tephra(scratch, words);
+    EXPECT_EQ(run.code, 0) << run.err;
+    return run.out;
+  };
+  const std::string scores = scratch.write("scores.json", with({"score"}, {"--template", "v1"}));
+  const json scored =
+      json::parse(tephra(scratch, {"eval", "loss", "--predictions", scores, "--json"}).out, nullptr, false);
+  const json one = json::parse(with({"eval", "loss"}, {"--out", scratch.path("one"), "--json"}), nullptr, false);
+  const json two = json::parse(
+      with({"eval", "loss"}, {"--out", scratch.path("two"), "--ranks", "2", "--batch", "3", "--json"}), nullptr, false);
+  EXPECT_EQ(one["counts"]["tokens"], scored["counts"]["tokens"]);
+  EXPECT_GT(one["counts"]["tokens"], 100);
+  EXPECT_NEAR(one["metrics"]["loss"].get<double>(), scored["metrics"]["loss"].get<double>(), 1e-5);
+  EXPECT_EQ(two["metrics"], one["metrics"]);
+}
+
 TEST(Eval, SaysWhatIsMissing) {
   const Scratch scratch;
   EXPECT_EQ(tephra(scratch, {"eval"}).code, 2);
@@ -169,7 +195,9 @@ TEST(Eval, SaysWhatIsMissing) {
   EXPECT_EQ(none.code, 2);
   EXPECT_THAT(none.err, HasSubstr("name answers with --predictions, or a model"));
   EXPECT_EQ(tephra(scratch, {"eval", "--resume", "demo-1", "--store", scratch.path("none")}).code, 2);
-  EXPECT_EQ(tephra(scratch, {"report", "--compare", scratch.path("a")}).code, 2);
+  const Finished no_report = tephra(scratch, {"report", "--compare", scratch.path("a")});
+  EXPECT_EQ(no_report.code, 2);
+  EXPECT_THAT(no_report.err, HasSubstr("a' is no folder with a report.json, and as a job's name: "));
   // A file or a folder that is not there is named with its option, before a process starts.
   for (const std::string option : {"--predictions", "--problems", "--splits", "--images", "--model", "--vision"}) {
     std::vector<std::string> words = {"eval",     "scienceqa", "--problems", file,

@@ -262,7 +262,7 @@ TEST_F(ReportTest, WhatAJudgeScoredIsNeitherRightNorWrong) {
   EXPECT_THAT(text, HasSubstr("1 answers could not be scored and are left out"));
   EXPECT_THAT(text, HasSubstr("| wild | percent of the reference's score | 2 | – | 81.3 (75.0–87.5) |"))
       << "the bootstrap's ends are those of two questions, 6/8 and 7/8";
-  EXPECT_THAT(text, HasSubstr("| wild | the answers' score, of ten | 2 | – | 65.0 (60.0–70.0) |"));
+  EXPECT_THAT(text, HasSubstr("| wild | the answers' score, percent of ten points | 2 | – | 65.0 (60.0–70.0) |"));
   EXPECT_THAT(text, Not(HasSubstr("| Stage |\n"))) << "no table without columns";
   EXPECT_THAT(files.at("report.html"), Not(HasSubstr("✗")));
 }
