@@ -19,7 +19,9 @@ Status write_clean_copy(const ValidateOptions& options, const ValidationReport& 
   if (std::filesystem::equivalent(options.conversations_path, out_path, none))
     return {Code::kInvalidArgument, out_path + " is the file that was checked; a clean copy goes to another one"};
   if (std::filesystem::is_directory(options.conversations_path, none))
-    return {Code::kUnsupported, "clean copies of shards are not written"};
+    return {Code::kUnsupported,
+            options.conversations_path +
+                ": clean copies of shards are not written; write the shards anew without the samples that are listed"};
   TEPHRA_ASSIGN_OR_RETURN(const std::string text, read_file(Env::posix(), options.conversations_path));
   std::string out = "[";
   auto offender = report.offenders.begin();
