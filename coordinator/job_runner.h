@@ -1,5 +1,6 @@
 // Drives one job: feeds events to the state machine one at a time, makes each step durable, then carries its actions
-// out. Threading: everything on the dispatcher thread, except what its methods post to the pool.
+// out (job_runner.cc; about its gang job_gang.cc, what ranks say job_ranks.cc, checkpoints job_checkpoints.cc, benches
+// job_scoring.cc). Threading: everything on the dispatcher thread, except what its methods post to the pool.
 #pragma once
 
 #include <atomic>
