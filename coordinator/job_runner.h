@@ -167,7 +167,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   uint64_t stretch_ = 0;      // on the slots; of one coordinator
   // On the lane only.
   bool garbage_ = false;  // checkpoints were removed whose bytes may still be there
-  int64_t collected_unix_ms_ = 0;
+  std::optional<SteadyTime> collected_at_;
 };
 
 }  // namespace tephra::coordinator
