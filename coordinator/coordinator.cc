@@ -3,17 +3,19 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/env.h"
 #include "base/log.h"
 #include "coordinator/admission.h"
 #include "coordinator/awaited.h"
 #include "coordinator/coordinator_impl.h"
-#include "coordinator/job_query.h"
 
 namespace tephra::coordinator {
 namespace {
 
 constexpr std::chrono::milliseconds kScheduleEvery{20};
 constexpr std::chrono::seconds kShutdownLimit{20};  // for gangs that would not die
+
+Status no_such_job(const std::string& job) { return {Code::kNotFound, "there is no job '" + job + "'"}; }
 
 }  // namespace
 
@@ -75,19 +77,21 @@ Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, cons
 }
 
 Result<std::string> CoordinatorImpl::submitted_before(const JobState& state) const {
-  const JobRunner& runner = *by_submit_key_.at(state.submit_key);
-  if (runner.state().submit_hash != state.submit_hash)
+  const SubmittedOnce& before = by_submit_key_.at(state.submit_key);
+  if (before.request_hash != state.submit_hash)
     return Status(Code::kAlreadyExists,
-                  "this Idempotency-Key was used for another submission, job " + runner.state().id + "; use a new key");
-  if (!runner.durable()) return Status(Code::kBusy, "the same submission is being made; ask again");
-  return runner.state().id;
+                  "this Idempotency-Key was used for another submission, job " + before.job + "; use a new key");
+  const JobRunner* runner = jobs_.runner(before.job);
+  if (runner != nullptr && !runner->durable())
+    return Status(Code::kBusy, "the same submission is being made; ask again");
+  return before.job;
 }
 
 Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobState state,
                                              std::function<void(const Status&)> durable) {
   if (stopping_) return Status(Code::kCancelled, "the coordinator is shutting down");
   for (const std::string& before : recipe.queue.after)
-    if (!by_id_.contains(before))
+    if (jobs_.find(before) == nullptr)
       return Status(Code::kInvalidArgument, "queue.after: there is no job '" + before + "'; tephra ps lists them");
   JournaledJob job;
   job.state = std::move(state);
@@ -97,10 +101,10 @@ Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobS
   job.order = ++order_;
   const std::string id = job.state.id;
   auto runner = std::make_shared<JobRunner>(services_, std::move(job), std::make_shared<const recipes::Recipe>(recipe));
-  runners_.push_back(runner);
+  jobs_.add(live_entry(runner));
   unfinished_.push_back(runner);
-  by_id_[id] = runner;
-  if (!runner->state().submit_key.empty()) by_submit_key_[runner->state().submit_key] = runner;
+  if (!runner->state().submit_key.empty())
+    by_submit_key_[runner->state().submit_key] = {id, runner->state().submit_hash};
   runner->handle(Submitted{options_.clock->unix_ms()}, std::move(durable));
   return id;
 }
@@ -109,51 +113,62 @@ Status CoordinatorImpl::request(const std::string& job, Event event) {
   const auto durable = std::make_shared<Awaited>();
   const auto tell = [durable](const Status& status) { durable->set(status); };
   dispatcher_.call([&] {
-    const auto found = by_id_.find(job);
-    if (found == by_id_.end()) return tell(Status(Code::kNotFound, "there is no job '" + job + "'"));
+    const JobEntry* found = jobs_.find(job);
+    if (found == nullptr) return tell(no_such_job(job));
     if (stopping_) return tell(Status(Code::kCancelled, "the coordinator is shutting down"));
-    found->second->handle(event, tell);
+    if (found->runner == nullptr) return tell(ok_status());
+    const std::shared_ptr<JobRunner> runner = found->runner;
+    runner->handle(event, tell);
   });
   if (dispatcher_.on_thread()) return ok_status();  // a subscriber: the request is queued
   return durable->wait();
 }
 
-std::vector<JobView> CoordinatorImpl::list() const {
-  JobQuery all;
-  all.limit = SIZE_MAX;
-  return page(all).jobs;
-}
-
-JobPage CoordinatorImpl::page(const JobQuery& query) const {
+Result<JobPage> CoordinatorImpl::page(const JobQuery& query) const {
   JobPage page;
   decide_now();
   dispatcher_.call([&] {
-    page = select_jobs(runners_, query);
+    page = jobs_.select(query);
     for (JobView& view : page.jobs) queue_->explain(&view, options_.clock->steady());
   });
+  for (JobView& view : page.jobs) {
+    if (!view.state.plan.empty()) continue;  // it has a runner
+    TEPHRA_ASSIGN_OR_RETURN(view, ended_view(view.state.id));
+    view.state.recipe_json = {};
+  }
   return page;
+}
+
+Result<JobView> CoordinatorImpl::ended_view(const std::string& job) const {
+  TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, journal_->get(job));
+  JobView view;
+  view.state = std::move(found.state);
+  const JobFiles files(job_directory(options_.store_dir, job));
+  view.directory = files.directory();
+  if (Env::posix().exists(files.report_path())) view.report_path = files.report_path();
+  return view;
 }
 
 Result<JobView> CoordinatorImpl::get(const std::string& job) const {
   std::optional<JobView> view;
+  bool known = false;
   decide_now();
   dispatcher_.call([&] {
-    const auto found = by_id_.find(job);
-    if (found == by_id_.end()) return;
-    view = found->second->view();
+    const JobEntry* found = jobs_.find(job);
+    known = found != nullptr;
+    if (!known || found->runner == nullptr) return;
+    view = found->runner->view();
     queue_->explain(&*view, options_.clock->steady());
   });
-  if (!view) return Status(Code::kNotFound, "there is no job '" + job + "'");
-  if (view->state.recipe_json.empty()) {
-    TEPHRA_ASSIGN_OR_RETURN(view->state.recipe_json, journal_->recipe_json(job));
-  }
+  if (!known) return no_such_job(job);
+  if (!view) return ended_view(job);
   return *std::move(view);
 }
 
 Workload CoordinatorImpl::workload() const {
   Workload load;
   dispatcher_.call([&] {
-    load = workload_of(runners_);
+    load = jobs_.workload();
     load.decision_seconds = queue_->decision_seconds();
   });
   return load;
@@ -162,18 +177,19 @@ Workload CoordinatorImpl::workload() const {
 Result<std::vector<JournaledEvent>> CoordinatorImpl::history(const std::string& job, uint64_t after,
                                                              size_t limit) const {
   bool known = false;
-  dispatcher_.call([&] { known = by_id_.contains(job); });
-  if (!known) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  dispatcher_.call([&] { known = jobs_.find(job) != nullptr; });
+  if (!known) return no_such_job(job);
   return journal_->events(job, after, limit);
 }
 
 void CoordinatorImpl::flights(const std::string& job, uint32_t records_max,
                               std::function<void(Result<GangFlight>)> done) const {
   dispatcher_.post([this, job, records_max, done = std::move(done)] {
-    const auto found = by_id_.find(job);
-    if (found == by_id_.end()) return done(Status(Code::kNotFound, "there is no job '" + job + "'"));
+    const JobEntry* found = jobs_.find(job);
+    if (found == nullptr) return done(no_such_job(job));
     if (stopping_) return done(Status(Code::kCancelled, "the coordinator is shutting down"));
-    found->second->ask_flights(records_max, done);
+    if (found->runner == nullptr) return done(no_ranks_run(job, found->ended_as, found->attempt));
+    found->runner->ask_flights(records_max, done);
   });
 }
 
@@ -197,11 +213,13 @@ void CoordinatorImpl::publish(JobEvent event) {
 }
 
 void CoordinatorImpl::changed(const std::string& job) {
-  const auto found = by_id_.find(job);
-  if (found != by_id_.end() && is_final(found->second->state().phase)) {
+  const JobRunner* runner = jobs_.runner(job);
+  if (runner != nullptr && is_final(runner->state().phase)) {
+    // One that shuts down is asked of it yet.
+    if (!stopping_ && runner->journaled()) jobs_.retire(job);
     {
       std::lock_guard lock(ended_mutex_);
-      ended_.insert(job);
+      ++ended_;
     }
     ended_changed_.notify_all();
   }
@@ -228,19 +246,20 @@ void CoordinatorImpl::schedule() const {
   scheduled_at_ = std::chrono::steady_clock::now();
   std::erase_if(unfinished_, [](const auto& runner) { return is_final(runner->state().phase); });
   const auto find = [this](const std::string& job) {
-    const auto found = by_id_.find(job);
-    return found == by_id_.end() ? nullptr : &found->second->state();
+    const JobEntry* found = jobs_.find(job);
+    return found == nullptr ? std::nullopt : std::optional(found->phase());
   };
   queue_->schedule(unfinished_, find, options_.clock->steady());
 }
 
 void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankMessage message) {
   if (const auto* hello = std::get_if<cluster::Hello>(&message)) {
-    const auto found = by_id_.find(hello->job);
+    const JobEntry* found = jobs_.find(hello->job);
     // Entered before the runner sees it: it may send its first task at once.
     connections_[connection] = {hello->job, hello->attempt, hello->rank};
-    const Status taken = found == by_id_.end() ? Status(Code::kNotFound, "there is no job '" + hello->job + "'")
-                                               : found->second->hello(connection, *hello);
+    const Status taken = found == nullptr           ? no_such_job(hello->job)
+                         : found->runner == nullptr ? no_gang(hello->job)
+                                                    : found->runner->hello(connection, *hello);
     if (taken.ok()) return;
     connections_.erase(connection);
     log::warning("a rank was refused", {{"job", hello->job}, {"rank", hello->rank}, {"reason", taken.message()}});
@@ -250,7 +269,8 @@ void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankM
   }
   const auto found = connections_.find(connection);
   if (found == connections_.end()) return;
-  by_id_.at(found->second.job)->message(found->second.rank, found->second.attempt, message);
+  if (JobRunner* runner = jobs_.runner(found->second.job))
+    runner->message(found->second.rank, found->second.attempt, message);
 }
 
 void CoordinatorImpl::rank_left(cluster::ConnectionId connection, const Status& reason) {
@@ -258,32 +278,41 @@ void CoordinatorImpl::rank_left(cluster::ConnectionId connection, const Status& 
   if (found == connections_.end()) return;
   const Connection left = found->second;
   connections_.erase(found);
-  by_id_.at(left.job)->connection_closed(left.rank, left.attempt, reason);
+  if (JobRunner* runner = jobs_.runner(left.job)) runner->connection_closed(left.rank, left.attempt, reason);
 }
 
 Result<JobState> CoordinatorImpl::wait(const std::string& job, Deadline deadline) {
-  std::optional<JobState> state;
-  const auto look = [&] {
+  for (;;) {
+    uint64_t seen = 0;
+    bool shut = false;
+    {
+      std::lock_guard lock(ended_mutex_);
+      seen = ended_;
+      shut = shut_;
+    }
+    bool known = false, ended = false;
+    std::optional<JobState> state;  // of a runner
     dispatcher_.call([&] {
-      if (const auto found = by_id_.find(job); found != by_id_.end()) state = found->second->state();
+      const JobEntry* found = jobs_.find(job);
+      known = found != nullptr;
+      ended = known && is_final(found->phase());
+      if (ended && found->runner != nullptr) state = found->runner->state();
     });
-  };
-  look();
-  if (!state) return Status(Code::kNotFound, "there is no job '" + job + "'");
-  if (is_final(state->phase)) return *state;
-  {
+    if (!known) return no_such_job(job);
+    if (state) return *std::move(state);
+    if (ended) {
+      TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, journal_->get(job));
+      return std::move(found.state);
+    }
+    if (shut) return Status(Code::kCancelled, "the coordinator was shut down before job " + job + " ended");
     std::unique_lock lock(ended_mutex_);
-    const auto over = [&] { return ended_.contains(job) || shut_; };
+    const auto news = [&] { return ended_ != seen || shut_; };
     if (deadline.at == SteadyTime::max()) {
-      ended_changed_.wait(lock, over);
-    } else if (!ended_changed_.wait_until(lock, deadline.at, over)) {
+      ended_changed_.wait(lock, news);
+    } else if (!ended_changed_.wait_until(lock, deadline.at, news)) {
       return Status(Code::kTimeout, "job " + job + " is still running");
     }
-    if (!ended_.contains(job))
-      return Status(Code::kCancelled, "the coordinator was shut down before job " + job + " ended");
   }
-  look();
-  return *state;
 }
 
 void CoordinatorImpl::stop_gangs() {
@@ -295,11 +324,14 @@ void CoordinatorImpl::stop_gangs() {
   auto count = std::make_shared<Count>();
   dispatcher_.call([&] {
     stopping_ = true;
+    std::vector<std::shared_ptr<JobRunner>> runners;
+    for (const JobEntry& job : jobs_.entries())
+      if (job.runner != nullptr) runners.push_back(job.runner);
     {
       std::lock_guard lock(count->mutex);
-      count->left = runners_.size();
+      count->left = runners.size();
     }
-    for (const auto& runner : runners_)
+    for (const auto& runner : runners)
       runner->shut_down([count] {
         std::lock_guard lock(count->mutex);
         --count->left;

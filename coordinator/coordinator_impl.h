@@ -8,7 +8,6 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -17,6 +16,7 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/job_queue.h"
 #include "coordinator/job_runner.h"
+#include "coordinator/job_table.h"
 #include "coordinator/readiness.h"
 #include "recipes/recipe.h"
 #include "storage/index/store.h"
@@ -39,8 +39,7 @@ class CoordinatorImpl final : public Coordinator {
   }
   Status pause(const std::string& job) override { return request(job, PauseRequested{}); }
   Status resume(const std::string& job) override { return request(job, ResumeRequested{options_.clock->unix_ms()}); }
-  std::vector<JobView> list() const override;
-  JobPage page(const JobQuery& query) const override;
+  Result<JobPage> page(const JobQuery& query) const override;
   Result<JobView> get(const std::string& job) const override;
   Workload workload() const override;
   Result<std::vector<JournaledEvent>> history(const std::string& job, uint64_t after, size_t limit) const override;
@@ -62,6 +61,9 @@ class CoordinatorImpl final : public Coordinator {
     uint32_t attempt = 0;
     int rank = 0;
   };
+  struct SubmittedOnce {
+    std::string job, request_hash;
+  };
   struct SubscriberEntry {
     std::string job;
     Subscriber call;
@@ -72,8 +74,10 @@ class CoordinatorImpl final : public Coordinator {
   Result<std::shared_ptr<cluster::Gang>> take_back(const JournaledJob& job, bool changes);
   Status load_jobs();
   void load_job(JournaledJob job, const std::map<std::string, GangChange>& changes);
+  void add(JobEntry entry);
+  Result<JobView> ended_view(const std::string& job) const;
   Result<std::map<std::string, GangChange>> gang_changes(const std::vector<JournaledJob>& jobs) const;
-  Status recall_usage(const std::vector<JournaledJob>& jobs);
+  Status recall_usage(const JournaledJob& job);
   int fewer_ranks(JobState state, const CoordinatorRestarted& restarted) const;
   Status check_slots(const recipes::Recipe& recipe) const;
   Result<std::string> enqueue(const recipes::Recipe& recipe, JobState state,
@@ -103,16 +107,15 @@ class CoordinatorImpl final : public Coordinator {
   Services services_;
 
   // On the dispatcher thread only.
-  std::vector<std::shared_ptr<JobRunner>> runners_;  // in order of submission
-  std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
+  JobTable jobs_;
   std::map<cluster::ConnectionId, Connection> connections_;
-  // Those of runners_ that had not ended at the last schedule().
+  // Those that had not ended at the last schedule(), in order of submission.
   mutable std::vector<std::shared_ptr<JobRunner>> unfinished_;
   std::unique_ptr<JobQueue> queue_;
   mutable bool schedule_due_ = false;
   mutable SteadyTime scheduled_at_{};
   std::map<std::string, uint64_t> counters_;  // of job ids, by recipe name
-  std::map<std::string, std::shared_ptr<JobRunner>> by_submit_key_;
+  std::map<std::string, SubmittedOnce> by_submit_key_;
   uint64_t order_ = 0;
   bool stopping_ = false;
 
@@ -123,7 +126,7 @@ class CoordinatorImpl final : public Coordinator {
 
   std::mutex ended_mutex_;
   std::condition_variable ended_changed_;
-  std::set<std::string> ended_;  // jobs that ended under this coordinator
+  uint64_t ended_ = 0;  // jobs that ended under this coordinator
   bool shut_ = false;
   std::mutex shutdown_mutex_;
   bool shutdown_done_ = false;

@@ -1,6 +1,8 @@
 // How a coordinator starts, and what it makes of the jobs and gangs that an earlier one left.
 #include <algorithm>
 #include <cstdlib>
+#include <map>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -37,7 +39,9 @@ Status CoordinatorImpl::open() {
     return {Code::kInvalidArgument,
             "listening on " + options_.http_host +
                 " without a token would let anyone on the network run jobs; give a token, or listen on 127.0.0.1"};
-  TEPHRA_RETURN_IF_ERROR(env.make_directories(options_.store_dir));
+  if (const Status made = env.make_directories(options_.store_dir); !made.ok())
+    return {made.code(), made.retry_class(),
+            made.message() + "; the store needs a folder that can be written: name another"};
   // Absolute: ranks run in folders of their own.
   if (char* resolved = realpath(options_.store_dir.c_str(), nullptr)) {
     options_.store_dir = resolved;
@@ -148,41 +152,50 @@ Result<std::map<std::string, GangChange>> CoordinatorImpl::gang_changes(const st
   return changes;
 }
 
+// Of any job that there is.
+void CoordinatorImpl::add(JobEntry entry) {
+  order_ = std::max(order_, entry.order);
+  const size_t dash = entry.id.rfind('-');
+  uint64_t& counter = counters_[entry.id.substr(0, dash)];
+  counter = std::max(counter, static_cast<uint64_t>(std::strtoull(entry.id.c_str() + dash + 1, nullptr, 10)));
+  jobs_.add(std::move(entry));
+}
+
 void CoordinatorImpl::load_job(JournaledJob job, const std::map<std::string, GangChange>& changes) {
-  order_ = std::max(order_, job.order);
-  const std::string id = job.state.id;
-  const size_t dash = id.rfind('-');
-  uint64_t& counter = counters_[id.substr(0, dash)];
-  counter = std::max(counter, static_cast<uint64_t>(std::strtoull(id.c_str() + dash + 1, nullptr, 10)));
-  const std::string submit_key = job.state.submit_key;
-  const bool ended = is_final(job.state.phase);
-  static const auto none = std::make_shared<const recipes::Recipe>();  // of a job that has ended: not needed any more
-  std::shared_ptr<const recipes::Recipe> recipe = none;
-  if (!ended) {
-    const auto change = changes.find(id);
-    Result<recipes::Recipe> read =
-        recipes::from_json(change == changes.end() ? job.state.recipe_json : change->second.recipe_json);
-    if (!read.ok()) {
-      job.state.failing = true;  // the state machine ends it
-      job.state.reason = "this build does not read the job's recipe: " + read.status().message();
-    } else {
-      recipe = std::make_shared<const recipes::Recipe>(std::move(read).value());
-    }
+  const auto change = changes.find(job.state.id);
+  Result<recipes::Recipe> read =
+      recipes::from_json(change == changes.end() ? job.state.recipe_json : change->second.recipe_json);
+  auto recipe = std::make_shared<const recipes::Recipe>();
+  if (!read.ok()) {
+    job.state.failing = true;  // the state machine ends it
+    job.state.reason = "this build does not read the job's recipe: " + read.status().message();
+  } else {
+    recipe = std::make_shared<const recipes::Recipe>(std::move(read).value());
   }
   auto runner = std::make_shared<JobRunner>(services_, std::move(job), std::move(recipe));
-  runners_.push_back(runner);
-  if (!ended) unfinished_.push_back(runner);
-  by_id_[id] = runner;
-  if (!submit_key.empty()) by_submit_key_[submit_key] = runner;
+  unfinished_.push_back(runner);
+  add(live_entry(runner));
 }
 
 Status CoordinatorImpl::load_jobs() {
-  TEPHRA_ASSIGN_OR_RETURN(std::vector<JournaledJob> jobs, journal_->load_brief());
+  std::vector<JobEntry> ended;
+  std::map<std::string, SubmittedOnce> keys;
+  const auto note_key = [&](const JobState& state) {
+    if (!state.submit_key.empty()) keys[state.submit_key] = {state.id, state.submit_hash};
+  };
+  const auto take_ended = [&](const JournaledJob& job) {
+    ended.push_back(ended_entry(job.state, job.order));
+    note_key(job.state);
+    return recall_usage(job);
+  };
+  TEPHRA_ASSIGN_OR_RETURN(std::vector<JournaledJob> jobs, journal_->load_unfinished(take_ended));
+  std::sort(ended.begin(), ended.end(), [](const JobEntry& a, const JobEntry& b) { return a.order < b.order; });
   TEPHRA_ASSIGN_OR_RETURN(const auto changes, gang_changes(jobs));
-  TEPHRA_RETURN_IF_ERROR(recall_usage(jobs));
   std::map<std::string, std::shared_ptr<cluster::Gang>> adopted;
   std::set<std::string> leased;
   for (const JournaledJob& job : jobs) {
+    note_key(job.state);
+    TEPHRA_RETURN_IF_ERROR(recall_usage(job));
     auto gang = take_back(job, changes.contains(job.state.id));
     if (!gang.ok()) return gang.status().with_context("job " + job.state.id);
     if (*gang == nullptr) continue;
@@ -193,8 +206,13 @@ Status CoordinatorImpl::load_jobs() {
   for (const storage::Lease& lease : leases)
     if (!leased.contains(lease.pack_prefix)) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
   dispatcher_.call([&] {
-    runners_.reserve(jobs.size());
-    for (JournaledJob& job : jobs) load_job(std::move(job), changes);
+    by_submit_key_.merge(keys);
+    auto next = ended.begin();
+    for (JournaledJob& job : jobs) {
+      for (; next != ended.end() && next->order < job.order; ++next) add(std::move(*next));
+      load_job(std::move(job), changes);
+    }
+    for (; next != ended.end(); ++next) add(std::move(*next));
     for (const auto& runner : std::vector(unfinished_)) {
       const auto change = changes.find(runner->state().id);
       const auto gang = adopted.find(runner->state().id);
@@ -211,23 +229,21 @@ Status CoordinatorImpl::load_jobs() {
                            rpc_address(options_.rpc_host, rpc_->port()) + "\n");
 }
 
-// What users' jobs held before this start, as far back as it counts.
-Status CoordinatorImpl::recall_usage(const std::vector<JournaledJob>& jobs) {
+// What a user's job held before this start, as far back as it counts.
+Status CoordinatorImpl::recall_usage(const JournaledJob& job) {
   const int64_t now = options_.clock->unix_ms();
   UsageBook& usage = queue_->usage();
-  for (const JournaledJob& job : jobs) {
-    const JobState& state = job.state;
-    if (is_final(state.phase) && state.finished_unix_ms < now - usage.memory_ms()) continue;
-    std::vector<SlotStretch> stretches;
-    if (record_tells_slots(state)) {
-      stretches = slot_stretches(state, now);
-    } else {
-      TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledEvent> events, journal_->events(state.id));
-      stretches = slot_stretches(state, events, now);
-    }
-    for (const SlotStretch& stretch : stretches)
-      usage.recall(state.user, stretch.slots, now - stretch.from_unix_ms, now - stretch.to_unix_ms);
+  const JobState& state = job.state;
+  if (is_final(state.phase) && state.finished_unix_ms < now - usage.memory_ms()) return ok_status();
+  std::vector<SlotStretch> stretches;
+  if (record_tells_slots(state)) {
+    stretches = slot_stretches(state, now);
+  } else {
+    TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledEvent> events, journal_->events(state.id));
+    stretches = slot_stretches(state, events, now);
   }
+  for (const SlotStretch& stretch : stretches)
+    usage.recall(state.user, stretch.slots, now - stretch.from_unix_ms, now - stretch.to_unix_ms);
   return ok_status();
 }
 

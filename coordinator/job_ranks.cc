@@ -11,8 +11,16 @@ constexpr double kSmoothing = 0.2;  // weight of the newest step in the time est
 
 }  // namespace
 
+Status no_ranks_run(const std::string& job, Phase phase, uint32_t attempt) {
+  return {Code::kUnavailable,
+          "no ranks of job " + job + " run at present; it is " + std::string(phase_name(phase)) +
+              (attempt > 0 ? ", and attempt " + std::to_string(attempt) + " may have filed its last records" : "")};
+}
+
+Status no_gang(const std::string& job) { return {Code::kCancelled, "the job " + job + " has no gang"}; }
+
 Status JobRunner::hello(cluster::ConnectionId connection, const cluster::Hello& hello) {
-  if (gang_ == nullptr || shut_) return {Code::kCancelled, "the job " + job_.state.id + " has no gang"};
+  if (gang_ == nullptr || shut_) return no_gang(job_id_);
   return gang_->hello(connection, hello);
 }
 
@@ -103,10 +111,7 @@ void JobRunner::task_done() {
 void JobRunner::ask_flights(uint32_t records_max, const std::function<void(Result<GangFlight>)>& done) {
   const JobState& s = job_.state;
   if (gang_ == nullptr || s.gang != GangPhase::kUp || gang_->ending())
-    return done(Status(
-        Code::kUnavailable,
-        "no ranks of job " + s.id + " run at present; it is " + std::string(phase_name(s.phase)) +
-            (s.attempt > 0 ? ", and attempt " + std::to_string(s.attempt) + " may have filed its last records" : "")));
+    return done(no_ranks_run(s.id, s.phase, s.attempt));
   auto self = shared_from_this();
   const Status asked = gang_->ask_flights(records_max, [self, gang = gang_, done] {
     GangFlight flights = gang->flights();

@@ -15,13 +15,12 @@ JobRunner::JobRunner(Services& services, JournaledJob job, std::shared_ptr<const
       job_id_(job_.state.id),
       shared_recipe_(std::move(recipe)),
       recipe_(*shared_recipe_),
-      files_(services.options->store_dir + "/jobs/" + job_.state.id),
-      // A job that has ended needs no lane of its own; there may be very many.
-      lane_(is_final(job_.state.phase) ? *services.preparations : Lane(*services.pool)),
+      files_(job_directory(services.options->store_dir, job_.state.id)),
+      lane_(*services.pool),
       queued_at_(moment_of(job_.state.queued_unix_ms)),
       slots_at_(moment_of(job_.state.slots_unix_ms)),
       world_since_(services.options->clock->steady()) {
-  report_written_ = !is_final(job_.state.phase) && Env::posix().exists(files_.report_path());
+  report_written_ = Env::posix().exists(files_.report_path());
   if (job_.state.prepared_json.empty()) return;
   Result<PreparedJob> prepared = prepared_from_json(job_.state.prepared_json);
   if (prepared.ok()) prepared_ = std::move(prepared).value();
@@ -39,9 +38,7 @@ JobView JobRunner::view() const {
   view.answers = answers_;
   if (step_.has_value() && job_.state.phase == Phase::kTraining && step_->total_steps > 0)
     view.eta_seconds = static_cast<double>(step_->total_steps - step_->step) * step_seconds_;
-  // Of a job that ended before this coordinator began it is looked up when it is asked for: there may be very many.
-  const bool written = report_written_ || (is_final(job_.state.phase) && Env::posix().exists(files_.report_path()));
-  if (written) view.report_path = files_.report_path();
+  if (report_written_) view.report_path = files_.report_path();
   return view;
 }
 
@@ -274,7 +271,10 @@ void JobRunner::watch_growth() {
   });
 }
 
-void JobRunner::act(const NotifyDone&) { *cancelled_ = true; }
+void JobRunner::act(const NotifyDone&) {
+  *cancelled_ = true;
+  gang_.reset();  // no process of it is left; here, since the runner may end on another thread
+}
 
 void JobRunner::shut_down(std::function<void()> ended) {
   shut_ = true;
