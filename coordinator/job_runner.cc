@@ -245,10 +245,11 @@ void JobRunner::watch_time_limit() {
   const int64_t grace = std::min<int64_t>(services_.options->checkpoint_grace.count(), s.time_limit_ms / 10);
   const SteadyTime end = slots_at_ + milliseconds(s.time_limit_ms - grace);
   const auto left = std::chrono::duration_cast<milliseconds>(end - services_.options->clock->steady());
-  auto self = shared_from_this();
-  services_.dispatcher->post_after(std::max(milliseconds(0), left), [self, stretch = ++stretch_] {
-    const bool same = self->stretch_ == stretch && holds_slots(self->job_.state.phase);
-    if (!self->shut_ && same) self->handle(TimeLimitReached{});
+  // Weak: a job that ends does not stay in memory until its limit.
+  services_.dispatcher->post_after(std::max(milliseconds(0), left), [weak = weak_from_this(), stretch = ++stretch_] {
+    const std::shared_ptr<JobRunner> self = weak.lock();
+    if (self == nullptr || self->shut_) return;
+    if (self->stretch_ == stretch && holds_slots(self->job_.state.phase)) self->handle(TimeLimitReached{});
   });
 }
 
@@ -265,9 +266,9 @@ void JobRunner::watch_growth() {
   if (job_.state.world >= job_.state.world_max) return;
   const SteadyTime due = world_since_ + milliseconds(static_cast<int64_t>(recipe_.gang.resize_after_s * 1000) + 1);
   const auto left = std::chrono::duration_cast<milliseconds>(due - services_.options->clock->steady());
-  auto self = shared_from_this();
-  services_.dispatcher->post_after(std::max(milliseconds(0), left) + milliseconds(1), [self] {
-    if (!self->shut_) self->services_.on_change(self->job_id_);
+  services_.dispatcher->post_after(std::max(milliseconds(0), left) + milliseconds(1), [weak = weak_from_this()] {
+    if (const std::shared_ptr<JobRunner> self = weak.lock(); self != nullptr && !self->shut_)
+      self->services_.on_change(self->job_id_);
   });
 }
 
