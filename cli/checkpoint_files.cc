@@ -169,7 +169,8 @@ class FileSource : public TensorSource {
 
 Result<storage::Manifest> import_source(const Options& o) {
   Env& env = Env::posix();
-  if (!env.exists(o.source)) return Status(Code::kNotFound, o.source + " does not exist");
+  if (!env.exists(o.source))
+    return Status(Code::kNotFound, o.source + " does not exist; name a model's folder or a .safetensors file");
   TEPHRA_ASSIGN_OR_RETURN(const auto store, storage::Store::open(env, o.read.store, storage::OpenMode::kReadWrite));
   const bool bar = !o.read.json && is_terminal(2);
   const auto progress = [bar](uint64_t done, uint64_t total) {

@@ -153,8 +153,7 @@ HttpResponse cancel(Coordinator& coordinator, const ApiRequest& request) {
   const Result<JobView> view = coordinator.get(id);
   if (!view.ok()) return error_reply(view.status());
   if (auto refused = refuse_others(request, *view)) return *refused;
-  const Status status =
-      coordinator.cancel(id, reason->empty() ? "cancelled by " + request.who.name + "'s request" : *reason);
+  const Status status = coordinator.cancel(id, reason->empty() ? "at the request of " + request.who.name : *reason);
   return status.ok() ? json_reply({{"id", id}, {"cancel_requested", true}}, 202) : error_reply(status);
 }
 

@@ -15,7 +15,9 @@ namespace {
 constexpr std::chrono::milliseconds kScheduleEvery{20};
 constexpr std::chrono::seconds kShutdownLimit{20};  // for gangs that would not die
 
-Status no_such_job(const std::string& job) { return {Code::kNotFound, "there is no job '" + job + "'"}; }
+Status no_such_job(const std::string& job) {
+  return {Code::kNotFound, "there is no job '" + job + "'; tephra ps lists them"};
+}
 
 }  // namespace
 

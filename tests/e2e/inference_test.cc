@@ -51,6 +51,15 @@ TEST_F(Inference, ChatPrintsEachReplyAsALine) {
   EXPECT_EQ(lines[0]["token_ids"], json::parse(once.out)["token_ids"]) << "the first reply is generate's";
 }
 
+TEST_F(Inference, AModelThatIsNotThereIsNamedWithWhatToGive) {
+  for (const char* verb : {"chat", "serve-model"}) {
+    const Finished refused = tephra(scratch_, {verb, "--model", scratch_.path("none"), "--json"});
+    EXPECT_EQ(refused.code, 2) << verb;
+    EXPECT_EQ(refused.out, "") << verb;
+    EXPECT_NE(refused.err.find("none does not exist; name a model's folder"), std::string::npos) << refused.err;
+  }
+}
+
 TEST_F(Inference, ServeModelPrintsWhereItAnswers) {
   Process server(tephra_command({"serve-model", "--model", model_, "--listen", "127.0.0.1:0", "--json"}),
                  scratch_.path(""));
