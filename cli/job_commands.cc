@@ -255,9 +255,10 @@ int watch(const Options& o) {
 
 // Ranks that have nothing to complain of write nothing; what the job does is told by watch.
 void say_nothing_written(const Options& o) {
-  std::fprintf(
-      stderr, "tephra: %s has written nothing\n",
-      (o.rank < 0 ? "no rank of job " + o.job : "rank " + std::to_string(o.rank) + " of job " + o.job).c_str());
+  if (o.rank < 0)
+    std::fprintf(stderr, "tephra: no rank of job %s has written anything\n", o.job.c_str());
+  else
+    std::fprintf(stderr, "tephra: rank %d of job %s has written nothing\n", o.rank, o.job.c_str());
 }
 
 int logs(const Options& o) {
