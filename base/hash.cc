@@ -7,6 +7,8 @@
 
 #include <cstdio>
 
+#include "base/hash_avx512.h"
+
 namespace tephra {
 namespace {
 Hash128 from_xxh(XXH128_hash_t h) { return {h.high64, h.low64}; }
@@ -25,7 +27,17 @@ Result<Hash128> Hash128::parse(std::string_view hex) {
                  std::stoull(std::string(hex.substr(16)), nullptr, 16)};
 }
 
-Hash128 hash_bytes(std::span<const std::byte> bytes) { return from_xxh(XXH3_128bits(bytes.data(), bytes.size())); }
+Hash128 hash_bytes(std::span<const std::byte> bytes) {
+#if defined(__x86_64__)
+  static const bool avx512 = __builtin_cpu_supports("avx512f");
+  if (avx512) {
+    Hash128 hash;
+    hash_avx512(bytes.data(), bytes.size(), hash.high, hash.low);
+    return hash;
+  }
+#endif
+  return from_xxh(XXH3_128bits(bytes.data(), bytes.size()));
+}
 Hash128 hash_text(std::string_view text) { return from_xxh(XXH3_128bits(text.data(), text.size())); }
 
 struct Hasher::State {

@@ -13,7 +13,7 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "packs are written with plain stores");
 constexpr uint64_t kAlignment = 64;
 constexpr uint32_t kVersion = 2;
-constexpr size_t kReadBytes = 4 * kBlockBytes;  // by one call
+constexpr size_t kReadBytes = 2 * kBlockBytes;  // by one call
 constexpr char kHeaderMagic[9] = "TEPHRAPK";
 constexpr char kTrailerMagic[9] = "TEPHRAND";
 
