@@ -11,10 +11,12 @@ Status with_remedy(const Server& server, const Status& status) {
   if (status.code() == Code::kUnavailable)
     return {Code::kUnavailable, status.message() + "; start a coordinator with tephra serve"};
   if (status.code() != Code::kPeerLost) return status;
-  const bool tls = server.url.starts_with("https://");
-  return {Code::kPeerLost, status.message() +
-                               "; the connection ended before the whole answer came: start the coordinator " +
-                               "again if it was ended" + (tls ? "" : ", or name it with https:// if it speaks TLS")};
+  // Not a byte came.
+  const bool perhaps_tls =
+      server.url.starts_with("http://") && status.message().find("end of stream") != std::string::npos;
+  return {Code::kPeerLost,
+          status.message() + "; the connection ended before the whole answer came: start the coordinator " +
+              "again if it was ended" + (perhaps_tls ? ", or name it with https:// if it speaks TLS" : "")};
 }
 
 }  // namespace

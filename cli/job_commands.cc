@@ -263,7 +263,11 @@ void say_nothing_written(const Options& o) {
 
 int logs(const Options& o) {
   if (auto server = find_server(o.server)) {
-    if (const auto job = read_job(o); !job.ok()) return fail(job.status());
+    const auto job = read_job(o);
+    if (!job.ok()) return fail(job.status());
+    if (job->value("attempt", 0) == 0)
+      return fail({Code::kNotFound, "job " + o.job + " has no log: no rank of it was started yet (" +
+                                        job->value("phase", "") + "); tephra watch " + o.job + " tells what it does"});
     catch_interrupts();
     size_t written = 0;
     std::string target = "/api/v1/jobs/" + o.job + "/logs?follow=" + (o.follow ? "1" : "0");

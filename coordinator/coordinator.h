@@ -144,6 +144,9 @@ struct ReadinessCheck {
   Status status;
 };
 
+// With the folders above it. The error says what to do.
+Status make_store_folder(const std::string& store_dir);
+
 class Coordinator {
  public:
   // Opens the store, ends what is left of an earlier coordinator's gangs, loads the jobs and goes on with them.

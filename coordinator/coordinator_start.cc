@@ -26,6 +26,12 @@ int machine_slots() { return static_cast<int>(std::max(1u, std::thread::hardware
 
 }  // namespace
 
+Status make_store_folder(const std::string& store_dir) {
+  const Status made = Env::posix().make_directories(store_dir);
+  if (made.ok()) return made;
+  return {made.code(), made.retry_class(), made.message() + "; name a store folder that can be made and written"};
+}
+
 CoordinatorImpl::CoordinatorImpl(Options options)
     : options_(std::move(options)), pool_(kPoolThreads), preparations_(pool_) {
   if (options_.memory_bytes <= 0 && options_.launcher == "local") options_.memory_bytes = machine_memory_bytes();
@@ -39,9 +45,7 @@ Status CoordinatorImpl::open() {
     return {Code::kInvalidArgument,
             "listening on " + options_.http_host +
                 " without a token would let anyone on the network run jobs; give a token, or listen on 127.0.0.1"};
-  if (const Status made = env.make_directories(options_.store_dir); !made.ok())
-    return {made.code(), made.retry_class(),
-            made.message() + "; the store needs a folder that can be written: name another"};
+  TEPHRA_RETURN_IF_ERROR(make_store_folder(options_.store_dir));
   // Absolute: ranks run in folders of their own.
   if (char* resolved = realpath(options_.store_dir.c_str(), nullptr)) {
     options_.store_dir = resolved;

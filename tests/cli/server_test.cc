@@ -93,6 +93,7 @@ TEST_F(ServerTest, ErrorsSayWhatToDo) {
       {{"cancel", "none-1"}, 2, "there is no job 'none-1'; tephra ps lists them"},
       {{"logs", "none-1", "--token-file", scratch_.write("bad", "x\n")}, 3, "set TEPHRA_TOKEN or give --token-file"},
       {{"submit", scratch_.path("none.yaml")}, 2, "there is no such file; name a recipe"},
+      {{"serve", "--store", "/proc/none"}, 2, "name a store folder that can be made"},
   };
   for (const auto& c : cases) {
     const Finished refused = run(c.arguments);
@@ -106,6 +107,11 @@ TEST_F(ServerTest, SaysOfAJobThatHasEndedThatNothingIsChanged) {
   const Finished made = run({"submit", TEPHRA_SOURCE_DIR "/tests/e2e/tiny.yaml", "--json"});
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_NE(run({"resume", "tiny-1"}).out.find("tiny-1 is not paused"), std::string::npos);
+  EXPECT_EQ(run({"submit", TEPHRA_SOURCE_DIR "/tests/e2e/tiny.yaml", "--set", "queue.after=[tiny-1]"}).code, 0);
+  const Finished no_log = run({"logs", "tiny-2"});
+  EXPECT_EQ(no_log.code, 2);
+  EXPECT_EQ(no_log.out, "");
+  EXPECT_NE(no_log.err.find("no rank of it was started yet (queued)"), std::string::npos) << no_log.err;
   EXPECT_EQ(run({"cancel", "tiny-1"}).code, 0);
   ASSERT_EQ(run({"watch", "tiny-1"}).code, 1) << "it has ended";
   for (const char* verb : {"cancel", "pause", "resume"}) {
