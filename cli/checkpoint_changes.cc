@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cli/checkpoint_verbs.h"
 #include "cli/server_files.h"
+#include "cli/store_option.h"
 #include "cli/text.h"
 #include "coordinator/checkpoint_requests.h"
 
@@ -157,7 +158,7 @@ void add_checkpoint_changes(Verbs& verbs, CLI::App& group) {
   auto add = [&](const std::string& name, const std::string& about, const std::string& example,
                  std::function<int(const Options&)> run) {
     auto* verb = group.add_subcommand(name, about);
-    verb->add_option("--store", o->server.store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
+    add_store_option(*verb, o->server.store);
     verb->add_option("--server", o->server.server,
                      "coordinator that owns the store (default TEPHRA_SERVER, then the store's daemon)");
     verb->add_option("--token-file", o->server.token_file,

@@ -2,8 +2,11 @@
 // checkpoint_files.cc.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <vector>
 
 #include "cli/app.h"
 #include "cli/checkpoint_verbs.h"
@@ -97,6 +100,22 @@ int show(const Options& o) {
   return kOk;
 }
 
+// A line for each cause: a pack that is not there is one, however many tensors it held.
+void print_problems(const std::vector<storage::VerifyProblem>& problems) {
+  std::map<std::string, std::vector<const storage::VerifyProblem*>> causes;
+  for (const auto& p : problems) causes[p.message].push_back(&p);
+  for (const auto& [message, of] : causes) {
+    const storage::VerifyProblem& first = *of.front();
+    std::string line = first.tensor.empty() ? "" : first.tensor + " (" + std::string(state_kind_name(first.kind));
+    if (!line.empty()) line += first.rank < 0 ? ")" : ", rank " + std::to_string(first.rank) + ")";
+    if (of.size() > 1) line += " and " + std::to_string(of.size() - 1) + " more";
+    std::printf("  %s%s%s\n", line.c_str(), line.empty() ? "" : ": ", message.c_str());
+    std::set<std::string> others;
+    for (const auto* p : of) others.insert(p->also_needed_by.begin(), p->also_needed_by.end());
+    for (const std::string& other : others) std::printf("    also needed by %s\n", other.c_str());
+  }
+}
+
 int verify(const Options& o) {
   auto store = open_to_read(o.read.store);
   if (!store.ok()) return fail(store.status());
@@ -115,8 +134,13 @@ int verify(const Options& o) {
     good = good && report->ok();
     json problems = json::array();
     for (const auto& p : report->problems)
-      problems.push_back(
-          {{"tensor", p.tensor}, {"pack", p.pack}, {"chunk", p.chunk.hash.hex()}, {"message", p.message}});
+      problems.push_back({{"tensor", p.tensor},
+                          {"kind", storage::state_kind_name(p.kind)},
+                          {"pack", p.pack},
+                          {"rank", p.rank < 0 ? json() : json(p.rank)},
+                          {"chunk", p.chunk.hash.hex()},
+                          {"message", p.message},
+                          {"also_needed_by", p.also_needed_by}});
     document.push_back({{"name", report->name},
                         {"ok", report->ok()},
                         {"tensors", report->tensor_count},
@@ -127,7 +151,7 @@ int verify(const Options& o) {
     std::printf("%s  %s  %lld tensors, %lld chunks, %s read\n", report->name.c_str(), report->ok() ? "ok" : "DAMAGED",
                 static_cast<long long>(report->tensor_count), static_cast<long long>(report->chunk_count),
                 human_bytes(static_cast<double>(report->bytes_read)).c_str());
-    for (const auto& p : report->problems) std::printf("  %s: %s\n", p.tensor.c_str(), p.message.c_str());
+    print_problems(report->problems);
   }
   if (o.read.json) std::printf("%s\n", document.dump(2).c_str());
   return good ? kOk : kFailed;

@@ -1,6 +1,7 @@
 // ckpt export and import: checkpoints to and from folders that other programs read.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -171,6 +172,8 @@ Result<storage::Manifest> import_source(const Options& o) {
   Env& env = Env::posix();
   if (!env.exists(o.source))
     return Status(Code::kNotFound, o.source + " does not exist; name a model's folder or a .safetensors file");
+  if (!o.source.ends_with(".safetensors") && !std::filesystem::is_directory(o.source))
+    return Status(Code::kInvalidArgument, o.source + " is neither a model's folder nor a .safetensors file");
   TEPHRA_ASSIGN_OR_RETURN(const auto store, storage::Store::open(env, o.read.store, storage::OpenMode::kReadWrite));
   const bool bar = !o.read.json && is_terminal(2);
   const auto progress = [bar](uint64_t done, uint64_t total) {

@@ -1,4 +1,5 @@
 #include "cli/checkpoint_verbs.h"
+#include "cli/store_option.h"
 
 #include <CLI/CLI.hpp>
 #include <utility>
@@ -10,7 +11,7 @@ using nlohmann::json;
 CLI::App* add_read_verb(Verbs& verbs, CLI::App& group, const std::string& name, const std::string& about,
                         const std::string& example, ReadOptions* options, std::function<int()> run) {
   auto* verb = group.add_subcommand(name, about);
-  verb->add_option("--store", options->store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
+  add_store_option(*verb, options->store);
   verb->add_flag("--json", options->json, "one JSON document");
   verb->footer("A checkpoint is named JOB/STAGE@STEP, JOB/STAGE@latest, JOB/STAGE@best, or by a tag.\nExample:\n  " +
                example);

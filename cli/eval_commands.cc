@@ -10,6 +10,7 @@
 #include "cli/eval_judged.h"
 #include "cli/eval_model.h"
 #include "cli/judge_options.h"
+#include "cli/store_option.h"
 #include "cli/text.h"
 #include "eval/score/bench_metrics.h"
 #include "eval/score/json_lines.h"
@@ -319,7 +320,7 @@ void add_eval(Verbs& verbs) {
   auto resume = std::make_shared<Resume>();
   group->add_option("--resume", resume->job,
                     "a job whose benches a judge left incomplete: ask for what is missing, write its report anew");
-  group->add_option("--store", resume->store, "the job's store (--resume)")->capture_default_str();
+  add_store_option(*group, resume->store, "the job's store (--resume)");
   group->add_flag("--json", resume->json, "one JSON document (--resume)");
   group->footer("Examples:\n  tephra eval scienceqa --help\n  tephra eval --resume demo-1 --store tephra-store");
   group->callback([&verbs, group, resume] {

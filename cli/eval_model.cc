@@ -16,6 +16,7 @@
 #include "cli/eval_judged.h"
 #include "cli/judge_options.h"
 #include "cli/programs.h"
+#include "cli/store_option.h"
 #include "coordinator/judging.h"
 #include "eval/score/answer_file.h"
 #include "eval/score/json_lines.h"
@@ -156,7 +157,7 @@ void add_model_options(CLI::App& verb, ModelEval& o) {
   verb.add_option("--llm", o.llm, "LLaMA folder")->group(group);
   verb.add_option("--checkpoint", o.checkpoint, "or a checkpoint, JOB/STAGE@STEP, JOB/STAGE@latest or a tag")
       ->group(group);
-  verb.add_option("--store", o.store, "the checkpoint's store")->group(group)->capture_default_str();
+  add_store_option(verb, o.store, "the checkpoint's store")->group(group);
   verb.add_option("--template", o.template_name, "the checkpoint's own; of folders v1")->group(group);
   verb.add_option("--image-aspect", o.image_aspect, "square or pad; the checkpoint's own; of folders square")
       ->group(group);

@@ -8,6 +8,7 @@
 #include "cli/app.h"
 #include "cli/checkpoint_verbs.h"
 #include "cli/run_command.h"
+#include "cli/store_option.h"
 
 namespace tephra::cli {
 namespace {
@@ -48,7 +49,7 @@ void add_fork(Verbs& verbs) {
                  "the first stage goes on at the checkpoint's step, with its moments; it has to be the same stage");
   verb->add_option("--set", o->run.overrides, "override a field: a.b=value; may be repeated")->take_all();
   verb->add_option("--ranks", o->run.ranks, "ranks of the gang; overrides gang.ranks");
-  verb->add_option("--store", o->server.store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
+  add_store_option(*verb, o->server.store);
   verb->add_option("--server", o->server.server,
                    "coordinator to give the job to (default TEPHRA_SERVER, then the store's daemon); without one it "
                    "runs in the foreground");

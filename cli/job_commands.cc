@@ -17,6 +17,7 @@
 #include "cli/live_view.h"
 #include "cli/run_command.h"
 #include "cli/server_files.h"
+#include "cli/store_option.h"
 #include "cli/sweep.h"
 #include "cli/text.h"
 #include "cli/watch.h"
@@ -407,7 +408,7 @@ void add_jobs(Verbs& verbs) {
         ->check(CLI::ExistingFile);
     verb->add_option("--tls-ca", o->server.tls_ca,
                      "file with the certificate to trust, of the coordinator or of its issuer (default TEPHRA_TLS_CA)");
-    verb->add_option("--store", o->server.store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
+    add_store_option(*verb, o->server.store);
     verb->add_flag("--json", o->json, "JSON output");
     verb->footer("Example:\n  " + example);
     verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });

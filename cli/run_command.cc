@@ -11,6 +11,7 @@
 #include "cli/programs.h"
 #include "cli/render.h"
 #include "cli/run_command.h"
+#include "cli/store_option.h"
 #include "cli/text.h"
 #include "coordinator/coordinator.h"
 #include "recipes/recipe.h"
@@ -143,9 +144,7 @@ void add_run(Verbs& verbs) {
   auto* verb = verbs.app.add_subcommand("run", "Run a whole job in the foreground");
   verb->add_option("RECIPE", o->recipe, "recipe file (YAML)")->required();
   verb->add_option("--set", o->overrides, "override a field: a.b=value; may be repeated")->take_all();
-  verb->add_option("--store", o->store, "store folder; made when missing")
-      ->envname("TEPHRA_STORE")
-      ->capture_default_str();
+  add_store_option(*verb, o->store, "store folder; made when missing");
   verb->add_option("--ranks", o->ranks,
                    "ranks of the gang; overrides gang.ranks, also of an interrupted job that goes on");
   add_launcher_options(verb, &o->launcher);

@@ -13,6 +13,7 @@
 #include "cli/launcher_options.h"
 #include "cli/programs.h"
 #include "cli/server_files.h"
+#include "cli/store_option.h"
 #include "cluster/http/http_text.h"
 #include "coordinator/coordinator.h"
 
@@ -108,9 +109,7 @@ int serve(const Options& o) {
 void add_serve(Verbs& verbs) {
   auto o = std::make_shared<Options>();
   auto* verb = verbs.app.add_subcommand("serve", "Run the coordinator as a daemon");
-  verb->add_option("--store", o->store, "store folder; made when missing")
-      ->envname("TEPHRA_STORE")
-      ->capture_default_str();
+  add_store_option(*verb, o->store, "store folder; made when missing");
   verb->add_option("--listen", o->listen, "HOST:PORT of the HTTP interface; port 0: a free one")->capture_default_str();
   verb->add_option(
       "--token-file", o->token_file,

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/app.h"
+#include "cli/store_option.h"
 #include "cli/text.h"
 #include "storage/index/store.h"
 
@@ -81,7 +82,7 @@ void add_store(Verbs& verbs) {
   auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&),
                  const std::string& more) {
     auto* verb = group->add_subcommand(name, about);
-    verb->add_option("--store", o->store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
+    add_store_option(*verb, o->store);
     verb->add_flag("--json", o->json, "one JSON document");
     verb->footer(more);
     verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });

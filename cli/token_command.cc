@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/env.h"
 #include "cli/app.h"
+#include "cli/store_option.h"
 #include "cli/text.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/tokens.h"
@@ -82,7 +83,7 @@ void add_token(Verbs& verbs) {
   const auto add = [&](const std::string& name, const std::string& about, int (*run)(const Options&),
                        const std::string& example) {
     auto* verb = token->add_subcommand(name, about);
-    verb->add_option("--store", o->store, "store folder")->envname("TEPHRA_STORE")->capture_default_str();
+    add_store_option(*verb, o->store);
     verb->add_flag("--json", o->json, "JSON output");
     verb->footer("Example:\n  " + example);
     verb->callback([&verbs, o, run] { verbs.chosen = [o, run] { return run(*o); }; });

@@ -147,7 +147,7 @@ Result<storage::RetentionPolicy> policy_of(Fields fields) {
     if (!size) return invalid("'" + bytes + "' is not a size; for example 500MB, 50GB or 2GiB");
     policy.max_bytes = *size;
   }
-  if (policy.empty()) return invalid("no rule is given; say what to keep, for example the last 3");
+  if (policy.empty()) return invalid("no rule is given; say what to keep, for example --keep-last 3");
   return policy;
 }
 

@@ -350,9 +350,11 @@ class Preparation {
     TEPHRA_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source, model::open_model(paths()));
     const std::vector<sharding::UnitSpec> units = model::make_units(config_, {});
     const bool drawn = model.llava.empty() && model.connector.init.empty();
-    const std::vector<Diagnostic> wrong =
+    std::vector<Diagnostic> wrong =
         model::check_against_units(*source, units, model.llava.empty() ? model.language : model.llava,
                                    drawn ? std::vector<std::string>{"connector"} : std::vector<std::string>{});
+    for (Diagnostic& d : wrong)
+      if (!model.vision.empty() && d.field.starts_with("vision_tower.")) d.file = model.vision;
     if (!wrong.empty()) return from_diagnostics(wrong, wrong.size());
     if (!drawn) return source;
     *prints += ";seed " + std::to_string(recipe_.seed);

@@ -104,6 +104,10 @@ std::string canonical_name(const std::string& name) {
       {"mm_projector.2.", "multi_modal_projector.linear_2."},
       {"mm_projector.", "multi_modal_projector.linear_1."},
       {"vision_model.", "vision_tower.vision_model."},
+      {"embeddings.", "vision_tower.vision_model.embeddings."},  // a tower alone, of transformers 5.23
+      {"pre_layrnorm.", "vision_tower.vision_model.pre_layrnorm."},
+      {"encoder.layers.", "vision_tower.vision_model.encoder.layers."},
+      {"post_layernorm.", "vision_tower.vision_model.post_layernorm."},
       {"model.", "language_model.model."},
       {"lm_head.", "language_model.lm_head."},
   };

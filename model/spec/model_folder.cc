@@ -117,7 +117,7 @@ Status no_safetensors(const std::string& folder, const std::vector<std::string>&
 // The weight files of a folder: those of its index, or model.safetensors, or the only .safetensors file there.
 Result<std::vector<std::string>> weight_files(const std::string& folder) {
   Env& env = Env::posix();
-  if (!env.exists(folder)) return Status(Code::kNotFound, folder + " does not exist; name a model's folder");
+  if (!env.exists(folder)) return Status(Code::kNotFound, folder + " does not exist; name a folder with weights");
   const std::string index = folder + "/model.safetensors.index.json";
   if (env.exists(index)) {
     TEPHRA_ASSIGN_OR_RETURN(JsonReader json, JsonReader::open(index));

@@ -147,6 +147,10 @@ Result<std::vector<Lease>> Store::Impl::leases() const {
 
 Result<std::string> Store::resolve(const std::string& name) const {
   auto stage = split_stage_name(name);
+  if (!stage && name.find_first_of("/@") != std::string::npos)
+    return Status(Code::kInvalidArgument, "'" + name +
+                                              "' is not the name of a checkpoint, which is JOB/STAGE@STEP, "
+                                              "JOB/STAGE@latest, JOB/STAGE@best or a tag");
   if (!stage || stage->suffix == "best") {
     TEPHRA_RETURN_IF_ERROR(check_tag(name));
     TEPHRA_ASSIGN_OR_RETURN(auto target, impl_->db->read(ColumnFamily::kTags, name));
@@ -241,7 +245,8 @@ Status Store::untag(const std::string& tag) {
   TEPHRA_RETURN_IF_ERROR(check_tag(tag));
   std::lock_guard lock(impl_->mutex);
   TEPHRA_ASSIGN_OR_RETURN(auto target, impl_->db->read(ColumnFamily::kTags, tag));
-  if (!target) return {Code::kNotFound, "store " + impl_->dir + " has no tag '" + tag + "'"};
+  if (!target)
+    return {Code::kNotFound, "store " + impl_->dir + " has no tag '" + tag + "'; `tephra ckpt ls` shows the tags"};
   return impl_->db->write({{ColumnFamily::kTags, tag, "", true}}, true);
 }
 

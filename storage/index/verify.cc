@@ -68,12 +68,16 @@ class Verifier {
       whole = false;
       const bool known = found != checked_.end();
       const std::string pack = known ? found->second.pack : "";
+      std::string message = "chunk " + piece.chunk.hash.hex() + " is not in the index";
+      if (known && found->second.status.code() == Code::kNotFound)
+        message = "pack " + pack + " is missing, unless gc moved it meanwhile";
+      else if (known)
+        message = found->second.status.message();
       report_->problems.push_back({.tensor = tensor.name,
                                    .kind = tensor.kind,
                                    .pack = pack,
                                    .chunk = piece.chunk,
-                                   .message = known ? found->second.status.message()
-                                                    : "chunk " + piece.chunk.hash.hex() + " is not in the index",
+                                   .message = std::move(message),
                                    .rank = rank_of_pack(pack)});
     }
     if (!whole) return;

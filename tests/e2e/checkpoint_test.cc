@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/faulty_env.h"
 #include "tests/e2e/tiny_job.h"
 
 namespace tephra::e2e {
@@ -211,6 +212,28 @@ TEST(Checkpoints, RulesAndKillsLeaveWhatRulesAloneLeave) {
   EXPECT_EQ(hashes[0], hashes[1]);
 }
 
+// Tensor, rank and pack of what is damaged, once for each cause, and who else needs the bytes.
+void expect_damage_is_named(Scratch& scratch, const std::string& store) {
+  const std::string copy = scratch.path("damaged"), checkpoint = "tiny-1/align@12";
+  std::filesystem::copy(store, copy, std::filesystem::copy_options::recursive);
+  for (const auto& entry : std::filesystem::directory_iterator(copy + "/packs")) {
+    const std::string name = entry.path().filename();
+    if (name.starts_with("tiny-1+a1+align+s12+r0")) std::filesystem::remove(entry.path());
+    if (name.starts_with("tiny-1+")) continue;
+    EXPECT_TRUE(FaultyEnv(Env::posix()).flip_bit(entry.path(), 64, 3).ok());  // the base's first tensor
+  }
+  const Finished text = tephra(scratch, {"ckpt", "verify", checkpoint, "--store", copy});
+  EXPECT_EQ(text.code, 1);
+  for (const char* part : {"DAMAGED", "(parameter, rank 0) and ", "pack tiny-1+a1+align+s12+r0 is missing",
+                           "fails its checksum", "    also needed by base/", "    also needed by tiny-1/align@10"})
+    EXPECT_NE(text.out.find(part), std::string::npos) << part << " in\n" << text.out;
+  const json all = json::parse(tephra(scratch, {"ckpt", "verify", checkpoint, "--json", "--store", copy}).out);
+  const json &of_base = all.at(0).at("problems").front(),
+             &of_rank = all[0]["problems"].back();  // in the tensors' order
+  EXPECT_TRUE(of_base["rank"].is_null() && !of_base["also_needed_by"].empty()) << of_base;
+  EXPECT_TRUE(of_rank["rank"] == 0 && of_rank["also_needed_by"].empty()) << of_rank;
+}
+
 // The recipe's own rules, then a coordinator that owns the store.
 TEST(Checkpoints, RulesLetThemGoAndADaemonIsAskedToChangeThem) {
   Scratch scratch;
@@ -224,6 +247,7 @@ TEST(Checkpoints, RulesLetThemGoAndADaemonIsAskedToChangeThem) {
   EXPECT_NE(run.out.find("removed: no rule keeps it"), std::string::npos) << run.out;
   EXPECT_NE(read_text(store + "/jobs/tiny-1/checkpoints.log").find("removed: no rule keeps it"), std::string::npos);
   EXPECT_EQ(tephra(scratch, {"ckpt", "verify", "--store", store}).code, 0);
+  expect_damage_is_named(scratch, store);
   const json plan = json::parse(
       tephra(scratch, {"plan", recipe, "--json", "--set", "stages[0].checkpoint={every_steps: 2, keep: {last: 2}}"})
           .out,
