@@ -1,7 +1,7 @@
 // How a coordinator bears a full queue: gangs of 64 ranks that send a heartbeat a second, a queue of many jobs behind them,
-// and clients that ask its HTTP interface at a fixed rate. Prints one JSON line.
+// and clients that ask its HTTP interface at a fixed rate, while --churn jobs a second come and go. Prints one JSON line.
 //
-//   load_bench [--jobs 10000] [--ranks 1024] [--rate 200] [--seconds 60]
+//   load_bench [--jobs 10000] [--ranks 1024] [--rate 200] [--seconds 60] [--churn 10]
 //   load_bench startup [--finished 100000]
 //
 // The second form is how long a coordinator takes to start on a store with so many finished jobs, and what it then holds.
@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -42,7 +43,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 struct Setting {
-  int jobs = 10000, ranks = 1024, rate = 200, seconds = 60, finished = 100000;
+  int jobs = 10000, ranks = 1024, rate = 200, seconds = 60, churn = 10, finished = 100000;
 };
 
 [[noreturn]] void die(const std::string& why) {
@@ -292,13 +293,15 @@ int run(const Setting& s) {
   for (const std::string& gang : gangs) wait_until_up(coordinator, gang);
   const double submitted = submit_all(coordinator, recipe_json(dir, 1), s.jobs);
   std::vector<double> memory, decisions;
-  // A queue that nothing happens to is not decided anew: one job comes and goes all the while.
+  // A queue that nothing happens to is not decided anew: jobs come and go all the while.
+  int64_t ended = 0;
   std::atomic<bool> asked{false};
   std::thread restless([&, recipe = recipe_json(dir, 1)] {
-    while (!asked) {
+    const auto begin = Clock::now();
+    for (; !asked; ++ended) {
       if (const auto id = coordinator.submit(recipe, "load"); !id.ok() || !coordinator.cancel(*id, "").ok())
         die("a job was not taken");
-      std::this_thread::sleep_for(milliseconds(100));
+      std::this_thread::sleep_until(begin + std::chrono::microseconds((ended + 1) * 1000000 / s.churn));
     }
   });
   nlohmann::json out = nlohmann::json::parse(ask(coordinator, s, &memory, &decisions));
@@ -311,8 +314,9 @@ int run(const Setting& s) {
     if (!view.ok() || view->state.attempt != 1 || view->ranks.empty()) die("gang " + gang + " did not last");
     for (const auto& rank : view->ranks) oldest_ms = std::max(oldest_ms, rank.heartbeat_age_ms);
   }
-  // The first third warms buffers up; flat is what stays after it.
-  const size_t warm = memory.size() / 3;
+  nlohmann::json every_10_s = nlohmann::json::array();
+  for (size_t second = 0; second < memory.size(); second += 10)
+    every_10_s.push_back(std::round(memory[second] * 10) / 10);
   out["bench"] = "coordinator_load";
   out["queued_jobs"] = s.jobs;
   out["ranks"] = s.ranks;
@@ -321,8 +325,8 @@ int run(const Setting& s) {
   out["heartbeat_age_max_ms"] = oldest_ms;
   out["decision_ms"] = decisions[decisions.size() / 2];
   out["decision_max_ms"] = decisions.back();
-  out["rss_mib_begin"] = memory.front();
-  out["rss_mib_warm"] = memory[warm];
+  out["ended_jobs"] = ended;
+  out["rss_mib_every_10_s"] = every_10_s;
   out["rss_mib_end"] = memory.back();
   std::printf("%s\n", out.dump().c_str());
   coordinator.shutdown();
@@ -390,7 +394,7 @@ int start_once(const std::string& store_dir) {
   const auto asked = Clock::now();
   coordinator::JobQuery newest;
   newest.newest_first = true;
-  const size_t listed = (*started)->page(newest).jobs.size();
+  const size_t listed = (*started)->page(newest)->jobs.size();
   std::printf("%s\n",
               nlohmann::json{{"start_ms", seconds * 1000},
                              {"first_list_ms", std::chrono::duration<double, std::milli>(Clock::now() - asked).count()},
@@ -441,6 +445,7 @@ int main(int argc, char** argv) {
                  : words[i] == "--ranks"    ? &setting.ranks
                  : words[i] == "--rate"     ? &setting.rate
                  : words[i] == "--seconds"  ? &setting.seconds
+                 : words[i] == "--churn"    ? &setting.churn
                  : words[i] == "--finished" ? &setting.finished
                                             : nullptr;
     if (value == nullptr) tephra::die("there is no option " + words[i]);

@@ -162,7 +162,8 @@ void add_checkpoint_changes(Verbs& verbs, CLI::App& group) {
     verb->add_option("--server", o->server.server,
                      "coordinator that owns the store (default TEPHRA_SERVER, then the store's daemon)");
     verb->add_option("--token-file", o->server.token_file,
-                     "file with its token (default TEPHRA_TOKEN, then STORE/token)");
+                     "file with its token (default TEPHRA_TOKEN, then STORE/token)")
+        ->check(CLI::ExistingFile);
     verb->add_flag("--json", o->json, "one JSON document");
     verb->footer("Example:\n  " + example);
     verb->callback([&verbs, o, run = std::move(run)] { verbs.chosen = [o, run] { return run(*o); }; });

@@ -53,8 +53,8 @@ void add_fork(Verbs& verbs) {
   verb->add_option("--server", o->server.server,
                    "coordinator to give the job to (default TEPHRA_SERVER, then the store's daemon); without one it "
                    "runs in the foreground");
-  verb->add_option("--token-file", o->server.token_file,
-                   "file with its token (default TEPHRA_TOKEN, then STORE/token)");
+  verb->add_option("--token-file", o->server.token_file, "file with its token (default TEPHRA_TOKEN, then STORE/token)")
+      ->check(CLI::ExistingFile);
   verb->add_flag("--json", o->run.json, "events as JSON lines");
   verb->footer(
       "The new job shares every chunk that it does not change; `tephra ckpt log` shows what it is a fork of.\n"

@@ -7,9 +7,16 @@
 namespace tephra::cli {
 namespace {
 
-Status with_remedy(const Status& status) {
-  if (status.code() != Code::kUnavailable) return status;
-  return {Code::kUnavailable, status.message() + "; start a coordinator with tephra serve"};
+Status with_remedy(const Server& server, const Status& status) {
+  if (status.code() == Code::kUnavailable)
+    return {Code::kUnavailable, status.message() + "; start a coordinator with tephra serve"};
+  if (status.code() != Code::kPeerLost) return status;
+  // Not a byte came.
+  const bool perhaps_tls =
+      server.url.starts_with("http://") && status.message().find("end of stream") != std::string::npos;
+  return {Code::kPeerLost,
+          status.message() + "; the connection ended before the whole answer came: start the coordinator " +
+              "again if it was ended" + (perhaps_tls ? ", or name it with https:// if it speaks TLS" : "")};
 }
 
 }  // namespace
@@ -21,7 +28,7 @@ Result<HttpReply> http_request(const Server& server, const std::string& method, 
   call.target = target;
   call.body = body;
   Result<HttpReply> reply = cluster::http_call(server, call);
-  return reply.ok() ? std::move(reply) : with_remedy(reply.status());
+  return reply.ok() ? std::move(reply) : with_remedy(server, reply.status());
 }
 
 Result<HttpReply> http_post_once(const Server& server, const std::string& target, const std::string& body) {
@@ -33,7 +40,7 @@ Result<HttpReply> http_post_once(const Server& server, const std::string& target
   Result<HttpReply> reply = cluster::http_call(server, call);
   for (int again = 0; again < 2 && reply.status().code() == Code::kPeerLost; ++again)
     reply = cluster::http_call(server, call);
-  return reply.ok() ? std::move(reply) : with_remedy(reply.status());
+  return reply.ok() ? std::move(reply) : with_remedy(server, reply.status());
 }
 
 Result<int> http_stream(const Server& server, const std::string& target,
@@ -41,7 +48,7 @@ Result<int> http_stream(const Server& server, const std::string& target,
   cluster::HttpCall call;
   call.target = target;
   const Result<HttpReply> head = cluster::http_call_stream(server, call, on_bytes);
-  return head.ok() ? Result<int>(head->status) : with_remedy(head.status());
+  return head.ok() ? Result<int>(head->status) : with_remedy(server, head.status());
 }
 
 Result<std::string> checked(const Result<HttpReply>& reply) {

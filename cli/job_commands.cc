@@ -8,12 +8,14 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/env.h"
 #include "cli/app.h"
 #include "cli/flight_commands.h"
 #include "cli/http_client.h"
 #include "cli/interrupt.h"
+#include "cli/live_view.h"
 #include "cli/run_command.h"
 #include "cli/server_files.h"
 #include "cli/store_option.h"
@@ -53,6 +55,17 @@ Result<std::string> submit_recipe_json(const Server& server, const std::string& 
   return reply.is_object() ? reply.value("id", "") : "";
 }
 
+// Once: several readings are one answer.
+void say_from_journal(const std::string& store) {
+  static bool said = false;
+  if (!std::exchange(said, true))
+    std::fprintf(
+        stderr,
+        "tephra: no coordinator answers on store %s, so this is what its journal says; unfinished jobs go on under "
+        "tephra serve --store %s, or under the tephra run that began them\n",
+        store.c_str(), store.c_str());
+}
+
 // Jobs as JSON documents (coordinator::to_json of a JobView), live or as the store has them.
 Result<json> read_jobs(const Options& o) {
   if (auto server = find_server(o.server)) {
@@ -79,6 +92,8 @@ Result<json> read_jobs(const Options& o) {
     if (Env::posix().exists(report)) view.report_path = report;
     all.push_back(json::parse(to_json(view, true)));
   }
+  if (std::any_of(jobs.begin(), jobs.end(), [](const auto& job) { return !is_final(job.state.phase); }))
+    say_from_journal(o.server.store);
   return all;
 }
 
@@ -240,19 +255,37 @@ int watch(const Options& o) {
   return job.ok() ? job_exit_code(job->value("phase", "")) : kOk;
 }
 
+// Ranks that have nothing to complain of write nothing; what the job does is told by watch.
+void say_nothing_written(const Options& o) {
+  if (o.rank < 0)
+    std::fprintf(stderr, "tephra: no rank of job %s has written anything\n", o.job.c_str());
+  else
+    std::fprintf(stderr, "tephra: rank %d of job %s has written nothing\n", o.rank, o.job.c_str());
+}
+
 int logs(const Options& o) {
   if (auto server = find_server(o.server)) {
+    const auto job = read_job(o);
+    if (!job.ok()) return fail(job.status());
+    if (job->value("attempt", 0) == 0)
+      return fail({Code::kNotFound, "job " + o.job + " has no log: no rank of it was started yet (" +
+                                        job->value("phase", "") + "); tephra watch " + o.job + " tells what it does"});
     catch_interrupts();
+    size_t written = 0;
     std::string target = "/api/v1/jobs/" + o.job + "/logs?follow=" + (o.follow ? "1" : "0");
     if (o.rank >= 0) target += "&rank=" + std::to_string(o.rank);
-    auto status = http_stream(*server, target, [](const std::string& bytes) {
+    auto status = http_stream(*server, target, [&](const std::string& bytes) {
+      written += bytes.size();
       std::fwrite(bytes.data(), 1, bytes.size(), stdout);
       std::fflush(stdout);
       return !interrupted();
     });
     if (interrupted()) return kInterrupted;
     if (!status.ok()) return fail(status.status());
-    return *status == 200 ? kOk : *status == 404 ? kBadInput : kEnvironment;
+    if (*status != 200)
+      return fail({Code::kUnavailable, "the server answered " + std::to_string(*status) + "; ask again"});
+    if (written == 0) say_nothing_written(o);
+    return kOk;
   }
   auto job = read_job(o);
   if (!job.ok()) return fail(job.status());
@@ -261,8 +294,13 @@ int logs(const Options& o) {
   std::ifstream in(path);
   if (!in) return fail({Code::kNotFound, "job " + o.job + " has no log at " + path});
   std::string tag = "[1," + std::to_string(o.rank) + "]<";
-  for (std::string text; std::getline(in, text);)
-    if (o.rank < 0 || text.starts_with(tag)) std::printf("%s\n", text.c_str());
+  bool written = false;
+  for (std::string text; std::getline(in, text);) {
+    if (o.rank >= 0 && !text.starts_with(tag)) continue;
+    std::printf("%s\n", text.c_str());
+    written = true;
+  }
+  if (!written) say_nothing_written(o);
   return kOk;
 }
 
@@ -272,9 +310,15 @@ int trace(const Options& o) {
   return trace_job(find_server(o.server), *job, {o.attempt, o.steps, o.out, o.json});
 }
 
-int ask(const Options& o, const std::string& what, const std::string& answer) {
+int ask(const Options& o, const std::string& what, std::string answer) {
   auto server = find_server(o.server);
   if (!server) return fail(no_server(o));
+  const auto before = read_job(o);  // for the words alone: whether it may be asked is the server's to say
+  const std::string phase = before.ok() ? before->value("phase", "") : "";
+  if (is_final_phase(phase))
+    answer = " has ended (" + phase + "); nothing is changed";
+  else if (what == "resume" && before.ok() && phase != "paused")
+    answer = " is not paused (" + phase + "); a pause that it was asked for is taken back";
   auto body = checked(http_request(*server, "POST", "/api/v1/jobs/" + o.job + "/" + what, "{}"));
   if (!body.ok()) return fail(body.status());
   std::printf("%s\n", o.json ? body->c_str() : ("job " + o.job + answer).c_str());
@@ -375,7 +419,8 @@ void add_jobs(Verbs& verbs) {
     verb->add_option("--server", o->server.server,
                      "coordinator's address (default TEPHRA_SERVER, then the store's daemon)");
     verb->add_option("--token-file", o->server.token_file,
-                     "file with its token (default TEPHRA_TOKEN, then STORE/token)");
+                     "file with its token (default TEPHRA_TOKEN, then STORE/token)")
+        ->check(CLI::ExistingFile);
     verb->add_option("--tls-ca", o->server.tls_ca,
                      "file with the certificate to trust, of the coordinator or of its issuer (default TEPHRA_TLS_CA)");
     add_store_option(*verb, o->server.store);

@@ -102,7 +102,8 @@ void EventRenderer::event(const std::string& json_line) {
                  " answers",
              share);
   } else if (kind != "state" || (e.value("phase", "") != "failed" && e.value("phase", "") != "cancelled")) {
-    line("  " + e.value("message", ""));  // how a job failed is the caller's to say, once
+    if (const std::string message = e.value("message", ""); !message.empty())
+      line("  " + message);  // how a job failed is the caller's to say, once
   }
 }
 

@@ -32,8 +32,8 @@ Result<recipes::Recipe> load(const Options& o) {
 
 // The unfinished job that continues the recipe, if an earlier run was interrupted; else a new one.
 Result<std::string> find_or_submit(Coordinator& coordinator, const recipes::Recipe& recipe, EventRenderer& out) {
-  for (const coordinator::JobView& view : coordinator.list()) {
-    if (is_final(view.state.phase)) continue;
+  TEPHRA_ASSIGN_OR_RETURN(const coordinator::JobPage unfinished, coordinator.page(coordinator::unfinished_jobs()));
+  for (const coordinator::JobView& view : unfinished.jobs) {
     const auto theirs = recipes::from_json(view.state.recipe_json);
     if (theirs.ok() && recipes::continues(*theirs, recipe)) {
       out.line("job " + view.state.id + " goes on where it was interrupted, on " + std::to_string(recipe.gang.ranks) +

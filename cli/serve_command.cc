@@ -68,7 +68,7 @@ int serve(const Options& o) {
   auto worker = find_worker();
   if (!worker.ok()) return fail(worker.status());
   catch_interrupts();
-  if (Status made = Env::posix().make_directories(o.store); !made.ok()) return fail(made);
+  if (Status made = coordinator::make_store_folder(o.store); !made.ok()) return fail(made);
   const std::string token_file = o.token_file.empty() ? o.store + "/token" : o.token_file;
   auto token = token_from_file(token_file, true);
   if (!token.ok()) return fail(token.status());

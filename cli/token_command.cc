@@ -9,6 +9,7 @@
 #include "cli/app.h"
 #include "cli/store_option.h"
 #include "cli/text.h"
+#include "coordinator/coordinator.h"
 #include "coordinator/tokens.h"
 
 namespace tephra::cli {
@@ -22,7 +23,7 @@ struct Options {
 int create(const Options& o) {
   const auto role = coordinator::parse_role(o.role);
   if (!role.ok()) return fail(role.status());
-  if (const Status made = Env::posix().make_directories(o.store); !made.ok()) return fail(made);
+  if (const Status made = coordinator::make_store_folder(o.store); !made.ok()) return fail(made);
   const auto token =
       coordinator::create_token(coordinator::tokens_path(o.store), o.name, *role, Clock::system().unix_ms());
   if (!token.ok()) return fail(token.status());

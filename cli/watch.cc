@@ -39,8 +39,8 @@ int watch_ended(const std::string& job, const Result<int>& status, const std::st
     return kInterrupted;
   }
   if (!status.ok()) return fail(status.status());
-  if (*status == 404) return fail({Code::kNotFound, "there is no job '" + job + "'"});
-  if (*status == 401) return fail({Code::kPermission, "the server asks for its token; set TEPHRA_TOKEN"});
+  if (*status != 200)
+    return fail({Code::kUnavailable, "the server answered " + std::to_string(*status) + "; watch the job again"});
   std::printf("%s", out->summary().c_str());
   out->line("job " + job + ": " + phase);
   return is_final_phase(phase) ? job_exit_code(phase) : kEnvironment;
@@ -127,6 +127,9 @@ int watch_lines(const Server& server, const std::string& job, OutputMode mode) {
 int job_exit_code(const std::string& phase) { return phase == "failed" || phase == "cancelled" ? kFailed : kOk; }
 
 int watch_job(const Server& server, const std::string& job, bool json) {
+  // An answer that is an error has its sentence here, and none in a stream.
+  if (const auto known = checked(http_request(server, "GET", "/api/v1/jobs/" + job)); !known.ok())
+    return fail(known.status());
   catch_interrupts();
   const OutputMode mode = output_mode(json);
   return mode == OutputMode::kTerminal ? watch_live(server, job) : watch_lines(server, job, mode);

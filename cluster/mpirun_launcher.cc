@@ -137,7 +137,7 @@ void MpirunGang::finish() {
   } else {
     exit_ = ExitInfo{
         -1, 0,
-        "the gang ended with an exit code that an earlier process alone could have seen; its output is in " + log};
+        "the gang ended; its exit code is not known, since an earlier process started it; its output is in " + log};
   }
   // Ranks outlive an mpirun that was killed; they must not run beside the next attempt.
   for (const ProcessInfo& process : members()) kill_process(process);

@@ -43,15 +43,16 @@ HttpResponse list(Coordinator& coordinator, const ApiRequest& request) {
   const Result<uint64_t> after = parse_number_cursor(request.text("cursor"));
   if (!after.ok()) return error_reply(after.status());
   query.after = *after;
-  JobPage page = coordinator.page(query);
+  Result<JobPage> page = coordinator.page(query);
+  if (!page.ok()) return error_reply(page.status());
   // As text: to_json's documents need not be taken apart to be put into a list.
   std::string body = R"({"jobs":[)";
-  for (JobView& view : page.jobs) {
+  for (JobView& view : page->jobs) {
     view.ranks.clear();  // a thousand of a large gang: of one job only
     body += (body.back() == '[' ? "" : ",") + to_json(view, false);
   }
   return text_reply(body + R"(],"slots":)" + std::to_string(coordinator.slots()) + R"(,"next":)" +
-                    number_cursor(page.next).dump() + "}");
+                    number_cursor(page->next).dump() + "}");
 }
 
 // A JSON object, or what is wrong with the body. An empty one is an empty object.
@@ -152,8 +153,7 @@ HttpResponse cancel(Coordinator& coordinator, const ApiRequest& request) {
   const Result<JobView> view = coordinator.get(id);
   if (!view.ok()) return error_reply(view.status());
   if (auto refused = refuse_others(request, *view)) return *refused;
-  const Status status =
-      coordinator.cancel(id, reason->empty() ? "cancelled by " + request.who.name + "'s request" : *reason);
+  const Status status = coordinator.cancel(id, reason->empty() ? "at the request of " + request.who.name : *reason);
   return status.ok() ? json_reply({{"id", id}, {"cancel_requested", true}}, 202) : error_reply(status);
 }
 

@@ -11,15 +11,19 @@ using storage::CheckpointInfo;
 
 Result<std::map<std::string, std::string>> needed_by_jobs(storage::Store& store, bool reports) {
   std::map<std::string, std::string> needed;
-  TEPHRA_ASSIGN_OR_RETURN(const auto jobs, Journal(store).load());
+  const auto note_stages = [&](const JobState& state, const std::string& why) {
+    for (const StageState& stage : state.stages)
+      if (!stage.checkpoint.empty()) needed[stage.checkpoint] = why;
+  };
+  const auto note_ended = [&](const JournaledJob& job) {
+    if (reports) note_stages(job.state, "in the report of job " + job.state.id);
+    return ok_status();
+  };
+  TEPHRA_ASSIGN_OR_RETURN(const auto jobs, Journal(store).load_unfinished(note_ended));
   for (const JournaledJob& job : jobs) {
     const JobState& state = job.state;
-    const bool over = is_final(state.phase);
-    if (over && !reports) continue;
-    for (const StageState& stage : state.stages)
-      if (!stage.checkpoint.empty())
-        needed[stage.checkpoint] = over ? "in the report of job " + state.id : "job " + state.id + " goes on from it";
-    if (over || state.prepared_json.empty()) continue;
+    note_stages(state, "job " + state.id + " goes on from it");
+    if (state.prepared_json.empty()) continue;
     const Result<PreparedJob> prepared = prepared_from_json(state.prepared_json);
     if (prepared.ok() && !prepared->base_checkpoint.empty())
       needed.try_emplace(prepared->base_checkpoint, "job " + state.id + " starts from it");

@@ -1,42 +1,25 @@
 #include "coordinator/coordinator.h"
 
 #include <algorithm>
-#include <atomic>
-#include <condition_variable>
-#include <map>
-#include <mutex>
-#include <set>
-#include <thread>
 #include <utility>
 
 #include "base/env.h"
 #include "base/log.h"
-#include "base/memory.h"
-#include "base/threads.h"
-#include "cluster/hosts.h"
-#include "cluster/http/http_server.h"
 #include "coordinator/admission.h"
-#include "coordinator/api.h"
 #include "coordinator/awaited.h"
-#include "coordinator/job_query.h"
-#include "coordinator/job_queue.h"
-#include "coordinator/job_runner.h"
-#include "coordinator/readiness.h"
-#include "coordinator/rpc_address.h"
-#include "coordinator/slot_history.h"
-#include "coordinator/tokens.h"
-#include "recipes/recipe.h"
-#include "storage/index/store.h"
-#include "storage/pack.h"
+#include "coordinator/coordinator_impl.h"
 
 namespace tephra::coordinator {
 namespace {
 
-constexpr int kPoolThreads = 4;
 constexpr std::chrono::milliseconds kScheduleEvery{20};
 constexpr std::chrono::seconds kShutdownLimit{20};  // for gangs that would not die
 
-int machine_slots() { return static_cast<int>(std::max(1u, std::thread::hardware_concurrency())); }
+Status no_such_job(const std::string& job) {
+  return {Code::kNotFound, "there is no job '" + job + "'; tephra ps lists them"};
+}
+
+}  // namespace
 
 JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json, const std::string& user) {
   JobState state;
@@ -53,325 +36,6 @@ JobState state_for(const recipes::Recipe& recipe, const std::string& recipe_json
   for (const recipes::StageRecipe& stage : recipe.stages)
     state.plan.push_back({stage.name, stage.init, stage.evaluate, recipe.benches_during(stage)});
   return state;
-}
-
-class CoordinatorImpl final : public Coordinator {
- public:
-  explicit CoordinatorImpl(Options options) : options_(std::move(options)), pool_(kPoolThreads), preparations_(pool_) {
-    if (options_.memory_bytes <= 0 && options_.launcher == "local") options_.memory_bytes = machine_memory_bytes();
-  }
-  ~CoordinatorImpl() override { shutdown(); }
-
-  Status open();
-
-  Result<std::string> submit(const std::string& recipe_json, const std::string& user, const SubmitOnce& once) override;
-  Status cancel(const std::string& job, const std::string& reason) override {
-    return request(job, CancelRequested{reason});
-  }
-  Status pause(const std::string& job) override { return request(job, PauseRequested{}); }
-  Status resume(const std::string& job) override { return request(job, ResumeRequested{options_.clock->unix_ms()}); }
-  std::vector<JobView> list() const override;
-  JobPage page(const JobQuery& query) const override;
-  Result<JobView> get(const std::string& job) const override;
-  Workload workload() const override;
-  Result<std::vector<JournaledEvent>> history(const std::string& job, uint64_t after, size_t limit) const override;
-  std::vector<ReadinessCheck> readiness() const override { return readiness_->checks(); }
-  void flights(const std::string& job, uint32_t records_max,
-               std::function<void(Result<GangFlight>)> done) const override;
-  uint64_t subscribe(const std::string& job, Subscriber subscriber) override;
-  void unsubscribe(uint64_t id) override;
-  Result<JobState> wait(const std::string& job, Deadline deadline) override;
-  void shutdown() override;
-  int http_port() const override { return http_ == nullptr ? -1 : http_->port(); }
-  int slots() const override { return options_.slots; }
-  storage::Store& store() override { return *store_; }
-  const Options& options() const override { return options_; }
-
- private:
-  struct Connection {
-    std::string job;
-    uint32_t attempt = 0;
-    int rank = 0;
-  };
-  struct SubscriberEntry {
-    std::string job;
-    Subscriber call;
-  };
-
-  Status open_launcher();
-  Status open_http();
-  Result<std::shared_ptr<cluster::Gang>> take_back(const JournaledJob& job, bool changes);
-  Status load_jobs();
-  void load_job(JournaledJob job, const std::map<std::string, GangChange>& changes);
-  Result<std::map<std::string, GangChange>> gang_changes(const std::vector<JournaledJob>& jobs) const;
-  Status recall_usage(const std::vector<JournaledJob>& jobs);
-  int fewer_ranks(JobState state, const CoordinatorRestarted& restarted) const;
-  Status check_slots(const recipes::Recipe& recipe) const;
-  Result<std::string> enqueue(const recipes::Recipe& recipe, JobState state,
-                              std::function<void(const Status&)> durable);
-  Result<std::string> submitted_before(const JobState& state) const;
-  void rank_said(cluster::ConnectionId connection, cluster::RankMessage message);
-  void rank_left(cluster::ConnectionId connection, const Status& reason);
-  void schedule() const;
-  void schedule_soon();
-  void decide_now() const;
-  void changed(const std::string& job);
-  void publish(JobEvent event);
-  Status request(const std::string& job, Event event);
-  void stop_gangs();
-
-  Options options_;
-  mutable Dispatcher dispatcher_;
-  BlockingPool pool_;
-  Lane preparations_;
-  std::unique_ptr<storage::Store> store_;
-  std::unique_ptr<Journal> journal_;
-  std::unique_ptr<Readiness> readiness_;
-  std::unique_ptr<cluster::Launcher> launcher_;
-  std::unique_ptr<cluster::RpcServer> rpc_;
-  std::unique_ptr<cluster::HttpServer> http_;
-  std::unique_ptr<Webhook> webhook_;
-  Services services_;
-
-  // On the dispatcher thread only.
-  std::vector<std::shared_ptr<JobRunner>> runners_;  // in order of submission
-  std::map<std::string, std::shared_ptr<JobRunner>> by_id_;
-  std::map<cluster::ConnectionId, Connection> connections_;
-  // Those of runners_ that had not ended at the last schedule().
-  mutable std::vector<std::shared_ptr<JobRunner>> unfinished_;
-  std::unique_ptr<JobQueue> queue_;
-  mutable bool schedule_due_ = false;
-  mutable SteadyTime scheduled_at_{};
-  std::map<std::string, uint64_t> counters_;  // of job ids, by recipe name
-  std::map<std::string, std::shared_ptr<JobRunner>> by_submit_key_;
-  uint64_t order_ = 0;
-  bool stopping_ = false;
-
-  std::mutex subscribers_mutex_;  // held while callbacks run, so that unsubscribe() waits for them
-  std::map<uint64_t, SubscriberEntry> subscribers_;
-  uint64_t next_subscriber_ = 1;
-  uint64_t sequence_ = 0;
-
-  std::mutex ended_mutex_;
-  std::condition_variable ended_changed_;
-  std::set<std::string> ended_;  // jobs that ended under this coordinator
-  bool shut_ = false;
-  std::mutex shutdown_mutex_;
-  bool shutdown_done_ = false;
-};
-
-Status CoordinatorImpl::open() {
-  Env& env = Env::posix();
-  if (options_.tokens_file.empty()) options_.tokens_file = tokens_path(options_.store_dir);
-  if (options_.http_port >= 0 && !TokenCheck(options_.token, options_.tokens_file).required() &&
-      !cluster::is_loopback(options_.http_host))
-    return {Code::kInvalidArgument,
-            "listening on " + options_.http_host +
-                " without a token would let anyone on the network run jobs; give a token, or listen on 127.0.0.1"};
-  TEPHRA_RETURN_IF_ERROR(env.make_directories(options_.store_dir));
-  // Absolute: ranks run in folders of their own.
-  if (char* resolved = realpath(options_.store_dir.c_str(), nullptr)) {
-    options_.store_dir = resolved;
-    std::free(resolved);
-  }
-  // For whoever finds the store in use; with port 0 the url is in server.json.
-  const std::string url = options_.http_port > 0 ? (options_.tls_certificate.empty() ? "http://" : "https://") +
-                                                       options_.http_host + ":" + std::to_string(options_.http_port)
-                                                 : "";
-  TEPHRA_ASSIGN_OR_RETURN(store_, storage::Store::open(env, options_.store_dir, storage::OpenMode::kReadWrite, url));
-  journal_ = std::make_unique<Journal>(*store_);
-  readiness_ = std::make_unique<Readiness>(*store_, options_);
-  TEPHRA_RETURN_IF_ERROR(open_launcher());
-  cluster::RpcServer::Handlers handlers;
-  handlers.on_message = [this](cluster::ConnectionId id, cluster::RankMessage message) {
-    dispatcher_.post([this, id, message = std::move(message)]() mutable { rank_said(id, std::move(message)); });
-  };
-  handlers.on_closed = [this](cluster::ConnectionId id, const Status& reason) {
-    dispatcher_.post([this, id, reason] { rank_left(id, reason); });
-  };
-  TEPHRA_ASSIGN_OR_RETURN(rpc_, cluster::RpcServer::start(options_.rpc_host, 0, std::move(handlers)));
-  services_ = {&options_,
-               &dispatcher_,
-               &pool_,
-               &preparations_,
-               store_.get(),
-               journal_.get(),
-               launcher_.get(),
-               rpc_.get(),
-               [this](JobEvent event) { publish(std::move(event)); },
-               [this](const std::string& job) { changed(job); },
-               [this](const JobRunner& runner) { return queue_->ranks_left(runner.state(), unfinished_); }};
-  TEPHRA_RETURN_IF_ERROR(open_http());
-  TEPHRA_RETURN_IF_ERROR(load_jobs());
-  if (!options_.webhook.url.empty()) {
-    TEPHRA_ASSIGN_OR_RETURN(webhook_, Webhook::start(*this, options_.webhook));
-  }
-  return ok_status();
-}
-
-Status CoordinatorImpl::open_launcher() {
-  for (const JudgeEndpoint& judge : options_.judges.endpoints)
-    if (!judge.key_env.empty()) options_.launching.withheld.push_back(judge.key_env);
-  TEPHRA_ASSIGN_OR_RETURN(launcher_, cluster::make_launcher(options_.launcher, options_.launching));
-  if (options_.slots <= 0) options_.slots = launcher_->slots();
-  if (options_.slots <= 0) options_.slots = machine_slots();
-  queue_ = std::make_unique<JobQueue>(SchedulerOptions{.slots = options_.slots}, *options_.clock,
-                                      [this] { return launcher_->lost_slots(); });
-  if (options_.launching.network.empty()) return ok_status();
-  TEPHRA_ASSIGN_OR_RETURN(options_.rpc_host, cluster::address_on(options_.launching.network));
-  return ok_status();
-}
-
-Status CoordinatorImpl::open_http() {
-  if (options_.http_port < 0) return ok_status();
-  TEPHRA_ASSIGN_OR_RETURN(cluster::HttpHandler api,
-                          make_api(*this, {options_.token, options_.tokens_file, options_.store_dir + "/audit.jsonl",
-                                           options_.requests_per_second}));
-  TEPHRA_ASSIGN_OR_RETURN(
-      http_, cluster::HttpServer::start(options_.http_host, static_cast<uint16_t>(options_.http_port), std::move(api),
-                                        {}, {options_.tls_certificate, options_.tls_key}));
-  return ok_status();
-}
-
-// The gang that a killed coordinator left of the job, if it still runs and goes on; nullptr: it does not, and no process of
-// it is left.
-Result<std::shared_ptr<cluster::Gang>> CoordinatorImpl::take_back(const JournaledJob& job, bool changes) {
-  const GangRecord& record = job.state.gang_record;
-  std::shared_ptr<cluster::Gang> none;
-  if (record.pid == 0) return none;
-  // What launched it need not be the present launcher.
-  std::unique_ptr<cluster::Launcher> other;
-  if (record.launcher != options_.launcher) {
-    cluster::LauncherOptions launching = options_.launching;
-    if (launching.hosts_file.empty()) launching.hosts_file = record.log_dir + "/hosts";  // the gang's own places
-    auto made = cluster::make_launcher(record.launcher, launching);
-    if (!made.ok())
-      return made.status().with_context("ending its gang, which the launcher " + record.launcher + " started");
-    other = std::move(made).value();
-  }
-  const cluster::GangIdentity identity{record.pid, record.start_ticks, record.marker, record.log_dir, record.launcher};
-  Result<std::unique_ptr<cluster::Gang>> gang = (other ? *other : *launcher_).adopt(identity);
-  if (!gang.ok() && gang.status().code() == Code::kNotFound) return none;
-  if (!gang.ok()) return gang.status();
-  const Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
-  if (!changes && other == nullptr && may_adopt(job.state) && recipe.ok() && recipe->gang.reattach_s > 0)
-    return std::shared_ptr<cluster::Gang>(std::move(gang).value());
-  log::warning("ending a gang that an earlier coordinator left", {{"job", job.state.id}, {"pid", record.pid}});
-  TEPHRA_RETURN_IF_ERROR((*gang)->kill_hard());
-  return none;
-}
-
-// By job id; at most one.
-Result<std::map<std::string, GangChange>> CoordinatorImpl::gang_changes(const std::vector<JournaledJob>& jobs) const {
-  std::map<std::string, GangChange> changes;
-  if (options_.goes_on_with.empty()) return changes;
-  TEPHRA_ASSIGN_OR_RETURN(const recipes::Recipe wanted, recipes::from_json(options_.goes_on_with));
-  for (const JournaledJob& job : jobs) {
-    if (is_final(job.state.phase)) continue;
-    const Result<recipes::Recipe> recipe = recipes::from_json(job.state.recipe_json);
-    if (!recipe.ok() || !recipes::continues(*recipe, wanted)) continue;
-    if (job.state.recipe_json == options_.goes_on_with) break;
-    TEPHRA_RETURN_IF_ERROR(check_slots(wanted));
-    const JobState state = state_for(wanted, options_.goes_on_with, "");
-    changes[job.state.id] = {state.recipe_json, state.world, state.world_min, state.max_restarts};
-    break;
-  }
-  return changes;
-}
-
-void CoordinatorImpl::load_job(JournaledJob job, const std::map<std::string, GangChange>& changes) {
-  order_ = std::max(order_, job.order);
-  const std::string id = job.state.id;
-  const size_t dash = id.rfind('-');
-  uint64_t& counter = counters_[id.substr(0, dash)];
-  counter = std::max(counter, static_cast<uint64_t>(std::strtoull(id.c_str() + dash + 1, nullptr, 10)));
-  const std::string submit_key = job.state.submit_key;
-  const bool ended = is_final(job.state.phase);
-  static const auto none = std::make_shared<const recipes::Recipe>();  // of a job that has ended: not needed any more
-  std::shared_ptr<const recipes::Recipe> recipe = none;
-  if (!ended) {
-    const auto change = changes.find(id);
-    Result<recipes::Recipe> read =
-        recipes::from_json(change == changes.end() ? job.state.recipe_json : change->second.recipe_json);
-    if (!read.ok()) {
-      job.state.failing = true;  // the state machine ends it
-      job.state.reason = "this build does not read the job's recipe: " + read.status().message();
-    } else {
-      recipe = std::make_shared<const recipes::Recipe>(std::move(read).value());
-    }
-  }
-  auto runner = std::make_shared<JobRunner>(services_, std::move(job), std::move(recipe));
-  runners_.push_back(runner);
-  if (!ended) unfinished_.push_back(runner);
-  by_id_[id] = runner;
-  if (!submit_key.empty()) by_submit_key_[submit_key] = runner;
-}
-
-Status CoordinatorImpl::load_jobs() {
-  TEPHRA_ASSIGN_OR_RETURN(std::vector<JournaledJob> jobs, journal_->load_brief());
-  TEPHRA_ASSIGN_OR_RETURN(const auto changes, gang_changes(jobs));
-  TEPHRA_RETURN_IF_ERROR(recall_usage(jobs));
-  std::map<std::string, std::shared_ptr<cluster::Gang>> adopted;
-  std::set<std::string> leased;
-  for (const JournaledJob& job : jobs) {
-    auto gang = take_back(job, changes.contains(job.state.id));
-    if (!gang.ok()) return gang.status().with_context("job " + job.state.id);
-    if (*gang == nullptr) continue;
-    adopted[job.state.id] = std::move(gang).value();
-    leased.insert(storage::pack_prefix(job.state.id, job.state.attempt));
-  }
-  TEPHRA_ASSIGN_OR_RETURN(const std::vector<storage::Lease> leases, store_->leases());
-  for (const storage::Lease& lease : leases)
-    if (!leased.contains(lease.pack_prefix)) TEPHRA_RETURN_IF_ERROR(store_->release_lease(lease.pack_prefix));
-  dispatcher_.call([&] {
-    runners_.reserve(jobs.size());
-    for (JournaledJob& job : jobs) load_job(std::move(job), changes);
-    for (const auto& runner : std::vector(unfinished_)) {
-      const auto change = changes.find(runner->state().id);
-      const auto gang = adopted.find(runner->state().id);
-      if (gang != adopted.end()) runner->adopt(gang->second);
-      CoordinatorRestarted restarted{.adopted = gang != adopted.end()};
-      if (change != changes.end()) restarted.change = change->second;
-      restarted.world = fewer_ranks(runner->state(), restarted);
-      runner->handle(std::move(restarted));
-    }
-    schedule_soon();
-  });
-  // Now: who comes back is known.
-  return write_file_atomic(Env::posix(), rpc_address_path(options_.store_dir),
-                           rpc_address(options_.rpc_host, rpc_->port()) + "\n");
-}
-
-// What users' jobs held before this start, as far back as it counts.
-Status CoordinatorImpl::recall_usage(const std::vector<JournaledJob>& jobs) {
-  const int64_t now = options_.clock->unix_ms();
-  UsageBook& usage = queue_->usage();
-  for (const JournaledJob& job : jobs) {
-    const JobState& state = job.state;
-    if (is_final(state.phase) && state.finished_unix_ms < now - usage.memory_ms()) continue;
-    std::vector<SlotStretch> stretches;
-    if (record_tells_slots(state)) {
-      stretches = slot_stretches(state, now);
-    } else {
-      TEPHRA_ASSIGN_OR_RETURN(const std::vector<JournaledEvent> events, journal_->events(state.id));
-      stretches = slot_stretches(state, events, now);
-    }
-    for (const SlotStretch& stretch : stretches)
-      usage.recall(state.user, stretch.slots, now - stretch.from_unix_ms, now - stretch.to_unix_ms);
-  }
-  return ok_status();
-}
-
-// Of an elastic job that starts again: those that there are slots for, if fewer than it would have; else 0.
-int CoordinatorImpl::fewer_ranks(JobState state, const CoordinatorRestarted& restarted) const {
-  if (restarted.adopted || !holds_slots(state.phase)) return 0;
-  if (restarted.change.has_value()) {
-    state.world = state.world_max = restarted.change->world;
-    state.world_min = restarted.change->world_min;
-    state.yield = Yield::kNone;
-  }
-  const int ranks = queue_->ranks_left(state, unfinished_);
-  return ranks * state.threads_per_rank < state.slots() ? ranks : 0;
 }
 
 Status CoordinatorImpl::check_slots(const recipes::Recipe& recipe) const {
@@ -415,19 +79,21 @@ Result<std::string> CoordinatorImpl::submit(const std::string& recipe_json, cons
 }
 
 Result<std::string> CoordinatorImpl::submitted_before(const JobState& state) const {
-  const JobRunner& runner = *by_submit_key_.at(state.submit_key);
-  if (runner.state().submit_hash != state.submit_hash)
+  const SubmittedOnce& before = by_submit_key_.at(state.submit_key);
+  if (before.request_hash != state.submit_hash)
     return Status(Code::kAlreadyExists,
-                  "this Idempotency-Key was used for another submission, job " + runner.state().id + "; use a new key");
-  if (!runner.durable()) return Status(Code::kBusy, "the same submission is being made; ask again");
-  return runner.state().id;
+                  "this Idempotency-Key was used for another submission, job " + before.job + "; use a new key");
+  const JobRunner* runner = jobs_.runner(before.job);
+  if (runner != nullptr && !runner->durable())
+    return Status(Code::kBusy, "the same submission is being made; ask again");
+  return before.job;
 }
 
 Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobState state,
                                              std::function<void(const Status&)> durable) {
   if (stopping_) return Status(Code::kCancelled, "the coordinator is shutting down");
   for (const std::string& before : recipe.queue.after)
-    if (!by_id_.contains(before))
+    if (jobs_.find(before) == nullptr)
       return Status(Code::kInvalidArgument, "queue.after: there is no job '" + before + "'; tephra ps lists them");
   JournaledJob job;
   job.state = std::move(state);
@@ -437,10 +103,10 @@ Result<std::string> CoordinatorImpl::enqueue(const recipes::Recipe& recipe, JobS
   job.order = ++order_;
   const std::string id = job.state.id;
   auto runner = std::make_shared<JobRunner>(services_, std::move(job), std::make_shared<const recipes::Recipe>(recipe));
-  runners_.push_back(runner);
+  jobs_.add(live_entry(runner));
   unfinished_.push_back(runner);
-  by_id_[id] = runner;
-  if (!runner->state().submit_key.empty()) by_submit_key_[runner->state().submit_key] = runner;
+  if (!runner->state().submit_key.empty())
+    by_submit_key_[runner->state().submit_key] = {id, runner->state().submit_hash};
   runner->handle(Submitted{options_.clock->unix_ms()}, std::move(durable));
   return id;
 }
@@ -449,51 +115,62 @@ Status CoordinatorImpl::request(const std::string& job, Event event) {
   const auto durable = std::make_shared<Awaited>();
   const auto tell = [durable](const Status& status) { durable->set(status); };
   dispatcher_.call([&] {
-    const auto found = by_id_.find(job);
-    if (found == by_id_.end()) return tell(Status(Code::kNotFound, "there is no job '" + job + "'"));
+    const JobEntry* found = jobs_.find(job);
+    if (found == nullptr) return tell(no_such_job(job));
     if (stopping_) return tell(Status(Code::kCancelled, "the coordinator is shutting down"));
-    found->second->handle(event, tell);
+    if (found->runner == nullptr) return tell(ok_status());
+    const std::shared_ptr<JobRunner> runner = found->runner;
+    runner->handle(event, tell);
   });
   if (dispatcher_.on_thread()) return ok_status();  // a subscriber: the request is queued
   return durable->wait();
 }
 
-std::vector<JobView> CoordinatorImpl::list() const {
-  JobQuery all;
-  all.limit = SIZE_MAX;
-  return page(all).jobs;
-}
-
-JobPage CoordinatorImpl::page(const JobQuery& query) const {
+Result<JobPage> CoordinatorImpl::page(const JobQuery& query) const {
   JobPage page;
   decide_now();
   dispatcher_.call([&] {
-    page = select_jobs(runners_, query);
+    page = jobs_.select(query);
     for (JobView& view : page.jobs) queue_->explain(&view, options_.clock->steady());
   });
+  for (JobView& view : page.jobs) {
+    if (!view.state.plan.empty()) continue;  // it has a runner
+    TEPHRA_ASSIGN_OR_RETURN(view, ended_view(view.state.id));
+    view.state.recipe_json = {};
+  }
   return page;
+}
+
+Result<JobView> CoordinatorImpl::ended_view(const std::string& job) const {
+  TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, journal_->get(job));
+  JobView view;
+  view.state = std::move(found.state);
+  const JobFiles files(job_directory(options_.store_dir, job));
+  view.directory = files.directory();
+  if (Env::posix().exists(files.report_path())) view.report_path = files.report_path();
+  return view;
 }
 
 Result<JobView> CoordinatorImpl::get(const std::string& job) const {
   std::optional<JobView> view;
+  bool known = false;
   decide_now();
   dispatcher_.call([&] {
-    const auto found = by_id_.find(job);
-    if (found == by_id_.end()) return;
-    view = found->second->view();
+    const JobEntry* found = jobs_.find(job);
+    known = found != nullptr;
+    if (!known || found->runner == nullptr) return;
+    view = found->runner->view();
     queue_->explain(&*view, options_.clock->steady());
   });
-  if (!view) return Status(Code::kNotFound, "there is no job '" + job + "'");
-  if (view->state.recipe_json.empty()) {
-    TEPHRA_ASSIGN_OR_RETURN(view->state.recipe_json, journal_->recipe_json(job));
-  }
+  if (!known) return no_such_job(job);
+  if (!view) return ended_view(job);
   return *std::move(view);
 }
 
 Workload CoordinatorImpl::workload() const {
   Workload load;
   dispatcher_.call([&] {
-    load = workload_of(runners_);
+    load = jobs_.workload();
     load.decision_seconds = queue_->decision_seconds();
   });
   return load;
@@ -502,18 +179,19 @@ Workload CoordinatorImpl::workload() const {
 Result<std::vector<JournaledEvent>> CoordinatorImpl::history(const std::string& job, uint64_t after,
                                                              size_t limit) const {
   bool known = false;
-  dispatcher_.call([&] { known = by_id_.contains(job); });
-  if (!known) return Status(Code::kNotFound, "there is no job '" + job + "'");
+  dispatcher_.call([&] { known = jobs_.find(job) != nullptr; });
+  if (!known) return no_such_job(job);
   return journal_->events(job, after, limit);
 }
 
 void CoordinatorImpl::flights(const std::string& job, uint32_t records_max,
                               std::function<void(Result<GangFlight>)> done) const {
   dispatcher_.post([this, job, records_max, done = std::move(done)] {
-    const auto found = by_id_.find(job);
-    if (found == by_id_.end()) return done(Status(Code::kNotFound, "there is no job '" + job + "'"));
+    const JobEntry* found = jobs_.find(job);
+    if (found == nullptr) return done(no_such_job(job));
     if (stopping_) return done(Status(Code::kCancelled, "the coordinator is shutting down"));
-    found->second->ask_flights(records_max, done);
+    if (found->runner == nullptr) return done(no_ranks_run(job, found->ended_as, found->attempt));
+    found->runner->ask_flights(records_max, done);
   });
 }
 
@@ -537,11 +215,13 @@ void CoordinatorImpl::publish(JobEvent event) {
 }
 
 void CoordinatorImpl::changed(const std::string& job) {
-  const auto found = by_id_.find(job);
-  if (found != by_id_.end() && is_final(found->second->state().phase)) {
+  const JobRunner* runner = jobs_.runner(job);
+  if (runner != nullptr && is_final(runner->state().phase)) {
+    // One that shuts down is asked of it yet.
+    if (!stopping_ && runner->journaled()) jobs_.retire(job);
     {
       std::lock_guard lock(ended_mutex_);
-      ended_.insert(job);
+      ++ended_;
     }
     ended_changed_.notify_all();
   }
@@ -568,19 +248,20 @@ void CoordinatorImpl::schedule() const {
   scheduled_at_ = std::chrono::steady_clock::now();
   std::erase_if(unfinished_, [](const auto& runner) { return is_final(runner->state().phase); });
   const auto find = [this](const std::string& job) {
-    const auto found = by_id_.find(job);
-    return found == by_id_.end() ? nullptr : &found->second->state();
+    const JobEntry* found = jobs_.find(job);
+    return found == nullptr ? std::nullopt : std::optional(found->phase());
   };
   queue_->schedule(unfinished_, find, options_.clock->steady());
 }
 
 void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankMessage message) {
   if (const auto* hello = std::get_if<cluster::Hello>(&message)) {
-    const auto found = by_id_.find(hello->job);
+    const JobEntry* found = jobs_.find(hello->job);
     // Entered before the runner sees it: it may send its first task at once.
     connections_[connection] = {hello->job, hello->attempt, hello->rank};
-    const Status taken = found == by_id_.end() ? Status(Code::kNotFound, "there is no job '" + hello->job + "'")
-                                               : found->second->hello(connection, *hello);
+    const Status taken = found == nullptr           ? no_such_job(hello->job)
+                         : found->runner == nullptr ? no_gang(hello->job)
+                                                    : found->runner->hello(connection, *hello);
     if (taken.ok()) return;
     connections_.erase(connection);
     log::warning("a rank was refused", {{"job", hello->job}, {"rank", hello->rank}, {"reason", taken.message()}});
@@ -590,7 +271,8 @@ void CoordinatorImpl::rank_said(cluster::ConnectionId connection, cluster::RankM
   }
   const auto found = connections_.find(connection);
   if (found == connections_.end()) return;
-  by_id_.at(found->second.job)->message(found->second.rank, found->second.attempt, message);
+  if (JobRunner* runner = jobs_.runner(found->second.job))
+    runner->message(found->second.rank, found->second.attempt, message);
 }
 
 void CoordinatorImpl::rank_left(cluster::ConnectionId connection, const Status& reason) {
@@ -598,32 +280,41 @@ void CoordinatorImpl::rank_left(cluster::ConnectionId connection, const Status& 
   if (found == connections_.end()) return;
   const Connection left = found->second;
   connections_.erase(found);
-  by_id_.at(left.job)->connection_closed(left.rank, left.attempt, reason);
+  if (JobRunner* runner = jobs_.runner(left.job)) runner->connection_closed(left.rank, left.attempt, reason);
 }
 
 Result<JobState> CoordinatorImpl::wait(const std::string& job, Deadline deadline) {
-  std::optional<JobState> state;
-  const auto look = [&] {
+  for (;;) {
+    uint64_t seen = 0;
+    bool shut = false;
+    {
+      std::lock_guard lock(ended_mutex_);
+      seen = ended_;
+      shut = shut_;
+    }
+    bool known = false, ended = false;
+    std::optional<JobState> state;  // of a runner
     dispatcher_.call([&] {
-      if (const auto found = by_id_.find(job); found != by_id_.end()) state = found->second->state();
+      const JobEntry* found = jobs_.find(job);
+      known = found != nullptr;
+      ended = known && is_final(found->phase());
+      if (ended && found->runner != nullptr) state = found->runner->state();
     });
-  };
-  look();
-  if (!state) return Status(Code::kNotFound, "there is no job '" + job + "'");
-  if (is_final(state->phase)) return *state;
-  {
+    if (!known) return no_such_job(job);
+    if (state) return *std::move(state);
+    if (ended) {
+      TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, journal_->get(job));
+      return std::move(found.state);
+    }
+    if (shut) return Status(Code::kCancelled, "the coordinator was shut down before job " + job + " ended");
     std::unique_lock lock(ended_mutex_);
-    const auto over = [&] { return ended_.contains(job) || shut_; };
+    const auto news = [&] { return ended_ != seen || shut_; };
     if (deadline.at == SteadyTime::max()) {
-      ended_changed_.wait(lock, over);
-    } else if (!ended_changed_.wait_until(lock, deadline.at, over)) {
+      ended_changed_.wait(lock, news);
+    } else if (!ended_changed_.wait_until(lock, deadline.at, news)) {
       return Status(Code::kTimeout, "job " + job + " is still running");
     }
-    if (!ended_.contains(job))
-      return Status(Code::kCancelled, "the coordinator was shut down before job " + job + " ended");
   }
-  look();
-  return *state;
 }
 
 void CoordinatorImpl::stop_gangs() {
@@ -635,11 +326,14 @@ void CoordinatorImpl::stop_gangs() {
   auto count = std::make_shared<Count>();
   dispatcher_.call([&] {
     stopping_ = true;
+    std::vector<std::shared_ptr<JobRunner>> runners;
+    for (const JobEntry& job : jobs_.entries())
+      if (job.runner != nullptr) runners.push_back(job.runner);
     {
       std::lock_guard lock(count->mutex);
-      count->left = runners_.size();
+      count->left = runners.size();
     }
-    for (const auto& runner : runners_)
+    for (const auto& runner : runners)
       runner->shut_down([count] {
         std::lock_guard lock(count->mutex);
         --count->left;
@@ -668,8 +362,6 @@ void CoordinatorImpl::shutdown() {
   pool_.stop();
   dispatcher_.stop();
 }
-
-}  // namespace
 
 Result<std::unique_ptr<Coordinator>> Coordinator::start(Options options) {
   auto coordinator = std::make_unique<CoordinatorImpl>(std::move(options));

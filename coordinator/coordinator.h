@@ -2,7 +2,7 @@
 // being killed at any instant (the next one on the same store goes on from the last commit). `tephra run` embeds one;
 // `tephra serve` is one.
 //
-// Threading: every method may be called from any thread except a subscriber's callback, where only get(), list(), page(),
+// Threading: every method may be called from any thread except a subscriber's callback, where only get(), page(),
 // workload() and cancel() may be. Job state lives on one dispatcher thread; disk work runs on a few blocking threads; RPC and HTTP
 // have an io thread each.
 #pragma once
@@ -110,13 +110,15 @@ std::string to_json(const JobView& view, bool with_recipe);
 
 // Which jobs, and how many of them.
 struct JobQuery {
-  std::vector<Phase> phases;  // empty: any
-  std::string user, recipe;   // empty: any
-  std::string text;           // part of id, user or recipe's name, letters of either case; empty: any
+  std::vector<Phase> phases;        // empty: any
+  std::string user, recipe;         // empty: any
+  std::string text;                 // part of id, user or recipe's name, letters of either case; empty: any
+  int64_t ended_since_unix_ms = 0;  // only jobs that ended then or later; 0: any
   bool newest_first = false;
   uint64_t after = 0;  // goes on behind the job of this number; 0: from the start
   size_t limit = 100;
 };
+JobQuery unfinished_jobs();  // all of them
 struct JobPage {
   std::vector<JobView> jobs;
   uint64_t next = 0;  // `after` of the next page; 0: there is none
@@ -142,6 +144,9 @@ struct ReadinessCheck {
   Status status;
 };
 
+// With the folders above it. The error says what to do.
+Status make_store_folder(const std::string& store_dir);
+
 class Coordinator {
  public:
   // Opens the store, ends what is left of an earlier coordinator's gangs, loads the jobs and goes on with them.
@@ -163,8 +168,9 @@ class Coordinator {
   // resumed. Return once the request is durable; without effect on a job that has ended. kNotFound.
   virtual Status pause(const std::string& job) = 0;
   virtual Status resume(const std::string& job) = 0;
-  virtual std::vector<JobView> list() const = 0;  // in order of submission
-  virtual JobPage page(const JobQuery& query) const = 0;
+  // In order of submission. Of jobs that have ended, here and in get(), what is known is read from the journal: blocks on disk.
+  // Without their recipes.
+  virtual Result<JobPage> page(const JobQuery& query) const = 0;
   virtual Result<JobView> get(const std::string& job) const = 0;
   virtual Workload workload() const = 0;
   // Journaled events of a job with numbers above `after`, oldest first, at most `limit`. kNotFound. Blocks on disk.

@@ -13,7 +13,7 @@ namespace tephra::coordinator {
 namespace {
 
 // Collecting garbage reads the whole index, so it is not done after every commit.
-constexpr int64_t kCollectEveryMs = 60'000;
+constexpr std::chrono::seconds kCollectEvery{60};
 
 // Checkpoints that wait for some rank's shard. A rank holds two snapshots at most (checkpoint.when_busy: replace), so no gang of ours
 // comes near; one that does says what is not so.
@@ -156,10 +156,10 @@ void JobRunner::tend(const std::string& stage_name) {
 
 // On the lane. `now_or_never`: the job ends.
 void JobRunner::collect_garbage(bool now_or_never) {
-  const int64_t now = services_.options->clock->unix_ms();
-  if (!garbage_ || (!now_or_never && now - collected_unix_ms_ < kCollectEveryMs)) return;
+  const SteadyTime now = services_.options->clock->steady();
+  if (!garbage_ || (!now_or_never && collected_at_ && now - *collected_at_ < kCollectEvery)) return;
   const Result<storage::GcReport> report = services_.store->gc(false);
-  collected_unix_ms_ = now;
+  collected_at_ = now;
   if (!report.ok()) return publish_line(log::Level::kWarning, "no space was given back: " + report.status().message());
   const size_t packs = report->packs.size() + report->rewritten.size();
   garbage_ = packs == 0;  // what a running attempt wrote may go later

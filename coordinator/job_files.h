@@ -39,6 +39,10 @@ class Store;
 
 namespace tephra::coordinator {
 
+inline std::string job_directory(const std::string& store_dir, const std::string& job) {
+  return store_dir + "/jobs/" + job;
+}
+
 class JobFiles {
  public:
   explicit JobFiles(std::string directory) : directory_(std::move(directory)) {}

@@ -7,10 +7,10 @@ namespace {
 
 bool is_queued(const JobState& state) { return state.phase == Phase::kQueued; }
 
-DependencyState dependency_state(const JobState* job) {
-  if (job == nullptr) return DependencyState::kFailed;
-  if (job->phase == Phase::kDone) return DependencyState::kDone;
-  return is_final(job->phase) ? DependencyState::kFailed : DependencyState::kUnfinished;
+DependencyState dependency_state(std::optional<Phase> phase) {
+  if (!phase) return DependencyState::kFailed;
+  if (*phase == Phase::kDone) return DependencyState::kDone;
+  return is_final(*phase) ? DependencyState::kFailed : DependencyState::kUnfinished;
 }
 
 int64_t to_ms(SteadyTime moment) {

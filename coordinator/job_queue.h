@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -18,8 +19,8 @@ namespace tephra::coordinator {
 
 class JobQueue {
  public:
-  // nullptr: there is no such job.
-  using Find = std::function<const JobState*(const std::string& job)>;
+  // Nothing: there is no such job.
+  using Find = std::function<std::optional<Phase>(const std::string& job)>;
   using Runners = std::vector<std::shared_ptr<JobRunner>>;
 
   // `wall`: of the times that jobs keep. `lost_slots`: of options.slots, on hosts that were lost.

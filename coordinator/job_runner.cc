@@ -1,25 +1,13 @@
 #include "coordinator/job_runner.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/env.h"
-#include "coordinator/crypto.h"
-#include "coordinator/rpc_address.h"
-#include "coordinator/tokens.h"
-#include "eval/score/answer_file.h"
-#include "storage/handover.h"
-#include "storage/pack.h"
 
 namespace tephra::coordinator {
-namespace {
 
 using std::chrono::milliseconds;
-
-constexpr double kSmoothing = 0.2;  // weight of the newest step in the time estimate
-
-}  // namespace
 
 JobRunner::JobRunner(Services& services, JournaledJob job, std::shared_ptr<const recipes::Recipe> recipe)
     : services_(services),
@@ -27,13 +15,12 @@ JobRunner::JobRunner(Services& services, JournaledJob job, std::shared_ptr<const
       job_id_(job_.state.id),
       shared_recipe_(std::move(recipe)),
       recipe_(*shared_recipe_),
-      files_(services.options->store_dir + "/jobs/" + job_.state.id),
-      // A job that has ended needs no lane of its own; there may be very many.
-      lane_(is_final(job_.state.phase) ? *services.preparations : Lane(*services.pool)),
+      files_(job_directory(services.options->store_dir, job_.state.id)),
+      lane_(*services.pool),
       queued_at_(moment_of(job_.state.queued_unix_ms)),
       slots_at_(moment_of(job_.state.slots_unix_ms)),
       world_since_(services.options->clock->steady()) {
-  report_written_ = !is_final(job_.state.phase) && Env::posix().exists(files_.report_path());
+  report_written_ = Env::posix().exists(files_.report_path());
   if (job_.state.prepared_json.empty()) return;
   Result<PreparedJob> prepared = prepared_from_json(job_.state.prepared_json);
   if (prepared.ok()) prepared_ = std::move(prepared).value();
@@ -51,9 +38,7 @@ JobView JobRunner::view() const {
   view.answers = answers_;
   if (step_.has_value() && job_.state.phase == Phase::kTraining && step_->total_steps > 0)
     view.eta_seconds = static_cast<double>(step_->total_steps - step_->step) * step_seconds_;
-  // Of a job that ended before this coordinator began it is looked up when it is asked for: there may be very many.
-  const bool written = report_written_ || (is_final(job_.state.phase) && Env::posix().exists(files_.report_path()));
-  if (written) view.report_path = files_.report_path();
+  if (report_written_) view.report_path = files_.report_path();
   return view;
 }
 
@@ -195,8 +180,6 @@ JobEvent JobRunner::make_event(JobEvent::Kind kind, std::string message) const {
   return event;
 }
 
-// --- actions
-
 void JobRunner::act(const Prepare&) {
   auto self = shared_from_this();
   services_.preparations->post([self] {
@@ -220,182 +203,6 @@ void JobRunner::act(const Prepare&) {
       if (!self->shut_) self->handle(Prepared{status, prepared_json});
     });
   });
-}
-
-void JobRunner::act(const LaunchGang& action) {
-  const Options& options = *services_.options;
-  GangSessionOptions gang = session_options();
-  const std::string token = random_token();
-  gang.token_sha256 = sha256_hex(token);
-  gang.spec.name = job_id_;
-  gang.spec.command = {options.worker_program,
-                       "rank",
-                       "--coordinator",
-                       rpc_address(options.rpc_host, services_.rpc->port()),
-                       "--coordinator-file",
-                       rpc_address_path(options.store_dir),
-                       "--reattach-ms",
-                       std::to_string(static_cast<int64_t>(recipe_.gang.reattach_s * 1000)),
-                       "--job",
-                       job_id_,
-                       "--attempt",
-                       std::to_string(action.attempt)};
-  gang.spec.ranks = action.world;
-  gang.spec.threads_per_rank = job_.state.threads_per_rank;
-  gang.spec.environment["TEPHRA_GANG_TOKEN"] = token;
-  gang.spec.work_dir = files_.directory();
-  gang.spec.oversubscribe = job_.state.slots() > options.slots;
-  adopted_ = false;
-  make_session(std::move(gang));
-  gang_->launch();
-}
-
-GangSessionOptions JobRunner::session_options() const {
-  GangSessionOptions gang;
-  gang.job = job_id_;
-  gang.attempt = job_.state.attempt;
-  gang.world = job_.state.world;
-  gang.heartbeat_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.heartbeat_timeout_s * 1000));
-  gang.start_timeout = services_.options->start_timeout;
-  gang.spec.log_dir = files_.log_dir(job_.state.attempt);
-  return gang;
-}
-
-void JobRunner::make_session(GangSessionOptions gang) {
-  // Weak: the gang belongs to this runner.
-  const std::weak_ptr<JobRunner> weak = weak_from_this();
-  const uint32_t attempt = gang.attempt;
-  const auto with_self = [weak](auto&& work) {
-    if (const std::shared_ptr<JobRunner> self = weak.lock()) work(*self);
-  };
-  GangSession::Callbacks callbacks;
-  callbacks.on_launched = [with_self, attempt, token_sha256 = gang.token_sha256](const cluster::GangIdentity& gang) {
-    with_self([&](JobRunner& self) {
-      self.handle(
-          GangLaunched{attempt, {gang.pid, gang.start_ticks, gang.marker, gang.log_dir, gang.launcher, token_sha256}});
-    });
-  };
-  callbacks.on_up = [with_self, attempt] { with_self([&](JobRunner& self) { self.gang_up(attempt); }); };
-  callbacks.on_lost = [with_self, attempt](const std::string& reason, RetryClass retry, const GangFlight& flights) {
-    with_self([&](JobRunner& self) {
-      if (self.shut_) return;
-      self.file_flights(flights);
-      self.handle(GangLost{attempt, reason, retry});
-    });
-  };
-  callbacks.on_withdrawn = [with_self, attempt](const std::string& reason) {
-    with_self([&](JobRunner& self) {
-      if (!self.shut_) self.handle(HostsWithdrawn{attempt, reason});
-    });
-  };
-  callbacks.on_waiting = [with_self](const std::string& what) {
-    with_self([&](JobRunner& self) { self.services_.publish(self.make_event(JobEvent::Kind::kLog, what)); });
-  };
-  callbacks.on_finished = [with_self](const std::vector<cluster::Finished>&) {
-    with_self([](JobRunner& self) { self.task_done(); });
-  };
-  callbacks.on_ended = [with_self, attempt] { with_self([&](JobRunner& self) { self.gang_ended(attempt); }); };
-  shards_.clear();
-  gang_ = std::make_shared<GangSession>(std::move(gang), std::move(callbacks), *services_.dispatcher, *services_.pool,
-                                        *services_.launcher, *services_.rpc);
-}
-
-// Before the runner's first event, CoordinatorRestarted{.adopted = true}.
-void JobRunner::adopt(std::shared_ptr<cluster::Gang> gang) {
-  GangSessionOptions options = session_options();
-  options.token_sha256 = job_.state.gang_record.token_sha256;
-  options.start_timeout = milliseconds(static_cast<int64_t>(recipe_.gang.reattach_s * 1000));
-  make_session(std::move(options));
-  adopted_ = true;
-  last_step_ = {job_.state.stage, files_.last_step(stage_name())};
-  if (job_.state.work == Work::kTrain) {
-    // What the task started from. A checkpoint that this attempt has committed since knows it as its parent.
-    bool resume = false;
-    const std::string checkpoint = job_.state.train_from(&resume);
-    task_input_ = checkpoint.empty() ? prepared_.base_checkpoint : checkpoint;
-    const Result<storage::Manifest> newest = services_.store->get(task_input_);
-    if (newest.ok() && newest->job == job_id_ && newest->stage == stage_name() &&
-        newest->attempt == static_cast<int64_t>(job_.state.attempt) &&
-        !recipes::bench_runs_at(job_.state.plan[job_.state.stage].every,
-                                newest->step))  // there the task before it ended
-      task_input_ = newest->parent;
-  } else {
-    known_answers_ = eval::answered_keys(answers_path());
-    answers_ = static_cast<int64_t>(known_answers_.size());
-  }
-  gang_->adopt(std::move(gang));
-}
-
-// A gang that came back has its task, unless the coordinator was killed while it gave it.
-void JobRunner::gang_up(uint32_t attempt) {
-  if (!adopted_) return handle(GangUp{attempt});
-  services_.publish(make_event(JobEvent::Kind::kLog, "attempt " + std::to_string(attempt) +
-                                                         " goes on under this coordinator: its ranks came back"));
-  const std::optional<Action> work = work_action(job_.state);
-  if (work && job_.state.work != Work::kScoring) std::visit([this](const auto& a) { act(a); }, *work);
-}
-
-void JobRunner::gang_ended(uint32_t attempt) {
-  lane_.post([store = services_.store, prefix = storage::pack_prefix(job_.state.id, attempt)] {
-    (void)store->release_lease(prefix);
-  });
-  ended_attempt_ = attempt;
-  if (shut_ended_) return shut_ended_();
-  handle(GangEnded{attempt, services_.options->clock->unix_ms()});
-}
-
-void JobRunner::act(const SendTrain& action) {
-  cluster::Task task;
-  task.kind = "train";
-  task.stage = job_.state.plan[action.stage].name;
-  task.name = "train " + task.stage;
-  if (gang_->all_have(task.name)) return;
-  const bool from_base = action.checkpoint.empty();
-  const bool forked = from_base && action.stage == 0 && prepared_.resume_step > 0;  // goes on where another job was
-  task.start_step = static_cast<uint64_t>(forked ? prepared_.resume_step : action.start_step);
-  task_input_ = from_base ? prepared_.base_checkpoint : action.checkpoint;
-  send_task(std::move(task), task_input_, task_options(action.stage, "", 0, action.resume || forked),
-            action.resume || forked ? storage::HandoverUse::kContinue : storage::HandoverUse::kStart);
-}
-
-void JobRunner::act(const SendEvaluate& action) {
-  cluster::Task task;
-  task.kind = "evaluate";
-  task.stage = job_.state.plan[action.stage].name;
-  task.name = "evaluate " + task.stage + " " + action.bench;
-  if (action.step > 0) task.name += " at step " + std::to_string(action.step);
-  if (gang_->all_have(task.name)) return;
-  answers_ = 0;
-  known_answers_.clear();
-  send_task(std::move(task), action.checkpoint, task_options(action.stage, action.bench, action.step, false),
-            storage::HandoverUse::kContinue);
-}
-
-std::string JobRunner::answers_path() const {
-  return files_.answers_path(stage_name(), job_.state.work_bench, job_.state.bench_run_step());
-}
-
-std::string JobRunner::task_options(int stage, const std::string& bench, int64_t bench_step, bool resume) const {
-  nlohmann::json options = nlohmann::json::parse(to_json(prepared_));
-  const std::string& stage_name = job_.state.plan[stage].name;
-  nlohmann::json out = {{"stage_index", stage},
-                        {"bench", bench},
-                        {"resume", resume},
-                        {"model_dir", prepared_.model_dir},
-                        {"datasets", options["datasets"]},
-                        {"packs_dir", services_.store->packs_dir()},
-                        {"total_ranks", job_.state.world},
-                        {"answers_file", bench.empty() ? "" : files_.answers_path(stage_name, bench, bench_step)}};
-  return out.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-}
-
-void JobRunner::act(const StopGang& action) {
-  const milliseconds grace = action.may_commit ? services_.options->checkpoint_grace : services_.options->stop_grace;
-  if (gang_ != nullptr) gang_->stop(action.reason, grace);
-}
-
-void JobRunner::act(const KillGang&) {
-  if (gang_ != nullptr) gang_->kill();
 }
 
 void JobRunner::act(const WriteReport& action) {
@@ -438,10 +245,11 @@ void JobRunner::watch_time_limit() {
   const int64_t grace = std::min<int64_t>(services_.options->checkpoint_grace.count(), s.time_limit_ms / 10);
   const SteadyTime end = slots_at_ + milliseconds(s.time_limit_ms - grace);
   const auto left = std::chrono::duration_cast<milliseconds>(end - services_.options->clock->steady());
-  auto self = shared_from_this();
-  services_.dispatcher->post_after(std::max(milliseconds(0), left), [self, stretch = ++stretch_] {
-    const bool same = self->stretch_ == stretch && holds_slots(self->job_.state.phase);
-    if (!self->shut_ && same) self->handle(TimeLimitReached{});
+  // Weak: a job that ends does not stay in memory until its limit.
+  services_.dispatcher->post_after(std::max(milliseconds(0), left), [weak = weak_from_this(), stretch = ++stretch_] {
+    const std::shared_ptr<JobRunner> self = weak.lock();
+    if (self == nullptr || self->shut_) return;
+    if (self->stretch_ == stretch && holds_slots(self->job_.state.phase)) self->handle(TimeLimitReached{});
   });
 }
 
@@ -458,132 +266,15 @@ void JobRunner::watch_growth() {
   if (job_.state.world >= job_.state.world_max) return;
   const SteadyTime due = world_since_ + milliseconds(static_cast<int64_t>(recipe_.gang.resize_after_s * 1000) + 1);
   const auto left = std::chrono::duration_cast<milliseconds>(due - services_.options->clock->steady());
-  auto self = shared_from_this();
-  services_.dispatcher->post_after(std::max(milliseconds(0), left) + milliseconds(1), [self] {
-    if (!self->shut_) self->services_.on_change(self->job_id_);
+  services_.dispatcher->post_after(std::max(milliseconds(0), left) + milliseconds(1), [weak = weak_from_this()] {
+    if (const std::shared_ptr<JobRunner> self = weak.lock(); self != nullptr && !self->shut_)
+      self->services_.on_change(self->job_id_);
   });
 }
 
-void JobRunner::act(const NotifyDone&) { *cancelled_ = true; }
-
-// --- what ranks say
-
-Status JobRunner::hello(cluster::ConnectionId connection, const cluster::Hello& hello) {
-  if (gang_ == nullptr || shut_) return {Code::kCancelled, "the job " + job_.state.id + " has no gang"};
-  return gang_->hello(connection, hello);
-}
-
-void JobRunner::message(int rank, uint32_t attempt, const cluster::RankMessage& message) {
-  if (gang_ == nullptr || gang_->options().attempt != attempt || ended_attempt_ == attempt) return;
-  if (const auto* heartbeat = std::get_if<cluster::Heartbeat>(&message))
-    gang_->heartbeat(rank, *heartbeat);
-  else if (const auto* step = std::get_if<cluster::StepProgress>(&message))
-    stepped(*step);
-  else if (const auto* shard = std::get_if<cluster::ShardWritten>(&message))
-    shard_written(rank, *shard);
-  else if (const auto* answers = std::get_if<cluster::Answers>(&message))
-    answered(*answers);
-  else if (const auto* finished = std::get_if<cluster::Finished>(&message))
-    gang_->finished(rank, *finished);
-  else if (const auto* log = std::get_if<cluster::Log>(&message))
-    logged(rank, *log);
-  else if (const auto* report = std::get_if<cluster::FlightReport>(&message))
-    gang_->flown(rank, *report);
-}
-
-void JobRunner::connection_closed(int rank, uint32_t attempt, const Status& reason) {
-  if (gang_ != nullptr && gang_->options().attempt == attempt && !shut_) gang_->connection_closed(rank, reason);
-}
-
-void JobRunner::stepped(const cluster::StepProgress& step) {
-  // Ranks that come back say again what the coordinator before may not have heard.
-  const int stage = job_.state.stage_index(step.stage);
-  if (adopted_ && std::pair(stage, step.step) <= last_step_) return;
-  last_step_ = {stage, step.step};
-  step_seconds_ = step_.has_value() && step_seconds_ > 0
-                      ? kSmoothing * step.step_seconds + (1 - kSmoothing) * step_seconds_
-                      : step.step_seconds;
-  step_ = step;
-  auto self = shared_from_this();
-  const int64_t now = services_.options->clock->unix_ms();
-  lane_.post([self, step, now, attempt = job_.state.attempt] {
-    const Status written = self->files_.append_step(attempt, now, step);
-    if (!written.ok())
-      log::warning("a step's metrics were not written", {{"job", self->job_.state.id}, {"reason", written.message()}});
-  });
-  JobEvent event =
-      make_event(JobEvent::Kind::kStep, step.stage + ": step " + std::to_string(step.step) + " of " +
-                                            std::to_string(step.total_steps) + ", loss " + std::to_string(step.loss));
-  event.stage = step.stage;
-  event.step = step;
-  services_.publish(std::move(event));
-}
-
-void JobRunner::answered(cluster::Answers answers) {
-  if (job_.state.work != Work::kEvaluate || answers.task != job_.state.work_bench) return;
-  if (adopted_)
-    std::erase_if(answers.answers, [this](const cluster::Answer& a) { return known_answers_.contains(a.question_id); });
-  answers_ += static_cast<int64_t>(answers.answers.size());
-  auto self = shared_from_this();
-  lane_.post([self, stage = stage_name(), step = job_.state.bench_run_step(), answers] {
-    const Status written = self->files_.append_answers(stage, answers.task, step, answers.answers);
-    if (written.ok()) return;
-    self->services_.dispatcher->post([self, written] {
-      if (self->gang_ != nullptr)
-        self->gang_->fault(kFaultSaid, "answers could not be written: " + written.message(), written.retry_class());
-    });
-  });
-  JobEvent event =
-      make_event(JobEvent::Kind::kBenchProgress, answers.task + ": " + std::to_string(answers_) + " answers");
-  event.bench = answers.task;
-  event.done = answers_;
-  event.total = answers.total;
-  services_.publish(std::move(event));
-}
-
-void JobRunner::logged(int rank, const cluster::Log& line) {
-  JobEvent event = make_event(JobEvent::Kind::kLog, line.text);
-  event.level = line.level;
-  event.rank = rank;
-  services_.publish(std::move(event));
-}
-
-// All ranks finished what was sent last. The state may be a step behind (a commit in the inbox), so the event is made
-// from the task that the state will have when it gets there.
-void JobRunner::task_done() {
-  const JobState& s = job_.state;
-  const bool training = s.work == Work::kTrain;
-  if (training) file_flights(gang_->flights());
-  handle(TaskFinished{s.attempt, training ? "train" : "evaluate", s.plan[s.stage].name, training ? "" : s.work_bench});
-}
-
-void JobRunner::ask_flights(uint32_t records_max, const std::function<void(Result<GangFlight>)>& done) {
-  const JobState& s = job_.state;
-  if (gang_ == nullptr || s.gang != GangPhase::kUp || gang_->ending())
-    return done(Status(
-        Code::kUnavailable,
-        "no ranks of job " + s.id + " run at present; it is " + std::string(phase_name(s.phase)) +
-            (s.attempt > 0 ? ", and attempt " + std::to_string(s.attempt) + " may have filed its last records" : "")));
-  auto self = shared_from_this();
-  const Status asked = gang_->ask_flights(records_max, [self, gang = gang_, done] {
-    GangFlight flights = gang->flights();
-    flights.stage = self->job_.state.plan[self->job_.state.stage].name;
-    flights.unix_ms = self->services_.options->clock->unix_ms();
-    done(std::move(flights));
-  });
-  if (!asked.ok()) done(asked);
-}
-
-// Of a gang that is lost, with the report; or of a finished training task, for tephra trace.
-void JobRunner::file_flights(GangFlight gang) {
-  gang.stage = job_.state.plan[job_.state.stage].name;
-  gang.unix_ms = services_.options->clock->unix_ms();
-  auto self = shared_from_this();
-  lane_.post([self, gang = std::move(gang)] {
-    const Status written = self->files_.write_flights(gang);
-    if (!written.ok())
-      log::warning("the ranks' flights were not written", {{"job", gang.job}, {"reason", written.message()}});
-  });
+void JobRunner::act(const NotifyDone&) {
+  *cancelled_ = true;
+  gang_.reset();  // no process of it is left; here, since the runner may end on another thread
 }
 
 void JobRunner::shut_down(std::function<void()> ended) {

@@ -1,5 +1,6 @@
 // Drives one job: feeds events to the state machine one at a time, makes each step durable, then carries its actions
-// out. Threading: everything on the dispatcher thread, except what its methods post to the pool.
+// out (job_runner.cc; about its gang job_gang.cc, what ranks say job_ranks.cc, checkpoints job_checkpoints.cc, benches
+// job_scoring.cc). Threading: everything on the dispatcher thread, except what its methods post to the pool.
 #pragma once
 
 #include <atomic>
@@ -42,15 +43,20 @@ struct Services {
   std::function<int(const JobRunner&)> ranks_left;  // that there are slots for beside the others; see most_that_fits()
 };
 
+// Why there is no flight of a job, and no rank of it is taken.
+Status no_ranks_run(const std::string& job, Phase phase, uint32_t attempt);
+Status no_gang(const std::string& job);
+
 class JobRunner : public std::enable_shared_from_this<JobRunner> {
  public:
-  // `recipe`: of a job that has ended it is not needed, and may be any.
+  // Of a job that has not ended.
   JobRunner(Services& services, JournaledJob job, std::shared_ptr<const recipes::Recipe> recipe);
 
   const JobState& state() const { return job_.state; }
   uint64_t order() const { return job_.order; }     // of submission
   bool durable() const { return job_.events > 0; }  // its submission is journaled
   JobView view() const;
+  bool journaled() const { return !broken_; }  // its state is what the journal has
   // Moments that the state has by the wall clock, by one that does not jump; of an earlier coordinator's, as near as the
   // wall clock tells.
   SteadyTime queued_at() const { return queued_at_; }  // last put in the queue
@@ -166,7 +172,7 @@ class JobRunner : public std::enable_shared_from_this<JobRunner> {
   uint64_t stretch_ = 0;      // on the slots; of one coordinator
   // On the lane only.
   bool garbage_ = false;  // checkpoints were removed whose bytes may still be there
-  int64_t collected_unix_ms_ = 0;
+  std::optional<SteadyTime> collected_at_;
 };
 
 }  // namespace tephra::coordinator

@@ -123,6 +123,8 @@ std::string event_key(const std::string& job, uint64_t number) {
   return job + "/" + digits;
 }
 
+bool by_order(const JournaledJob& a, const JournaledJob& b) { return a.order < b.order; }
+
 }  // namespace
 
 std::string encode(const JournaledJob& job) {
@@ -254,49 +256,58 @@ Status Journal::put(const JournaledJob& job, const Event& event, int64_t unix_ms
   return store_.write(puts(job, event, unix_ms));
 }
 
-Result<std::vector<JournaledJob>> Journal::load(bool brief) const {
-  // A store may hold very many jobs: decoded on several threads, and never moved but once into their order.
-  std::vector<std::vector<JournaledJob>> batches;
+// A store may hold very many jobs: decoded on several threads, batch by batch.
+Status Journal::for_each(const std::function<Status(JournaledJob)>& take) const {
   std::vector<std::pair<std::string, std::string>> records;  // of one batch: key and bytes
-  const auto decode_batch = [&] {
-    std::vector<JournaledJob>& jobs = batches.emplace_back(records.size());
-    const Status decoded = parallel_for(records.size(), kDecodeThreads, [&](size_t i) -> Status {
+  const auto take_batch = [&]() -> Status {
+    std::vector<JournaledJob> jobs(records.size());
+    TEPHRA_RETURN_IF_ERROR(parallel_for(records.size(), kDecodeThreads, [&](size_t i) -> Status {
       Result<JournaledJob> job = decode_job(records[i].second);
       if (!job.ok()) return job.status().with_context("job " + records[i].first);
       jobs[i] = std::move(job).value();
-      if (!brief || !is_final(jobs[i].state.phase)) return ok_status();
-      jobs[i].state.recipe_json = {};
-      jobs[i].state.prepared_json = {};
       return ok_status();
-    });
+    }));
     records.clear();
-    return decoded;
+    for (JournaledJob& job : jobs) TEPHRA_RETURN_IF_ERROR(take(std::move(job)));
+    return ok_status();
   };
   Status failed;
   TEPHRA_RETURN_IF_ERROR(
       store_.scan(storage::ColumnFamily::kJobs, "", [&](std::string_view key, std::string_view value) {
         records.emplace_back(key, value);
-        if (records.size() == kBatchRecords) failed = decode_batch();
+        if (records.size() == kBatchRecords) failed = take_batch();
         return failed.ok();
       }));
   TEPHRA_RETURN_IF_ERROR(failed);
-  TEPHRA_RETURN_IF_ERROR(decode_batch());
-  std::vector<JournaledJob*> order;
-  for (std::vector<JournaledJob>& batch : batches)
-    for (JournaledJob& job : batch) order.push_back(&job);
-  std::sort(order.begin(), order.end(),
-            [](const JournaledJob* a, const JournaledJob* b) { return a->order < b->order; });
+  return take_batch();
+}
+
+Result<std::vector<JournaledJob>> Journal::load() const {
   std::vector<JournaledJob> jobs;
-  jobs.reserve(order.size());
-  for (JournaledJob* job : order) jobs.push_back(std::move(*job));
+  TEPHRA_RETURN_IF_ERROR(for_each([&](JournaledJob job) {
+    jobs.push_back(std::move(job));
+    return ok_status();
+  }));
+  std::sort(jobs.begin(), jobs.end(), by_order);
   return jobs;
 }
 
-Result<std::string> Journal::recipe_json(const std::string& job) const {
+Result<std::vector<JournaledJob>> Journal::load_unfinished(
+    const std::function<Status(const JournaledJob&)>& ended) const {
+  std::vector<JournaledJob> jobs;
+  TEPHRA_RETURN_IF_ERROR(for_each([&](JournaledJob job) -> Status {
+    if (is_final(job.state.phase)) return ended(job);
+    jobs.push_back(std::move(job));
+    return ok_status();
+  }));
+  std::sort(jobs.begin(), jobs.end(), by_order);
+  return jobs;
+}
+
+Result<JournaledJob> Journal::get(const std::string& job) const {
   TEPHRA_ASSIGN_OR_RETURN(const auto bytes, store_.read(storage::ColumnFamily::kJobs, job));
   if (!bytes.has_value()) return Status(Code::kNotFound, "there is no job '" + job + "'");
-  TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, decode_job(*bytes));
-  return std::move(found.state.recipe_json);
+  return decode_job(*bytes);
 }
 
 Result<std::vector<JournaledEvent>> Journal::events(const std::string& job, uint64_t after, size_t limit) const {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,16 +47,17 @@ class Journal {
   Status put(const JournaledJob& job, const Event& event, int64_t unix_ms);
 
   // All jobs in order of submission. kCorruption names the job.
-  Result<std::vector<JournaledJob>> load() const { return load(false); }
-  // The same, but recipe_json and prepared_json of jobs that have ended are left out: most of what a record is, and of
-  // use to nobody until somebody asks for such a job (recipe_json()).
-  Result<std::vector<JournaledJob>> load_brief() const { return load(true); }
-  Result<std::string> recipe_json(const std::string& job) const;  // kNotFound, kCorruption
+  Result<std::vector<JournaledJob>> load() const;
+  // Those that have not ended, in order of submission. The others, of which there may be very many, go through `ended` one after
+  // another, in no order; its error ends the loading. kCorruption names the job.
+  Result<std::vector<JournaledJob>> load_unfinished(const std::function<Status(const JournaledJob&)>& ended) const;
+  Result<JournaledJob> get(const std::string& job) const;  // kNotFound, kCorruption
   // With numbers above `after`, at most `limit` (0: all).
   Result<std::vector<JournaledEvent>> events(const std::string& job, uint64_t after = 0, size_t limit = 0) const;
 
  private:
-  Result<std::vector<JournaledJob>> load(bool brief) const;
+  // Each job, in the order of their ids.
+  Status for_each(const std::function<Status(JournaledJob)>& take) const;
 
   storage::Store& store_;
 };

@@ -284,7 +284,8 @@ std::string describe(const Wait& wait, int64_t now_ms) {
     case Wait::Why::kUserLimit: return "its user's jobs hold as many slots as one user may";
     case Wait::Why::kSlots:
       if (!wait.start_ms) return "waits for slots; when is not known, since a running job has no time limit";
-      return "waits for slots, at most " + duration(std::max<int64_t>(0, *wait.start_ms - now_ms));
+      if (*wait.start_ms <= now_ms) return "waits for slots, which are due now";
+      return "waits for slots, at most " + duration(*wait.start_ms - now_ms);
     case Wait::Why::kBehind: return "waits behind job " + wait.other + ", which gets the next slots";
   }
   return "?";

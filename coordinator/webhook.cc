@@ -85,10 +85,11 @@ struct Webhook::Impl {
     JobQuery query;
     query.phases = options.phases;
     query.limit = 1000;
+    query.ended_since_unix_ms = since;
     do {
-      const JobPage page = coordinator.page(query);
+      TEPHRA_ASSIGN_OR_RETURN(const JobPage page, coordinator.page(query));
       for (const JobView& view : page.jobs)
-        if (view.state.finished_unix_ms >= since && !told.contains(view.state.id)) add(view.state.id);
+        if (!told.contains(view.state.id)) add(view.state.id);
       query.after = page.next;
     } while (query.after != 0);
     return ok_status();

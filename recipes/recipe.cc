@@ -154,6 +154,8 @@ LoadResult load_recipe(const std::string& path, const std::vector<std::string>& 
   const auto fail = [&](std::string message, std::string hint) {
     return LoadResult{{}, {{path, 0, 0, "", std::move(message), std::move(hint)}}};
   };
+  if (!Env::posix().exists(path))
+    return fail("there is no such file", "name a recipe, a YAML file as recipes/demo.yaml is");
   auto file = Env::posix().open(path);
   if (!file.ok()) return fail("cannot be read: " + file.status().message(), "");
   const uint64_t size_bytes = (*file)->size_bytes();

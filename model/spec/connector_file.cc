@@ -35,7 +35,9 @@ Result<std::vector<std::string>> find_connector_files(const std::string& path) {
   if (is_pickle(path)) return pickle_refused(path);
   if (ends_with(path, ".safetensors")) return std::vector<std::string>{path};
   Env& env = Env::posix();
-  if (!env.exists(path)) return Status(Code::kNotFound, path + " does not exist");
+  if (!env.exists(path))
+    return Status(Code::kNotFound,
+                  path + " does not exist; name a connector's .safetensors file, or the folder that has one");
   auto names = env.list(path);
   if (!names.ok())
     return Status(Code::kInvalidArgument,

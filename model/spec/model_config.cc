@@ -10,6 +10,15 @@
 namespace tephra::model {
 namespace {
 
+Result<JsonReader> open_config(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  if (Env::posix().exists(path)) return JsonReader::open(path);
+  return Status(Code::kNotFound,
+                (Env::posix().exists(folder) ? path : folder) +
+                    " does not exist; name a model's folder, as transformers' save_pretrained or tephra "
+                    "ckpt export writes it, with a config.json in it");
+}
+
 Status invalid(const std::string& where, const std::string& what) {
   return {Code::kInvalidArgument, where + ": " + what};
 }
@@ -143,7 +152,7 @@ JsonReader clip_tower(const JsonReader& json, const char* key, const char* old_k
 }
 
 Result<ModelConfig> load_llava(const std::string& folder) {
-  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, JsonReader::open(folder + "/config.json"));
+  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, open_config(folder));
   std::string type, strategy = "default", act = "gelu";
   int64_t layer = -2;
   ModelConfig config;
@@ -230,14 +239,14 @@ Result<ModelConfig> load_parts(const ModelPaths& paths, const PartsOptions& opti
 }  // namespace
 
 Result<ClipVisionConfig> load_clip_vision_config(const std::string& folder) {
-  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, JsonReader::open(folder + "/config.json"));
+  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, open_config(folder));
   if (json.has("vision_config") || json.has("vision_config_dict"))
     return read_vision(clip_tower(json, "vision_config", "vision_config_dict"));
   return read_vision(std::move(json));
 }
 
 Result<ClipConfig> load_clip_config(const std::string& folder) {
-  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, JsonReader::open(folder + "/config.json"));
+  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, open_config(folder));
   if (!json.has("text_config") && !json.has("text_config_dict"))
     return json.error("text_config", "is missing; contrastive training needs a CLIPModel folder with both towers");
   ClipConfig config;
@@ -250,7 +259,7 @@ Result<ClipConfig> load_clip_config(const std::string& folder) {
 }
 
 Result<LlamaConfig> load_llama_config(const std::string& folder) {
-  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, JsonReader::open(folder + "/config.json"));
+  TEPHRA_ASSIGN_OR_RETURN(JsonReader json, open_config(folder));
   return read_llama(std::move(json));
 }
 

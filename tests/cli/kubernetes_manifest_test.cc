@@ -1,5 +1,6 @@
-// The manifest against a schema: tests/cli/mpijob_schema.json always, and the operator's own CustomResourceDefinition where
-// TEPHRA_MPIJOB_CRD names its file (manifests/base/kubeflow.org_mpijobs.yaml of kubeflow/mpi-operator).
+// The manifest against schemas: tests/cli/mpijob_schema.json always; Kubernetes' own for its pods where there is the Python of
+// scripts/api_venv.sh; the operator's own CustomResourceDefinition where TEPHRA_MPIJOB_CRD names its file
+// (manifests/base/kubeflow.org_mpijobs.yaml of kubeflow/mpi-operator, 0.5 or later).
 #include "cli/kubernetes_manifest.h"
 
 #include <gtest/gtest.h>
@@ -11,6 +12,9 @@
 #include <filesystem>
 #include <fstream>
 #include <regex>
+
+#include "tests/base/api_python.h"
+#include "tests/base/temp_dir.h"
 
 namespace tephra::cli {
 namespace {
@@ -132,14 +136,41 @@ TEST(KubernetesManifest, FitsTheSchemaOfTheMpiOperator) {
 TEST(KubernetesManifest, FitsTheOperatorsOwnDefinition) {
   const char* path = std::getenv("TEPHRA_MPIJOB_CRD");
   if (path == nullptr) GTEST_SKIP() << "NOT RUN: name the MPI operator's CustomResourceDefinition in TEPHRA_MPIJOB_CRD";
+  const json definition = from_yaml(YAML::LoadFile(path));
   json schema;
-  for (const json& version : from_yaml(YAML::LoadFile(path))["spec"]["versions"])
+  for (const json& version : definition["spec"]["versions"])
     if (version["name"] == "v2beta1") schema = version["schema"]["openAPIV3Schema"];
   ASSERT_TRUE(schema.is_object());
   ManifestOptions o = options();
   o.memory = "64Gi";
   o.gpus_per_worker = 2;
   EXPECT_EQ(wrong_with((*kubernetes_manifest(recipe(), o))[1], schema), "");
+}
+
+TEST(KubernetesManifest, ItsPodsFitKubernetesOwnSchemas) {
+  TEPHRA_REQUIRE_API_PYTHON("kubernetes-validate");
+  TempDir dir;
+  const auto validated = [&](const std::vector<json>& manifest) {
+    std::ofstream(dir / "manifest.yaml") << to_yaml(manifest);
+    return run_python("'" TEPHRA_SOURCE_DIR "/tests/cli/validate_manifest.py' '" + (dir / "manifest.yaml") + "'",
+                      dir / "said");
+  };
+  ManifestOptions o = options();
+  EXPECT_TRUE(validated(*kubernetes_manifest(recipe(), o)));
+  o.name_space = "research";
+  o.memory = "64Gi";
+  o.gpus_per_worker = 2;
+  std::vector<json> manifest = *kubernetes_manifest(recipe(), o);
+  EXPECT_TRUE(validated(manifest));
+  // It sees what is wrong.
+  json& pod = manifest[1]["spec"]["mpiReplicaSpecs"]["Worker"]["template"]["spec"];
+  pod["containers"][0]["imagePullPolicies"] = "Always";
+  const auto unknown = validated(manifest);
+  EXPECT_NE(std::string(unknown.message()).find("imagePullPolicies"), std::string::npos) << unknown.message();
+  pod["containers"][0].erase("imagePullPolicies");
+  pod["containers"][0]["command"] = "sshd";
+  const auto no_list = validated(manifest);
+  EXPECT_NE(std::string(no_list.message()).find("Worker: "), std::string::npos) << no_list.message();
 }
 
 // The schema and its reader see what is wrong.

@@ -76,6 +76,51 @@ TEST_F(ServerTest, TokensAreMadeListedAndRevoked) {
   EXPECT_EQ(server->wait().code, 0);
 }
 
+// What cannot be done is told with its cause and what to do.
+TEST_F(ServerTest, ErrorsSayWhatToDo) {
+  const cluster::TlsFiles files = cluster::make_certificate(scratch_.path(""), "server");
+  auto server = serve({"--tls-cert", files.certificate, "--tls-key", files.key});
+  const std::string plain = "http" + url().substr(std::string("https").size());
+  const struct {
+    std::vector<std::string> arguments;
+    int code;
+    const char* words;
+  } cases[] = {
+      {{"ps", "--token-file", scratch_.path("none")}, 2, "does not exist"},
+      {{"ps", "--server", plain}, 3, "https:// if it speaks TLS"},
+      {{"watch", "none-1"}, 2, "there is no job 'none-1'; tephra ps lists them"},
+      {{"logs", "none-1"}, 2, "there is no job 'none-1'; tephra ps lists them"},
+      {{"cancel", "none-1"}, 2, "there is no job 'none-1'; tephra ps lists them"},
+      {{"logs", "none-1", "--token-file", scratch_.write("bad", "x\n")}, 3, "set TEPHRA_TOKEN or give --token-file"},
+      {{"submit", scratch_.path("none.yaml")}, 2, "there is no such file; name a recipe"},
+      {{"serve", "--store", "/proc/none"}, 2, "name a store folder that can be made"},
+  };
+  for (const auto& c : cases) {
+    const Finished refused = run(c.arguments);
+    EXPECT_EQ(refused.code, c.code) << c.arguments[0] << ": " << refused.err;
+    EXPECT_NE(refused.err.find(c.words), std::string::npos) << c.arguments[0] << ": " << refused.err;
+  }
+}
+
+TEST_F(ServerTest, SaysOfAJobThatHasEndedThatNothingIsChanged) {
+  auto server = serve({});
+  const Finished made = run({"submit", TEPHRA_SOURCE_DIR "/tests/e2e/tiny.yaml", "--json"});
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_NE(run({"resume", "tiny-1"}).out.find("tiny-1 is not paused"), std::string::npos);
+  EXPECT_EQ(run({"submit", TEPHRA_SOURCE_DIR "/tests/e2e/tiny.yaml", "--set", "queue.after=[tiny-1]"}).code, 0);
+  const Finished no_log = run({"logs", "tiny-2"});
+  EXPECT_EQ(no_log.code, 2);
+  EXPECT_EQ(no_log.out, "");
+  EXPECT_NE(no_log.err.find("no rank of it was started yet (queued)"), std::string::npos) << no_log.err;
+  EXPECT_EQ(run({"cancel", "tiny-1"}).code, 0);
+  ASSERT_EQ(run({"watch", "tiny-1"}).code, 1) << "it has ended";
+  for (const char* verb : {"cancel", "pause", "resume"}) {
+    const Finished told = run({verb, "tiny-1"});
+    EXPECT_EQ(told.code, 0) << told.err;
+    EXPECT_NE(told.out.find("has ended ("), std::string::npos) << told.out;
+  }
+}
+
 TEST_F(ServerTest, FilesWithSecretsAreTheirOwners) {
   ASSERT_EQ(run({"token", "create", "vera", "--role", "viewer"}).code, 0);
   auto server = serve({});

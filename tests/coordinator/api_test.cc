@@ -73,7 +73,7 @@ TEST_F(ApiTest, ServesWhatItsDocumentSays) {
 TEST_F(ApiTest, SaysWhatIsWrongWithARequest) {
   EXPECT_EQ(get("/nothing").status, 404);
   EXPECT_EQ(get("/api/v1/jobs/none").status, 404);
-  EXPECT_EQ(json::parse(get("/api/v1/jobs/none").body)["error"]["message"], "there is no job 'none'");
+  EXPECT_EQ(json::parse(get("/api/v1/jobs/none").body)["error"]["message"], "there is no job 'none'; tephra ps lists them");
   EXPECT_EQ(post("/api/v1/jobs", "{not json").status, 400);
   EXPECT_EQ(post("/api/v1/jobs", "[]").status, 400);
   EXPECT_EQ(post("/api/v1/jobs", "{}").status, 422);

@@ -275,21 +275,45 @@ TEST(Coordinator, ShutdownKeepsTheJobForTheNextStart) {
   EXPECT_EQ(state->attempt, 2u);
 }
 
-TEST(Coordinator, AFinishedJobIsWholeAfterARestart) {
+TEST(Coordinator, AFinishedJobIsWholeFromTheJournalAndAfterARestart) {
   TempDir dir;
   const std::string recipe = make_recipe(dir.path(), 1, 2);
   std::string report;
   {
     auto coordinator = start(dir / "store");
-    ASSERT_EQ(run_to_end(*coordinator, recipe).phase, Phase::kDone);
-    report = coordinator->get("demo-1")->report_path;
+    ASSERT_EQ(*coordinator->submit(recipe, "tester", {"key", "hash"}), "demo-1");
+    ASSERT_EQ(coordinator->wait("demo-1", Deadline::after(seconds(60)))->phase, Phase::kDone);
+    // Its runner is gone; what is asked for is in the journal.
+    const Result<JobView> view = coordinator->get("demo-1");
+    ASSERT_TRUE(view.ok()) << view.status().to_string();
+    report = view->report_path;
     EXPECT_NE(report, "");
+    EXPECT_EQ(view->state.recipe_json, recipe);
+    JobQuery done;
+    done.phases = {Phase::kDone};
+    done.user = "tester";
+    ASSERT_EQ(coordinator->page(done)->jobs.size(), 1u);
+    EXPECT_EQ(coordinator->page(done)->jobs[0].state.stages[1].step, 2);
+    EXPECT_EQ(coordinator->page(done)->jobs[0].state.recipe_json, "");
+    done.ended_since_unix_ms = view->state.finished_unix_ms + 1;
+    EXPECT_EQ(coordinator->page(done)->jobs.size(), 0u);
+    EXPECT_EQ(coordinator->page(unfinished_jobs())->jobs.size(), 0u);
+    EXPECT_EQ(coordinator->workload().jobs, (std::map<Phase, int64_t>{{Phase::kDone, 1}}));
+    EXPECT_EQ(coordinator->history("demo-1", 0, 1)->size(), 1u);
+    EXPECT_TRUE(coordinator->cancel("demo-1", "late").ok());
+    EXPECT_TRUE(coordinator->resume("demo-1").ok());
+    EXPECT_EQ(*coordinator->submit(recipe, "tester", {"key", "hash"}), "demo-1");
+    EXPECT_EQ(coordinator->submit(recipe, "tester", {"key", "other"}).status().code(), Code::kAlreadyExists);
+    std::promise<Status> asked;
+    coordinator->flights("demo-1", 1, [&](const Result<GangFlight>& flights) { asked.set_value(flights.status()); });
+    EXPECT_EQ(asked.get_future().get().message(),
+              "no ranks of job demo-1 run at present; it is done, and attempt 1 may have filed its last records");
   }
   auto coordinator = start(dir / "store");
   const JobView view = *coordinator->get("demo-1");
   EXPECT_EQ(view.state.recipe_json, recipe) << "read when it is asked for";
   EXPECT_EQ(view.report_path, report);
-  EXPECT_EQ(coordinator->list().front().report_path, report);
+  EXPECT_EQ(coordinator->page({})->jobs.front().report_path, report);
   EXPECT_EQ(coordinator->wait("demo-1", Deadline::after(seconds(1)))->phase, Phase::kDone);
   EXPECT_TRUE(coordinator->cancel("demo-1", "late").ok());
   EXPECT_EQ(coordinator->wait("demo-2", Deadline::after(seconds(1))).status().code(), Code::kNotFound);
@@ -337,7 +361,7 @@ TEST(Coordinator, GoesOnWithAnotherNumberOfRanks) {
   ASSERT_TRUE(state.ok()) << state.status().to_string();
   EXPECT_EQ(state->phase, Phase::kDone) << state->reason;
   EXPECT_EQ(state->world, 1);
-  EXPECT_EQ((*coordinator)->list().size(), 1u);
+  EXPECT_EQ((*coordinator)->page({})->jobs.size(), 1u);
   const auto recipe = read_file(Env::posix(), (*coordinator)->get("demo-1")->directory + "/recipe.json");
   ASSERT_TRUE(recipe.ok());
   EXPECT_EQ(*recipe, make_recipe(dir.path(), 1, 5)) << "as resolved last";

@@ -83,8 +83,8 @@ TEST(Elastic, KeepsItsRanksWhileAnotherWaitsAndForATimeAfterItGotThem) {
   ASSERT_TRUE(coordinator->cancel("demo-3", "enough").ok());
   EXPECT_EQ(ended(*coordinator, "demo-3").phase, Phase::kCancelled);
   // The queue looks again whenever it is asked for.
-  EXPECT_EQ(coordinator->list().back().state.attempt, 1u);
-  EXPECT_EQ(coordinator->list().back().state.world, 2);
+  EXPECT_EQ(coordinator->page({})->jobs.back().state.attempt, 1u);
+  EXPECT_EQ(coordinator->page({})->jobs.back().state.world, 2);
 }
 
 TEST(Elastic, IsRefusedOnlyWhenItsLeastDoesNotFit) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/env.h"
 #include "coordinator/journal.pb.h"
 #include "tests/base/temp_dir.h"
@@ -169,18 +171,28 @@ TEST(Journal, KeepsJobsInOrderAndTheirEventsOverAReopen) {
   }
   auto store = storage::Store::open(Env::posix(), dir / "store", storage::OpenMode::kReadWrite);
   ASSERT_TRUE(store.ok()) << store.status().to_string();
-  const Journal journal(**store);
+  Journal journal(**store);
   const auto jobs = journal.load();
   ASSERT_TRUE(jobs.ok()) << jobs.status().to_string();
   ASSERT_EQ(jobs->size(), 12u);
   for (uint64_t i = 0; i < 12; ++i)
     EXPECT_EQ((*jobs)[i].state.id, "demo-" + std::to_string(i + 1)) << "by submission, not by name";
   EXPECT_EQ(jobs->front().state.phase, Phase::kFailed);
-  const auto brief = journal.load_brief();
-  ASSERT_TRUE(brief.ok()) << brief.status().to_string();
-  EXPECT_EQ(brief->front().state.recipe_json, "") << "of a job that has ended";
-  EXPECT_EQ(*journal.recipe_json("demo-1"), "{}");
-  EXPECT_EQ(journal.recipe_json("demo-99").status().code(), Code::kNotFound);
+  JournaledJob live = full_job("demo-13", 13);
+  ASSERT_TRUE(journal.put(live, Submitted{5}, 300).ok());
+  std::set<uint64_t> ended;
+  const auto unfinished = journal.load_unfinished([&](const JournaledJob& job) {
+    ended.insert(job.order);
+    return ok_status();
+  });
+  ASSERT_TRUE(unfinished.ok()) << unfinished.status().to_string();
+  ASSERT_EQ(unfinished->size(), 1u);
+  EXPECT_EQ(unfinished->front().state.id, "demo-13");
+  EXPECT_EQ(ended.size(), 12u);
+  EXPECT_EQ(journal.load_unfinished([](const JournaledJob&) { return Status(Code::kBusy, "no"); }).status().code(),
+            Code::kBusy);
+  EXPECT_EQ(journal.get("demo-1")->state.recipe_json, "{}");
+  EXPECT_EQ(journal.get("demo-99").status().code(), Code::kNotFound);
   EXPECT_EQ(jobs->front().state.world_max, 8);
   const auto events = journal.events("demo-1");
   ASSERT_TRUE(events.ok());

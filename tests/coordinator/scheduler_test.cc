@@ -302,6 +302,7 @@ TEST(Scheduler, SaysWhyAJobWaits) {
   EXPECT_EQ(describe({}, kNow), "");
   EXPECT_EQ(describe({.why = Wait::Why::kSlots, .start_ms = kNow + 90 * kMinute}, kNow),
             "waits for slots, at most 1 h 30 min");
+  EXPECT_EQ(describe({.why = Wait::Why::kSlots, .start_ms = kNow}, kNow), "waits for slots, which are due now");
   EXPECT_EQ(describe({.why = Wait::Why::kBehind, .other = "demo-1"}, kNow),
             "waits behind job demo-1, which gets the next slots");
   EXPECT_EQ(describe({.why = Wait::Why::kDependency, .other = "demo-1"}, kNow), "waits for job demo-1 to be done");

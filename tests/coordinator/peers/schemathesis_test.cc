@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
-#include "api_python.h"
+#include "tests/base/api_python.h"
 #include "tests/coordinator/api_fixture.h"
 
 namespace tephra::coordinator {

@@ -4,7 +4,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "api_python.h"
+#include "tests/base/api_python.h"
 #include "tests/coordinator/api_fixture.h"
 
 namespace tephra::coordinator {

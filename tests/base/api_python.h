@@ -1,4 +1,4 @@
-// The Python that has schemathesis and TensorBoard: TEPHRA_API_PYTHON, or what scripts/api_venv.sh made.
+// The Python that has schemathesis, TensorBoard and Kubernetes' schemas: TEPHRA_API_PYTHON, or what scripts/api_venv.sh made.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 #include "base/env.h"
 
-namespace tephra::coordinator {
+namespace tephra {
 
 inline std::string api_python() {
   if (const char* named = std::getenv("TEPHRA_API_PYTHON")) return named;
@@ -18,7 +18,7 @@ inline std::string api_python() {
 }
 
 #define TEPHRA_REQUIRE_API_PYTHON(what)            \
-  if (::tephra::coordinator::api_python().empty()) \
+  if (::tephra::api_python().empty()) \
   GTEST_SKIP() << "NOT RUN: no Python with " what "; scripts/api_venv.sh makes one, or name it in TEPHRA_API_PYTHON"
 
 // Runs that Python; what it printed, once it failed.
@@ -29,4 +29,4 @@ inline ::testing::AssertionResult run_python(const std::string& arguments, const
   return ::testing::AssertionFailure() << (printed.ok() ? *printed : printed.status().to_string());
 }
 
-}  // namespace tephra::coordinator
+}  // namespace tephra
