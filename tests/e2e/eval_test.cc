@@ -217,7 +217,7 @@ TEST(Eval, SaysWhatIsMissing) {
        scratch.write("q.jsonl", R"({"question_id": 1, "image": "a.jpg", "text": "Is there a cup?", "label": "yes"})"),
        "--out", scratch.path("o")});
   EXPECT_EQ(model.code, 2) << model.err;
-  EXPECT_THAT(model.err, HasSubstr("config.json does not exist; a model's folder in Hugging Face's layout has it"));
+  EXPECT_THAT(model.err, HasSubstr("config.json does not exist; name a model's folder"));
   EXPECT_THAT(model.err, HasSubstr("nothing was asked, for the reason above"));
 }
 
