@@ -75,7 +75,9 @@ std::string to_string(const Shape& shape) {
 
 Status convert_to_float32(const std::byte* src, DType dtype, int64_t count, float* dst) {
   switch (dtype) {
-    case DType::kFloat32: std::memcpy(dst, src, count * 4); return ok_status();
+    case DType::kFloat32:
+      if (count > 0) std::memcpy(dst, src, count * 4);  // pointers to nothing may be null
+      return ok_status();
     case DType::kBFloat16:
       for (int64_t i = 0; i < count; ++i) {
         uint32_t bits = static_cast<uint32_t>(load16(src + 2 * i)) << 16;
@@ -108,7 +110,9 @@ int64_t first_not_finite(const std::byte* src, DType dtype, int64_t count) {
 
 Status convert_from_float32(const float* src, int64_t count, DType dtype, std::byte* dst) {
   switch (dtype) {
-    case DType::kFloat32: std::memcpy(dst, src, count * 4); return ok_status();
+    case DType::kFloat32:
+      if (count > 0) std::memcpy(dst, src, count * 4);  // pointers to nothing may be null
+      return ok_status();
     case DType::kBFloat16:
     case DType::kFloat16:
       for (int64_t i = 0; i < count; ++i) {

@@ -39,7 +39,7 @@ std::string sentence(std::string text) {
   return text.ends_with('.') || text.ends_with('!') ? text : text + ".";
 }
 
-std::string place_of(const SceneObject& o) {
+std::string place_of(const PictureObject& o) {
   const double x = (o.box[0] + o.box[2]) / 2, y = (o.box[1] + o.box[3]) / 2;
   const char* column = x < 0.36 ? "left" : x > 0.64 ? "right" : "middle";
   const char* row = y < 0.36 ? "upper" : y > 0.64 ? "lower" : "";
@@ -51,7 +51,7 @@ std::string place_of(const SceneObject& o) {
 class Writer {
  public:
   explicit Writer(const TeacherRequest& request) : request_(request) {
-    for (const SceneObject& o : request.picture->objects) {
+    for (const PictureObject& o : request.picture->objects) {
       ++counts_[o.category];
       if (!largest_ || area(o) > area(*largest_)) largest_ = &o;
     }
@@ -101,7 +101,7 @@ class Writer {
   }
 
  private:
-  static double area(const SceneObject& o) { return (o.box[2] - o.box[0]) * (o.box[3] - o.box[1]); }
+  static double area(const PictureObject& o) { return (o.box[2] - o.box[0]) * (o.box[3] - o.box[1]); }
   static std::string ask(const std::string& question, const std::string& answer) {
     return "Question: " + question + "\nAnswer: " + answer + "\n\n";
   }
@@ -126,7 +126,7 @@ class Writer {
 
   const TeacherRequest& request_;
   std::map<std::string, size_t> counts_;
-  const SceneObject* largest_ = nullptr;
+  const PictureObject* largest_ = nullptr;
 };
 
 }  // namespace

@@ -81,7 +81,7 @@ std::string one_line(std::string text) {
 }
 
 // False: the box is none, or outside.
-bool normalise(const PixelObject& object, double width, double height, SceneObject* out) {
+bool normalise(const PixelObject& object, double width, double height, PictureObject* out) {
   const std::vector<double>& b = object.box;
   if (b.size() != 4 || b[2] <= 0 || b[3] <= 0) return false;
   const std::array<double, 4> corners{b[0], b[1], b[0] + b[2], b[1] + b[3]};
@@ -105,7 +105,7 @@ void finish(RawPicture&& raw, std::set<std::string>& seen, PictureFactsList* out
   if (!raw.objects.empty() && (raw.width < 1 || raw.height < 1))
     return reject("coordinates", "width and height of the picture are not given");
   for (const PixelObject& object : raw.objects) {
-    SceneObject made;
+    PictureObject made;
     if (!normalise(object, raw.width, raw.height, &made))
       return reject("coordinates", "the box of '" + object.category + "' has no area or is outside the picture");
     raw.facts.objects.push_back(made);
@@ -203,7 +203,7 @@ std::string context_text(const PictureFacts& picture) {
   for (const std::string& caption : picture.captions) out += caption + "\n";
   if (!picture.objects.empty()) out += "\n";
   char line[96];
-  for (const SceneObject& o : picture.objects) {
+  for (const PictureObject& o : picture.objects) {
     std::snprintf(line, sizeof line, ": [%.3f, %.3f, %.3f, %.3f]\n", o.box[0], o.box[1], o.box[2], o.box[3]);
     out += o.category + line;
   }

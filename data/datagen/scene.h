@@ -9,7 +9,7 @@
 
 namespace tephra::data {
 
-struct SceneObject {
+struct PictureObject {
   std::string category;
   std::array<double, 4> box{};  // x1, y1, x2, y2 in parts of width and height
 };
@@ -18,7 +18,7 @@ struct PictureFacts {
   std::string id;
   std::string image;  // path relative to the image root
   std::vector<std::string> captions;
-  std::vector<SceneObject> objects;
+  std::vector<PictureObject> objects;
 };
 
 // Input that cannot be used, with the reason; the rest is used.

@@ -26,7 +26,7 @@ TEST(Hash, PartsEqualWhole) {
 // hash_bytes() has code of its own for long inputs on some processors; parts and text go through the library's.
 TEST(Hash, EveryLengthHashesAsTheLibraryDoes) {
   std::string text;
-  for (int i = 0; i < 300'000; ++i) text += static_cast<char>(i * i >> 3);
+  for (uint32_t i = 0; i < 300'000; ++i) text += static_cast<char>(i * i >> 3);
   for (size_t length : {0, 1, 3, 4, 8, 9, 16, 17, 128, 129, 240, 241, 1023, 1024, 1025, 65536, 65537, 299'983}) {
     const auto part = std::string_view(text).substr(text.size() - length);  // at odd addresses too
     EXPECT_EQ(hash_bytes(std::as_bytes(std::span(part))), hash_text(part)) << length;

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -68,7 +69,7 @@ TEST_F(StoreTest, AnyWorldSizeReadsWhatAnyWrote) {
           const int64_t element = size_bytes(t.dtype);
           std::vector<std::byte> bytes(static_cast<size_t>(count * element));
           TEPHRA_ASSERT_OK(reader.read_state_bytes(t.name, t.kind, begin, count, bytes.data()));
-          EXPECT_EQ(std::memcmp(bytes.data(), t.bytes.data() + begin * element, bytes.size()), 0)
+          EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), t.bytes.begin() + begin * element))
               << t.name << " rank " << rank << " of " << reads << ", written by " << wrote;
         }
       }

@@ -45,7 +45,7 @@ TEST(DatagenPrompts, ExamplesPassTheChecks) {
     for (const auto& example : loaded.of(kind).examples) {
       const CheckedReply reply = check_reply(kind, "Describe it.", example.reply, "stop");
       EXPECT_EQ(reply.reason, "") << kind_name(kind) << ": " << reply.detail;
-      for (const SceneObject& o : example.facts.objects)
+      for (const PictureObject& o : example.facts.objects)
         for (const double n : o.box) EXPECT_TRUE(n >= 0 && n <= 1);
     }
 }
