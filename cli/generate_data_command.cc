@@ -36,11 +36,11 @@ struct GenerateDataOptions {
   bool retry_in_doubt = false, json = false;
 };
 
-// The prompts of the installation, or of the source folder that the program was built in.
+// The prompts of the installation, or of the source folder that the program was built in (build/bin, build/PRESET/bin).
 Result<std::string> prompts_folder(const std::string& given) {
   if (!given.empty()) return given;
   TEPHRA_ASSIGN_OR_RETURN(const std::string here, program_folder());
-  for (const char* place : {"/../share/tephra/recipes/datagen", "/../../recipes/datagen"})
+  for (const char* place : {"/../share/tephra/recipes/datagen", "/../../recipes/datagen", "/../../../recipes/datagen"})
     if (Env::posix().exists(here + place + "/words.json")) return here + place;
   return Status(Code::kNotFound, "the prompts are not beside the program; name their folder with --prompts");
 }
