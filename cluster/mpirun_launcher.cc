@@ -172,7 +172,7 @@ Status MpirunGang::kill_hard() {
   TEPHRA_RETURN_IF_ERROR(wait(deadline).status());
   // Only now: mpirun's daemons on the hosts end by themselves with it, most of the time.
   if (places_ == nullptr) return {};
-  const Status killed = kill_on_hosts(*places_, identity_.marker, Deadline::after(kRemoteKillTimeout));
+  Status killed = kill_on_hosts(*places_, identity_.marker, Deadline::after(kRemoteKillTimeout));
   places_->give_back();  // also of a host that cannot be asked, which is known as lost
   return killed;
 }

@@ -27,7 +27,7 @@ int machine_slots() { return static_cast<int>(std::max(1u, std::thread::hardware
 }  // namespace
 
 Status make_store_folder(const std::string& store_dir) {
-  const Status made = Env::posix().make_directories(store_dir);
+  Status made = Env::posix().make_directories(store_dir);
   if (made.ok()) return made;
   return {made.code(), made.retry_class(), made.message() + "; name a store folder that can be made and written"};
 }

@@ -57,9 +57,9 @@ struct RunningJob {
 };
 
 struct SchedulerOptions {
-  int slots = 1;                 // of the machine
-  int user_slots = 0;            // that one user's jobs may hold together; 0: no limit
-  int64_t age_ms = 3600 * 1000;  // of waiting that count as one step of priority; 0: waiting changes nothing
+  int slots = 1;                          // of the machine
+  int user_slots = 0;                     // that one user's jobs may hold together; 0: no limit
+  int64_t age_ms = int64_t{3600} * 1000;  // of waiting that count as one step of priority; 0: waiting changes nothing
 };
 
 struct SchedulerInput {
@@ -111,7 +111,7 @@ int most_that_fits(int slots, int least, int free);
 // before (slot_history.h).
 class UsageBook {
  public:
-  explicit UsageBook(int64_t half_life_ms = 24 * 3600 * 1000LL) : half_life_ms_(half_life_ms) {}
+  explicit UsageBook(int64_t half_life_ms = int64_t{24} * 3600 * 1000) : half_life_ms_(half_life_ms) {}
   // Charges what runs for the time since the last call. A clock that went backwards charges nothing.
   void advance(int64_t now_ms, const std::vector<RunningJob>& running);
   // Charges a stretch of the past, as advance() would have: it began and ended so long ago.

@@ -74,7 +74,7 @@ std::string VerbNoun::verb_of(const std::string& word) const {
   if (const auto form = forms_.find(word); form != forms_.end()) return form->second;
   for (const char* ending : {"s", "es", "ed", "d", "ing"}) {
     if (!word.ends_with(ending)) continue;
-    const std::string stem = word.substr(0, word.size() - std::string(ending).size());
+    std::string stem = word.substr(0, word.size() - std::string(ending).size());
     if (verbs_.contains(stem)) return stem;
     if (verbs_.contains(stem + "e")) return stem + "e";
     if (stem.size() > 2 && stem[stem.size() - 1] == stem[stem.size() - 2] &&

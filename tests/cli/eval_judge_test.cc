@@ -16,7 +16,6 @@ namespace {
 using cluster::HttpResponse;
 using nlohmann::json;
 using ::testing::HasSubstr;
-using ::testing::Not;
 
 constexpr int kQuestions = 12;
 constexpr const char* kKey = "test-key-0123456789";
@@ -44,7 +43,7 @@ class EvalJudgeTest : public testing::Test {
              "--reference",
              scratch_.write("reference.jsonl", reference),
              "--judge-prompts",
-             TEPHRA_SOURCE_DIR "/recipes/judge/llava_bench.json",
+             std::string(TEPHRA_SOURCE_DIR) + "/recipes/judge/llava_bench.json",
              "--out",
              scratch_.path("out")};
   }
@@ -165,7 +164,7 @@ TEST_F(EvalJudgeTest, AnEnsembleAsksWhereTheFilesDifferAndEachOnce) {
                                           "--judge-model",
                                           "m",
                                           "--judge-prompts",
-                                          TEPHRA_SOURCE_DIR "/recipes/judge/scienceqa.json",
+                                          std::string(TEPHRA_SOURCE_DIR) + "/recipes/judge/scienceqa.json",
                                           "--out",
                                           scratch_.path("both"),
                                           "--json"};

@@ -58,7 +58,7 @@ TEST_F(ApiTest, ServesWhatItsDocumentSays) {
             const std::string name = content["schema"]["$ref"].get<std::string>().substr(21);
             EXPECT_TRUE(document["components"]["schemas"].contains(name)) << name;
           }
-      if (path.find("{") != std::string::npos) {
+      if (path.find('{') != std::string::npos) {
         EXPECT_EQ(request(port_, upper, target, kToken).status, 404) << path;
       }
     }
@@ -73,7 +73,8 @@ TEST_F(ApiTest, ServesWhatItsDocumentSays) {
 TEST_F(ApiTest, SaysWhatIsWrongWithARequest) {
   EXPECT_EQ(get("/nothing").status, 404);
   EXPECT_EQ(get("/api/v1/jobs/none").status, 404);
-  EXPECT_EQ(json::parse(get("/api/v1/jobs/none").body)["error"]["message"], "there is no job 'none'; tephra ps lists them");
+  EXPECT_EQ(json::parse(get("/api/v1/jobs/none").body)["error"]["message"],
+            "there is no job 'none'; tephra ps lists them");
   EXPECT_EQ(post("/api/v1/jobs", "{not json").status, 400);
   EXPECT_EQ(post("/api/v1/jobs", "[]").status, 400);
   EXPECT_EQ(post("/api/v1/jobs", "{}").status, 422);

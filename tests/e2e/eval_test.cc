@@ -74,7 +74,7 @@ TEST(Eval, TheLocalJudgeNeedsNoEndpoint) {
                                     "--reference",
                                     reference("llava_bench/qa90_gpt4_answer.jsonl"),
                                     "--judge-prompts",
-                                    TEPHRA_SOURCE_DIR "/recipes/judge/llava_bench.json",
+                                    std::string(TEPHRA_SOURCE_DIR) + "/recipes/judge/llava_bench.json",
                                     "--out",
                                     scratch.path("out"),
                                     "--json"};

@@ -32,7 +32,7 @@ inline std::string chat_piece(const std::string& text) {
 inline HttpResponse chat_stream(const std::string& text, bool whole = true) {
   HttpResponse response;
   response.content_type = "text/event-stream";
-  response.stream = [text, whole](std::shared_ptr<HttpStream> stream) {
+  response.stream = [text, whole](const std::shared_ptr<HttpStream>& stream) {
     for (size_t at = 0; at < (whole ? text.size() : text.size() / 2); at += 3)
       stream->write(chat_piece(text.substr(at, 3)));
     if (whole)
@@ -55,7 +55,7 @@ inline HttpResponse chat_error(int status, const std::string& message, const std
 // Accepts, and never answers; the connection lasts as long as the client wants.
 inline HttpResponse chat_silence() {
   HttpResponse response;
-  response.later = [](std::shared_ptr<HttpReply> reply) {
+  response.later = [](const std::shared_ptr<HttpReply>& reply) {
     reply->on_closed([reply] {});  // kept until then
   };
   return response;

@@ -12,7 +12,7 @@ namespace tephra::cluster {
 
 // Files DIR/NAME.pem and DIR/NAME.key.
 inline TlsFiles make_certificate(const std::string& dir, const std::string& name) {
-  const TlsFiles files{dir + "/" + name + ".pem", dir + "/" + name + ".key"};
+  TlsFiles files{dir + "/" + name + ".pem", dir + "/" + name + ".key"};
   const std::string command =
       "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=tephra "
       "-addext subjectAltName=IP:127.0.0.1,DNS:localhost -keyout '" +
