@@ -61,7 +61,7 @@ std::string recipe_line(const recipes::Recipe& recipe, const recipes::StageRecip
 
 void add_evaluation(const std::string& store, const recipes::StageRecipe& stage, const storage::Manifest& header,
                     Made* made) {
-  const coordinator::JobFiles files(store + "/jobs/" + header.job);
+  const coordinator::JobFiles files(coordinator::job_directory(store, header.job));
   if (Env::posix().exists(files.report_path())) made->report = files.report_path();
   if (!header.stage_complete) return;  // benches ask a stage's last checkpoint
   for (const std::string& bench : stage.evaluate) {

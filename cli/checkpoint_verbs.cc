@@ -1,8 +1,9 @@
 #include "cli/checkpoint_verbs.h"
-#include "cli/store_option.h"
 
 #include <CLI/CLI.hpp>
 #include <utility>
+
+#include "cli/store_option.h"
 
 namespace tephra::cli {
 

@@ -179,47 +179,44 @@ std::vector<BenchRun> bench_runs(const coordinator::JobState& state) {
 int resume_job_benches(const std::string& job, const std::string& store_dir, bool json) {
   auto store = storage::Store::open(Env::posix(), store_dir, storage::OpenMode::kReadOnly);
   if (!store.ok()) return fail(store.status());
-  const auto jobs = coordinator::Journal(**store).load();
-  if (!jobs.ok()) return fail(jobs.status());
-  for (const auto& known : *jobs) {
-    if (known.state.id != job) continue;
-    const auto recipe = recipes::from_json(known.state.recipe_json);
-    if (!recipe.ok()) return fail(recipe.status());
-    const auto prepared = coordinator::prepared_from_json(known.state.prepared_json);
-    if (!prepared.ok()) return fail(prepared.status());
-    const coordinator::JobFiles files(store_dir + "/jobs/" + job);
-    int still = 0, scored = 0;
-    for (const BenchRun& run : bench_runs(known.state)) {
-      const auto text = read_file(Env::posix(), files.result_path(run.stage, run.bench, run.step));
-      if (!text.ok()) continue;  // never asked: the job itself has to go on
-      const auto before = eval::from_json(*text);
-      if (!before.ok()) return fail(before.status());
-      if (before->incomplete.empty()) continue;
-      const auto result =
-          files.score(*recipe, *prepared, run.stage, run.bench, run.step, {.any = true}, show_judging());
-      if (!result.ok()) return fail(result.status());
-      ++scored;
-      if (result->incomplete.empty()) continue;
-      ++still;
-      std::fprintf(stderr, "tephra: bench %s %s %s is still incomplete: %s\n", run.bench.c_str(),
-                   run.step > 0 ? ("at step " + std::to_string(run.step) + " of").c_str() : "after", run.stage.c_str(),
-                   result->incomplete.c_str());
-    }
-    if (scored > 0) {
-      const Status written = files.write_report(*recipe, known.state, *prepared, **store, Clock::system().unix_ms());
-      if (!written.ok()) return fail(written);
-    }
-    if (json) {
-      const nlohmann::json document = {
-          {"job", job}, {"asked", scored}, {"incomplete", still}, {"report", files.report_path()}};
-      std::printf("%s\n", document.dump().c_str());
-    } else {
-      std::printf("%d benches were incomplete, %d are now\n%s\n", scored, still, files.report_path().c_str());
-    }
-    return still == 0 ? kOk : kFailed;
+  const auto known = coordinator::Journal(**store).get(job);
+  if (known.status().code() == Code::kNotFound)
+    return fail(
+        {Code::kNotFound, "store " + store_dir + " has no job '" + job + "'; see tephra ps --store " + store_dir});
+  if (!known.ok()) return fail(known.status());
+  const auto recipe = recipes::from_json(known->state.recipe_json);
+  if (!recipe.ok()) return fail(recipe.status());
+  const auto prepared = coordinator::prepared_from_json(known->state.prepared_json);
+  if (!prepared.ok()) return fail(prepared.status());
+  const coordinator::JobFiles files(coordinator::job_directory(store_dir, job));
+  int still = 0, scored = 0;
+  for (const BenchRun& run : bench_runs(known->state)) {
+    const auto text = read_file(Env::posix(), files.result_path(run.stage, run.bench, run.step));
+    if (!text.ok()) continue;  // never asked: the job itself has to go on
+    const auto before = eval::from_json(*text);
+    if (!before.ok()) return fail(before.status());
+    if (before->incomplete.empty()) continue;
+    const auto result = files.score(*recipe, *prepared, run.stage, run.bench, run.step, {.any = true}, show_judging());
+    if (!result.ok()) return fail(result.status());
+    ++scored;
+    if (result->incomplete.empty()) continue;
+    ++still;
+    std::fprintf(stderr, "tephra: bench %s %s %s is still incomplete: %s\n", run.bench.c_str(),
+                 run.step > 0 ? ("at step " + std::to_string(run.step) + " of").c_str() : "after", run.stage.c_str(),
+                 result->incomplete.c_str());
   }
-  return fail(
-      {Code::kNotFound, "store " + store_dir + " has no job '" + job + "'; see tephra ps --store " + store_dir});
+  if (scored > 0) {
+    const Status written = files.write_report(*recipe, known->state, *prepared, **store, Clock::system().unix_ms());
+    if (!written.ok()) return fail(written);
+  }
+  if (json) {
+    const nlohmann::json document = {
+        {"job", job}, {"asked", scored}, {"incomplete", still}, {"report", files.report_path()}};
+    std::printf("%s\n", document.dump().c_str());
+  } else {
+    std::printf("%d benches were incomplete, %d are now\n%s\n", scored, still, files.report_path().c_str());
+  }
+  return still == 0 ? kOk : kFailed;
 }
 
 }  // namespace tephra::cli

@@ -84,14 +84,8 @@ Result<json> read_jobs(const Options& o) {
   TEPHRA_ASSIGN_OR_RETURN(auto store, storage::Store::open(Env::posix(), o.server.store, storage::OpenMode::kReadOnly));
   TEPHRA_ASSIGN_OR_RETURN(auto jobs, coordinator::Journal(*store).load());
   json all = json::array();
-  for (const auto& job : jobs) {
-    coordinator::JobView view;
-    view.state = job.state;
-    view.directory = o.server.store + "/jobs/" + job.state.id;
-    std::string report = view.directory + "/report/report.html";
-    if (Env::posix().exists(report)) view.report_path = report;
-    all.push_back(json::parse(to_json(view, true)));
-  }
+  for (const auto& job : jobs)
+    all.push_back(json::parse(to_json(coordinator::stored_view(job.state, o.server.store), true)));
   if (std::any_of(jobs.begin(), jobs.end(), [](const auto& job) { return !is_final(job.state.phase); }))
     say_from_journal(o.server.store);
   return all;

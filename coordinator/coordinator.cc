@@ -143,12 +143,7 @@ Result<JobPage> CoordinatorImpl::page(const JobQuery& query) const {
 
 Result<JobView> CoordinatorImpl::ended_view(const std::string& job) const {
   TEPHRA_ASSIGN_OR_RETURN(JournaledJob found, journal_->get(job));
-  JobView view;
-  view.state = std::move(found.state);
-  const JobFiles files(job_directory(options_.store_dir, job));
-  view.directory = files.directory();
-  if (Env::posix().exists(files.report_path())) view.report_path = files.report_path();
-  return view;
+  return stored_view(std::move(found.state), options_.store_dir);
 }
 
 Result<JobView> CoordinatorImpl::get(const std::string& job) const {

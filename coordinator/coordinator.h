@@ -107,6 +107,8 @@ struct JobView {
   std::string report_path;                    // of the HTML report; empty: not written yet
 };
 std::string to_json(const JobView& view, bool with_recipe);
+// A job as its store has it: without what only its coordinator knows (ranks, the present step, its place in the queue).
+JobView stored_view(JobState state, const std::string& store_dir);
 
 // Which jobs, and how many of them.
 struct JobQuery {

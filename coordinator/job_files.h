@@ -5,10 +5,11 @@
 //   logs/attempt-N/flights.json     what the ranks did last: of a lost gang, or at the end of its last training task
 //   logs/attempt-N/flight_report.json   of a lost gang: which rank was behind, and the page that says so
 //   checkpoints.log                 which checkpoints were removed and why, where the best one was, space given back
-//   metrics.jsonl                   one line a step and attempt; after a restart steps occur again, the last line of a
-//   step counts tensorboard/                    the same numbers as TensorBoard events eval/STAGE/BENCH.answers.jsonl
-//   {"id", "text", "json"}, as they were made; the last line of an id counts eval/STAGE/BENCH.result.json eval::to_json
-//   of the scores report/                         report.html, report.md, report.json, curves.csv
+//   metrics.jsonl                   one line a step and attempt; of a step that occurs again the last line counts
+//   tensorboard/                    the same numbers as TensorBoard events
+//   eval/STAGE/BENCH.answers.jsonl  {"id", "text", "json"}, as they were made; the last line of an id counts
+//   eval/STAGE/BENCH.result.json    eval::to_json of the scores
+//   report/                         report.html, report.md, report.json, curves.csv
 //
 // A bench that is run during a stage is BENCH@STEP in the names of its files.
 //

@@ -4,6 +4,8 @@
 #include <cctype>
 #include <utility>
 
+#include "base/env.h"
+#include "coordinator/job_files.h"
 #include "coordinator/job_runner.h"
 
 namespace tephra::coordinator {
@@ -35,6 +37,15 @@ JobView view_of(const JobEntry& job) {
 }
 
 }  // namespace
+
+JobView stored_view(JobState state, const std::string& store_dir) {
+  JobView view;
+  view.state = std::move(state);
+  const JobFiles files(job_directory(store_dir, view.state.id));
+  view.directory = files.directory();
+  if (Env::posix().exists(files.report_path())) view.report_path = files.report_path();
+  return view;
+}
 
 JobQuery unfinished_jobs() {
   JobQuery query;

@@ -152,7 +152,8 @@ TEST(KubernetesManifest, ItsPodsFitKubernetesOwnSchemas) {
   TempDir dir;
   const auto validated = [&](const std::vector<json>& manifest) {
     std::ofstream(dir / "manifest.yaml") << to_yaml(manifest);
-    return run_python("'" TEPHRA_SOURCE_DIR "/tests/cli/validate_manifest.py' '" + (dir / "manifest.yaml") + "'",
+    return run_python(api_python(),
+                      "'" TEPHRA_SOURCE_DIR "/tests/cli/validate_manifest.py' '" + (dir / "manifest.yaml") + "'",
                       dir / "said");
   };
   ManifestOptions o = options();

@@ -33,15 +33,19 @@ class Hosts : public ::testing::Test {
   }
   json show() const { return json::parse(say({"show", "tiny-1", "--store", store_, "--json"}).out, nullptr, false); }
 
+  // The process namespace that a process is in; empty: it is gone.
+  static std::filesystem::path space(const std::string& pid) {
+    std::error_code gone;
+    return std::filesystem::read_symlink("/proc/" + pid + "/ns/pid", gone);
+  }
+
   // The rank on the second host, which is in another process namespace than this program.
   pid_t rank_on_second() const {
-    const auto space = [](const std::string& pid) { return std::filesystem::read_symlink("/proc/" + pid + "/ns/pid"); };
-    std::error_code gone;
     for (const pid_t pid : processes_with("tephra-worker")) {
       const std::string name = std::to_string(pid);
-      const auto theirs = std::filesystem::read_symlink("/proc/" + name + "/ns/pid", gone);
+      const auto theirs = space(name);
       const std::string line = read_text("/proc/" + name + "/cmdline");
-      if (!gone && theirs != space("self") && line.find("orted") == std::string::npos &&
+      if (!theirs.empty() && theirs != space("self") && line.find("orted") == std::string::npos &&
           line.find("--coordinator") != std::string::npos &&
           read_text("/proc/" + name + "/environ").find(store_) != std::string::npos)
         return pid;
@@ -51,13 +55,11 @@ class Hosts : public ::testing::Test {
 
   // mpirun's own process on the second host, which starts the ranks there and watches them.
   pid_t daemon_on_second() const {
-    std::error_code gone;
-    const auto space = [&](pid_t pid) {
-      return std::filesystem::read_symlink("/proc/" + std::to_string(pid) + "/ns/pid", gone);
-    };
-    const auto theirs = space(rank_on_second());
+    const auto theirs = space(std::to_string(rank_on_second()));
     for (const pid_t pid : processes_with("orted"))
-      if (space(pid) == theirs && read_text("/proc/" + std::to_string(pid) + "/comm") == "orted\n") return pid;
+      if (!theirs.empty() && space(std::to_string(pid)) == theirs &&
+          read_text("/proc/" + std::to_string(pid) + "/comm") == "orted\n")
+        return pid;
     return 0;
   }
 

@@ -31,7 +31,8 @@ TEST_F(Schemathesis, FindsNothingThatTheDocumentDoesNotSay) {
   const Status written = write_file_atomic(Env::posix(), config,
                                            "[checks.negative_data_rejection]\nexpected-statuses = " + statuses + "\n");
   ASSERT_TRUE(written.ok()) << written.to_string();
-  EXPECT_TRUE(run_python("-m schemathesis.cli --config-file '" + config + "' run " + url +
+  EXPECT_TRUE(run_python(api_python(),
+                         "-m schemathesis.cli --config-file '" + config + "' run " + url +
                              "/api/v1/openapi.json --url " + url + " --header 'Authorization: Bearer " +
                              coordinator_->options().token +
                              "' --exclude-operation-id watchAll --exclude-checks positive_data_acceptance"

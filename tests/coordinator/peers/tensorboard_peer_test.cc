@@ -15,8 +15,8 @@ TEST_F(ApiTest, TensorBoardReadsAJobsEvents) {
   const std::string id = submit();
   ASSERT_TRUE(coordinator_->wait(id, Deadline::after(std::chrono::seconds(60))).ok());
   const std::string job = dir_ / "store/jobs/" + id;
-  EXPECT_TRUE(
-      run_python("'" TEPHRA_SOURCE_DIR "/tests/coordinator/peers/read_events.py' '" + job + "'", dir_ / "python.log"));
+  EXPECT_TRUE(run_python(api_python(), "'" TEPHRA_SOURCE_DIR "/tests/coordinator/peers/read_events.py' '" + job + "'",
+                         dir_ / "python.log"));
 }
 
 }  // namespace
